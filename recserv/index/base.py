@@ -1,0 +1,25 @@
+"""The protocol of a vector index over item embeddings: every backend passes the same contract suite."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+
+class VectorIndex(Protocol):
+    @property
+    def size(self) -> int:
+        """Number of vectors. Items without a vector are not in the index."""
+
+    @property
+    def dimensions(self) -> int: ...
+
+    def search(self, query: npt.NDArray[np.float32], k: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+        """The (at most) k nearest items by cosine similarity.
+
+        query: float32 [dimensions], finite, of unit length. Returns item positions int32 [m] and similarities
+        float32 [m], best first, ties by position; m = min(k, size). k <= 0 gives empty arrays. Safe to call from
+        several threads. Raises IndexUnavailable if the backend fails.
+        """

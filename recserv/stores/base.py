@@ -1,0 +1,73 @@
+"""The protocol of a state store: what every backend promises, and what its contract suite tests.
+
+    append   events -> durable, then visible to every later read, then answered; a result per event
+    read     shopper keys -> consistent states, one batch
+
+An event belongs to one *timeline* (its session, else its user) and to one *profile* (its user, else its session). The
+timeline holds the live session and the scope in which event ids are unique; the profile holds cart, purchases and
+taste, and outlives it. A read of a session of a known user merges the session's anonymous profile into the user's.
+
+Idempotency: a second event with the same (tenant, timeline, event id) changes nothing; it is DUPLICATE if
+`types.body_hash` agrees and CONFLICT otherwise. Within one call the same holds between its events, in order. Ids are
+remembered for at least the retention given to the store.
+
+Sequences grow with the order of acknowledgement. They are comparable within one store (embedded) or within one
+partition (Redis), never across.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Protocol
+
+import msgspec
+
+from recserv.types import Event, ShopperKey, ShopperState
+
+
+class AppendStatus(IntEnum):
+    ACCEPTED = 1
+    DUPLICATE = 2
+    CONFLICT = 3
+    UNAVAILABLE = 4
+
+
+class AppendResult(msgspec.Struct, frozen=True, gc=False):
+    """`sequence` of the stored event: also for a DUPLICATE (that of the first); 0 for CONFLICT and UNAVAILABLE."""
+
+    status: AppendStatus
+    sequence: int = 0
+    error: str = ""
+
+
+class AppendEvent(msgspec.Struct, frozen=True):
+    """A validated event with what the server adds: `arrival_ms`, and `event_time_ms` filled in if it was unset.
+
+    `body_hash` was taken before anything was filled in.
+    """
+
+    event: Event
+    body_hash: bytes
+    arrival_ms: int
+    event_time_ms: int
+
+
+class StateStore(Protocol):
+    async def open(self) -> None:
+        """Makes the store ready; raises StoreUnavailable, or UsageError if what it was given can never work."""
+
+    async def close(self) -> None:
+        """Finishes the writes that were taken, then lets go of everything. Idempotent."""
+
+    async def append(self, tenant: str, events: Sequence[AppendEvent]) -> list[AppendResult]:
+        """One result per event, in order. Never raises for a fault of the backend: those events are UNAVAILABLE.
+
+        ACCEPTED and DUPLICATE are answered only once the event is durable and visible to reads. Cancelling the caller
+        neither stops nor rolls back a write that was taken.
+        """
+
+    async def read(self, tenant: str, keys: Sequence[ShopperKey]) -> list[ShopperState]:
+        """One state per key, in order, as of now: events outside the session window are already left out. Unknown keys
+        give empty states. Raises StoreUnavailable.
+        """

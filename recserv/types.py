@@ -1,0 +1,293 @@
+"""The words that every part of recserv shares: events, the shopper's state, queries and answers.
+
+Plain structs without behaviour of any one layer: the server translates the wire into them, the stores keep them, the
+pipeline turns a `RecommendQuery` into a `Recommendation`. Times are integers of milliseconds since the Unix epoch and
+end in `_ms`; spans end in their unit. Item ids are the shop's own strings: nothing stored names an item by its position
+in a model, so a new model needs no migration.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from enum import IntEnum
+
+import msgspec
+
+DEFAULT_TENANT = "default"
+
+# Limits of the public contract; the server rejects what is beyond them before anything else looks at it.
+ID_BYTES_MAX = 256
+PAGE_SIZE_DEFAULT = 10
+PAGE_SIZE_MAX = 100
+EXCLUSIONS_MAX = 1000
+CANDIDATES_MAX = 1000
+ANCHORS_MAX = 100
+BATCH_EVENTS_MAX = 500
+BATCH_REQUESTS_MAX = 100
+
+# Limits of the shopper's state.
+SESSION_EVENTS_MAX = 100
+SESSION_WINDOW_MS = 30 * 60 * 1000
+SESSION_TTL_MS = 35 * 60 * 1000
+CART_ITEMS_MAX = 100
+PURCHASES_MAX = 200
+TASTE_ITEMS_MAX = 50
+TASTE_HALF_LIFE_MS = 7 * 24 * 3600 * 1000
+
+Clock = Callable[[], int]
+"""Wall clock: milliseconds since the epoch. Injected wherever time decides something."""
+
+
+class EventType(IntEnum):
+    UNSPECIFIED = 0
+    VIEW = 1
+    CLICK = 2
+    ADD_TO_CART = 3
+    REMOVE_FROM_CART = 4
+    PURCHASE = 5
+    SEARCH = 6
+    RATE = 7
+    IMPRESSION = 8
+    DISLIKE = 9
+
+
+class Source(IntEnum):
+    UNSPECIFIED = 0
+    CONTEXT_VECTOR = 1
+    COVISITATION = 2
+    SESSION_KNN = 3
+    POPULAR = 4
+    POPULAR_IN_CATEGORY = 5
+    TRENDING = 6
+    REQUESTED = 7
+
+
+class ReasonType(IntEnum):
+    UNSPECIFIED = 0
+    OFTEN_BOUGHT_WITH = 1
+    OFTEN_VIEWED_WITH = 2
+    SIMILAR_TO = 3
+    SIMILAR_SESSIONS = 4
+    POPULAR = 5
+    POPULAR_IN_CATEGORY = 6
+    TRENDING = 7
+    ALREADY_IN_SESSION = 8
+
+
+class DegradedReason(IntEnum):
+    UNSPECIFIED = 0
+    STATE_UNAVAILABLE = 1
+    STALE_STATE = 2
+    INDEX_UNAVAILABLE = 3
+    INDEX_TIMEOUT = 4
+    RANKER_UNAVAILABLE = 5
+    DEADLINE = 6
+    OVERLOAD = 7
+    SOURCE_UNAVAILABLE = 8
+
+
+class ExplainMode(IntEnum):
+    UNSPECIFIED = 0
+    NONE = 1
+    REASONS = 2
+    LLM_ASYNC = 3
+
+
+class ExplanationState(IntEnum):
+    UNSPECIFIED = 0
+    PENDING = 1
+    READY = 2
+    TEMPLATE = 3
+
+
+class Priority(IntEnum):
+    UNSPECIFIED = 0
+    LOW = 1
+    NORMAL = 2
+    HIGH = 3
+
+
+class IngestStatus(IntEnum):
+    UNSPECIFIED = 0
+    ACCEPTED = 1
+    DUPLICATE = 2
+    REJECTED = 3
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that a shopper did, as the caller told it. `event_time_ms` None: the caller left it to the server."""
+
+    event_id: str = ""
+    event_type: EventType = EventType.UNSPECIFIED
+    user_id: str = ""
+    session_id: str = ""
+    item_id: str = ""
+    quantity: int = 0
+    value: float = 0.0
+    currency_code: str = ""
+    search_query: str = ""
+    event_time_ms: int | None = None
+    dwell_ms: int = 0
+    recommendation_id: str = ""
+    impression_item_ids: tuple[str, ...] = ()
+    properties: dict[str, str] = {}
+
+
+_CANONICAL_EVENT = msgspec.msgpack.Encoder(order="deterministic")
+
+
+def body_hash(event: Event) -> bytes:
+    """16 bytes that are equal for two events exactly if every field that the caller set is equal.
+
+    Maps are encoded in key order, so the wire's order of entries does not matter.
+    """
+    return hashlib.blake2b(_CANONICAL_EVENT.encode(event), digest_size=16).digest()
+
+
+class ShopperKey(msgspec.Struct, frozen=True):
+    """Whose state: a session, a user, or a session of a known user. At least one is not empty."""
+
+    session_id: str = ""
+    user_id: str = ""
+
+
+class SessionEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a session remembers of an event. `sequence` is the store's order of acknowledgement."""
+
+    event_type: int
+    item_id: str
+    event_time_ms: int
+    arrival_ms: int
+    sequence: int
+    search_query: str = ""
+    quantity: int = 0
+    value: float = 0.0
+    dwell_ms: int = 0
+
+
+class SessionState(msgspec.Struct, frozen=True):
+    """The live session: at most SESSION_EVENTS_MAX events of the last SESSION_WINDOW_MS by arrival, oldest first by
+    (event_time_ms, sequence). `version` is the sequence of the newest event ever put in, 0 for an empty session.
+    """
+
+    events: tuple[SessionEvent, ...] = ()
+    version: int = 0
+
+
+class Purchase(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    item_id: str
+    time_ms: int
+
+
+class Taste(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A decayed weight: `weight` as of `time_ms`, halving every TASTE_HALF_LIFE_MS."""
+
+    item_id: str
+    weight: float
+    time_ms: int
+
+
+class Profile(msgspec.Struct, frozen=True, array_like=True):
+    """What outlives the session. `cart` maps item id to units in order of first insertion; `purchases` oldest first,
+    one entry an item, at most PURCHASES_MAX; `taste` at most TASTE_ITEMS_MAX; `event_count` counts accepted events.
+    """
+
+    cart: dict[str, int] = {}
+    purchases: tuple[Purchase, ...] = ()
+    taste: tuple[Taste, ...] = ()
+    event_count: int = 0
+    sequence: int = 0
+    updated_ms: int = 0
+
+
+class ShopperState(msgspec.Struct, frozen=True):
+    """One consistent read. `sequence`: every event acknowledged with a sequence up to it is in this state."""
+
+    session: SessionState = SessionState()
+    profile: Profile = Profile()
+    sequence: int = 0
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A product of the catalogue. `price` NaN-free; `categories` from general to specific."""
+
+    item_id: str
+    title: str = ""
+    description: str = ""
+    brand: str = ""
+    categories: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    price: float = 0.0
+    currency_code: str = ""
+    available: bool = True
+    image_uri: str = ""
+    attributes: dict[str, str] = {}
+
+
+class RecommendQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """A validated RecommendRequest. `page_size` is already 1..PAGE_SIZE_MAX, `diversity` 0..1."""
+
+    tenant: str = DEFAULT_TENANT
+    session_id: str = ""
+    user_id: str = ""
+    placement: str = ""
+    priority: Priority = Priority.NORMAL
+    context_events: tuple[Event, ...] = ()
+    anchor_item_ids: tuple[str, ...] = ()
+    candidate_item_ids: tuple[str, ...] = ()
+    category: str = ""
+    page_size: int = PAGE_SIZE_DEFAULT
+    exclude_item_ids: tuple[str, ...] = ()
+    exclude_purchased: bool | None = None
+    diversity: float | None = None
+    explain: ExplainMode = ExplainMode.REASONS
+    consistency_token: str = ""
+    return_items: bool = False
+    locale: str = ""
+    device_type: str = ""
+    user_attributes: dict[str, str] = {}
+    request_id: str = ""
+
+
+class Reason(msgspec.Struct, frozen=True):
+    type: ReasonType
+    because_item_ids: tuple[str, ...] = ()
+    text: str = ""
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    item_id: str
+    score: float
+    rank: int
+    source: Source
+    reasons: tuple[Reason, ...] = ()
+    item: Item | None = None
+    explanation: str = ""
+    explanation_state: ExplanationState = ExplanationState.UNSPECIFIED
+
+
+class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
+    results: tuple[Result, ...]
+    recommendation_id: str
+    model_version: str
+    degraded_reasons: tuple[DegradedReason, ...] = ()
+    explanation_token: str = ""
+    missing_item_ids: tuple[str, ...] = ()
+
+
+class ShopperContext(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of GetContext; see GetContextResponse for the bounds."""
+
+    recent_item_ids: tuple[str, ...] = ()
+    recent_searches: tuple[str, ...] = ()
+    cart_item_ids: tuple[str, ...] = ()
+    purchased_item_ids: tuple[str, ...] = ()
+    event_count: int = 0
+    category_weights: tuple[tuple[str, float], ...] = ()
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    item_id: str
+    text: str
+    state: ExplanationState
