@@ -1,0 +1,330 @@
+"""Candidate sources over the model's lists: co-visitation and session-kNN, and the table that merges all sources.
+
+Each source is a small class that binds the model's arrays and its scratch once, so that a request only passes its
+context; the loops themselves are free functions over raw buffers. Scratch is dense (an accumulator for each item or
+session) with a list of what was touched, so a request costs what it touches and leaves the scratch clean. An instance
+belongs to one thread.
+
+Contexts are distinct items, oldest first, with the weights of `_context.weigh`; items of weight <= 0 give no candidates.
+"""
+
+from libc.math cimport expf, sqrtf
+from libc.stdint cimport int32_t, int64_t, uint8_t
+
+import numpy as np
+
+from topk cimport finish, offer
+
+
+cdef inline Py_ssize_t accumulate(
+    float* acc, int32_t* touched, Py_ssize_t n_touched, int32_t item, float amount
+) noexcept nogil:
+    if acc[item] == 0.0:
+        touched[n_touched] = item
+        n_touched += 1
+    acc[item] += amount
+    return n_touched
+
+
+cdef Py_ssize_t select(
+    float* acc, const int32_t* touched, Py_ssize_t n_touched, const uint8_t* allowed, Py_ssize_t k,
+    int32_t* out_items, float* out_scores,
+) noexcept nogil:
+    """The k best allowed items of the accumulator, best first; the accumulator is zero again afterwards."""
+    cdef Py_ssize_t t, size = 0
+    cdef int32_t item
+    for t in range(n_touched):
+        item = touched[t]
+        if allowed[item] and acc[item] > 0.0:
+            size = offer(out_scores, out_items, size, k, acc[item], item)
+        acc[item] = 0.0
+    finish(out_scores, out_items, size)
+    return size
+
+
+cdef Py_ssize_t covisit(
+    const int32_t* context, const float* weights, Py_ssize_t n, const int64_t* offsets, const int32_t* neighbours,
+    const float* strengths, float* acc, int32_t* touched,
+) noexcept nogil:
+    cdef Py_ssize_t j, p, n_touched = 0
+    for j in range(n):
+        if weights[j] > 0.0:
+            for p in range(offsets[context[j]], offsets[context[j] + 1]):
+                n_touched = accumulate(acc, touched, n_touched, neighbours[p], weights[j] * strengths[p])
+    return n_touched
+
+
+cdef Py_ssize_t match_sessions(
+    const int32_t* context, const float* weights, Py_ssize_t n, const int64_t* item_offsets,
+    const int32_t* item_sessions, Py_ssize_t sessions_per_item, const float* idf, float* similarity, int32_t* newest,
+    int32_t* touched,
+) noexcept nogil:
+    """Similarity of past sessions: the sum of the weights x IDF of the items shared; `newest` is the shared item that
+    comes last in the context.
+    """
+    cdef Py_ssize_t j, p, end, n_touched = 0
+    cdef int32_t session
+    cdef float amount
+    for j in range(n - 1, -1, -1):
+        amount = weights[j] * idf[context[j]]
+        if amount > 0.0:
+            end = item_offsets[context[j]] + sessions_per_item
+            if end > item_offsets[context[j] + 1]:
+                end = item_offsets[context[j] + 1]
+            for p in range(item_offsets[context[j]], end):
+                session = item_sessions[p]
+                if similarity[session] == 0.0:
+                    newest[session] = context[j]
+                n_touched = accumulate(similarity, touched, n_touched, session, amount)
+    return n_touched
+
+
+cdef Py_ssize_t nearest_sessions(
+    float* similarity, const int32_t* touched, Py_ssize_t n_touched, const int64_t* session_offsets,
+    const float* session_age, float age_half_life, Py_ssize_t k, int32_t* out_sessions, float* out_scores,
+) noexcept nogil:
+    cdef Py_ssize_t t, size = 0
+    cdef int32_t session
+    cdef float score
+    for t in range(n_touched):
+        session = touched[t]
+        score = similarity[session] / sqrtf(<float>(session_offsets[session + 1] - session_offsets[session]))
+        if age_half_life > 0.0:
+            score *= expf(-0.6931472 * session_age[session] / age_half_life)
+        size = offer(out_scores, out_sessions, size, k, score, session)
+        similarity[session] = 0.0
+    return size
+
+
+cdef Py_ssize_t vote(
+    const int32_t* sessions, const float* scores, Py_ssize_t n_sessions, const int32_t* newest,
+    const int64_t* session_offsets, const int32_t* session_items, const float* distance_decay, Py_ssize_t n_decay,
+    const float* idf_out, float* acc, int32_t* touched,
+) noexcept nogil:
+    """Each session votes for its items; the nearer in it to the item shared last, the heavier."""
+    cdef Py_ssize_t q, p, begin, end, meeting, distance, n_touched = 0
+    cdef int32_t session
+    cdef float amount
+    for q in range(n_sessions):
+        session = sessions[q]
+        begin = session_offsets[session]
+        end = session_offsets[session + 1]
+        meeting = end - 1
+        while meeting > begin and session_items[meeting] != newest[session]:
+            meeting -= 1
+        for p in range(begin, end):
+            distance = p - meeting if p >= meeting else meeting - p
+            if distance < n_decay:
+                amount = scores[q] * distance_decay[distance] * idf_out[session_items[p]]
+                if amount > 0.0:
+                    n_touched = accumulate(acc, touched, n_touched, session_items[p], amount)
+    return n_touched
+
+
+cdef check_context(const int32_t[::1] context, const float[::1] weights, Py_ssize_t n_items):
+    cdef Py_ssize_t j
+    if context.shape[0] != weights.shape[0]:
+        raise ValueError(f"{context.shape[0]} context items but {weights.shape[0]} weights")
+    for j in range(context.shape[0]):
+        if not 0 <= context[j] < n_items:
+            raise IndexError(f"context item {context[j]} is not in the model")
+
+
+cdef check_lists(str name, const int64_t[::1] offsets, Py_ssize_t n_values):
+    cdef Py_ssize_t i
+    if offsets.shape[0] < 1 or offsets[0] != 0 or offsets[offsets.shape[0] - 1] != n_values:
+        raise ValueError(f"{name}: offsets do not cover the values")
+    for i in range(offsets.shape[0] - 1):
+        if offsets[i] > offsets[i + 1]:
+            raise ValueError(f"{name}: offsets fall at {i}")
+
+
+cdef check_positions(str name, const int32_t[::1] values, Py_ssize_t limit):
+    cdef Py_ssize_t i
+    for i in range(values.shape[0]):
+        if not 0 <= values[i] < limit:
+            raise ValueError(f"{name}: {values[i]} is out of range at {i}")
+
+
+cdef class Accumulator:
+    """Dense scores by item with the list of touched items: what the sources fill, and read from."""
+
+    cdef float[::1] acc
+    cdef int32_t[::1] touched
+    cdef readonly Py_ssize_t size
+
+    def __init__(self, Py_ssize_t size):
+        self.size = size
+        self.acc = np.zeros(max(size, 1), np.float32)
+        self.touched = np.empty(max(size, 1), np.int32)
+
+    cdef tuple top(self, Py_ssize_t n_touched, const uint8_t[::1] allowed, Py_ssize_t k):
+        cdef Py_ssize_t found
+        if k > n_touched:
+            k = n_touched
+        if k <= 0:
+            self.clear(n_touched)
+            return np.empty(0, np.int32), np.empty(0, np.float32)
+        items = np.empty(k, np.int32)
+        scores = np.empty(k, np.float32)
+        cdef int32_t[::1] items_view = items
+        cdef float[::1] scores_view = scores
+        found = select(&self.acc[0], &self.touched[0], n_touched, &allowed[0], k, &items_view[0], &scores_view[0])
+        return (items, scores) if found == k else (items[:found], scores[:found])
+
+    cdef object gather(self, Py_ssize_t n_touched, const int32_t[::1] wanted):
+        cdef Py_ssize_t i
+        scores = np.empty(wanted.shape[0], np.float32)
+        cdef float[::1] view = scores
+        for i in range(wanted.shape[0]):
+            view[i] = self.acc[wanted[i]]
+        self.clear(n_touched)
+        return scores
+
+    cdef void clear(self, Py_ssize_t n_touched) noexcept:
+        cdef Py_ssize_t t
+        for t in range(n_touched):
+            self.acc[self.touched[t]] = 0.0
+
+
+cdef class Covisitation:
+    """Items seen together with those of the context: sum over the context of weight x strength of the pair.
+
+    offsets: int64 [n + 1], neighbours: int32, strengths: float32 (> 0), as in the model.
+    """
+
+    cdef const int64_t[::1] offsets
+    cdef const int32_t[::1] neighbours
+    cdef const float[::1] strengths
+    cdef Accumulator items
+
+    def __init__(self, const int64_t[::1] offsets, const int32_t[::1] neighbours, const float[::1] strengths):
+        cdef Py_ssize_t n = offsets.shape[0] - 1
+        check_lists("covisitation", offsets, neighbours.shape[0])
+        check_positions("covisitation", neighbours, n)
+        if strengths.shape[0] != neighbours.shape[0] or not np.all(np.asarray(strengths) > 0):
+            raise ValueError("covisitation: a positive strength for each neighbour")
+        self.offsets, self.neighbours, self.strengths = offsets, neighbours, strengths
+        self.items = Accumulator(n)
+
+    cdef Py_ssize_t fill(self, const int32_t[::1] context, const float[::1] weights) except -1:
+        check_context(context, weights, self.items.size)
+        if context.shape[0] == 0 or self.neighbours.shape[0] == 0:
+            return 0
+        return covisit(
+            &context[0], &weights[0], context.shape[0], &self.offsets[0], &self.neighbours[0], &self.strengths[0],
+            &self.items.acc[0], &self.items.touched[0],
+        )
+
+    def top(self, const int32_t[::1] context, const float[::1] weights, const uint8_t[::1] allowed, Py_ssize_t k):
+        """The k best items with allowed[item] != 0: (int32 [m], float32 [m]), best first, ties by position."""
+        if allowed.shape[0] != self.items.size:
+            raise ValueError("allowed: one entry for each item")
+        return self.items.top(self.fill(context, weights), allowed, k)
+
+    def score(self, const int32_t[::1] context, const float[::1] weights, const int32_t[::1] wanted):
+        """The scores of given items: float32 [len(wanted)], 0 where nothing links them to the context."""
+        check_positions("wanted", wanted, self.items.size)
+        return self.items.gather(self.fill(context, weights), wanted)
+
+    def strongest(self, Py_ssize_t item, const int32_t[::1] context, const float[::1] weights):
+        """The position in the context that contributes most to an item, or -1 if none does."""
+        cdef Py_ssize_t j, p, best = -1
+        cdef float amount, most = 0.0
+        check_context(context, weights, self.items.size)
+        for j in range(context.shape[0] - 1, -1, -1):
+            if weights[j] > 0.0:
+                for p in range(self.offsets[context[j]], self.offsets[context[j] + 1]):
+                    if self.neighbours[p] == item:
+                        amount = weights[j] * self.strengths[p]
+                        if amount > most:
+                            most = amount
+                            best = j
+                        break
+        return best
+
+
+cdef class SessionKnn:
+    """Items of the past sessions most similar to this one (vector-multiplication session-kNN: Ludewig & Jannach 2018,
+    with the position-aware votes of STAN: Garg et al. 2019).
+
+    1. Similarity of a past session: sum of context weight x IDF over shared items / sqrt(its length), halved for every
+       `age_half_life` of its age, in the unit of the model's ages (0: age does not count). Only the newest
+       `sessions_per_item` of an item are looked at.
+    2. The `neighbours` most similar sessions vote for their items: similarity x exp(-distance_decay x distance to the shared
+       item that comes last in the context) x IDF^idf_power.
+    """
+
+    cdef const int64_t[::1] item_offsets
+    cdef const int32_t[::1] item_sessions
+    cdef const int64_t[::1] session_offsets
+    cdef const int32_t[::1] session_items
+    cdef const float[::1] session_age
+    cdef const float[::1] idf
+    cdef float[::1] idf_out
+    cdef float[::1] decay
+    cdef float age_half_life
+    cdef Py_ssize_t neighbours, sessions_per_item
+    cdef Accumulator items, sessions
+    cdef int32_t[::1] newest
+    cdef int32_t[::1] near_sessions
+    cdef float[::1] near_scores
+
+    def __init__(
+        self, const int64_t[::1] item_offsets, const int32_t[::1] item_sessions, const int64_t[::1] session_offsets,
+        const int32_t[::1] session_items, const float[::1] session_age, const float[::1] idf, *,
+        Py_ssize_t neighbours=200, Py_ssize_t sessions_per_item=500, float age_half_life=0.0,
+        float distance_decay=0.25, float idf_power=1.0,
+    ):
+        cdef Py_ssize_t n = item_offsets.shape[0] - 1
+        cdef Py_ssize_t s = session_offsets.shape[0] - 1
+        check_lists("item sessions", item_offsets, item_sessions.shape[0])
+        check_lists("session items", session_offsets, session_items.shape[0])
+        check_positions("item sessions", item_sessions, s)
+        check_positions("session items", session_items, n)
+        if session_age.shape[0] != s or idf.shape[0] != n:
+            raise ValueError("session-kNN: one age for each session, one IDF for each item")
+        if neighbours < 1 or sessions_per_item < 1:
+            raise ValueError("session-kNN: neighbours and sessions_per_item must be positive")
+        self.item_offsets, self.item_sessions = item_offsets, item_sessions
+        self.session_offsets, self.session_items = session_offsets, session_items
+        self.session_age, self.idf = session_age, idf
+        self.idf_out = np.power(np.maximum(np.asarray(idf), 0), np.float32(idf_power)).astype(np.float32)
+        self.decay = np.exp(-distance_decay * np.arange(64)).astype(np.float32)
+        self.age_half_life = age_half_life
+        self.neighbours, self.sessions_per_item = neighbours, sessions_per_item
+        self.items = Accumulator(n)
+        self.sessions = Accumulator(s)
+        self.newest = np.zeros(max(s, 1), np.int32)
+        self.near_sessions = np.empty(neighbours, np.int32)
+        self.near_scores = np.empty(neighbours, np.float32)
+
+    cdef Py_ssize_t fill(self, const int32_t[::1] context, const float[::1] weights) except -1:
+        cdef Py_ssize_t n_touched, n_near
+        check_context(context, weights, self.items.size)
+        if context.shape[0] == 0 or self.item_sessions.shape[0] == 0:
+            return 0
+        n_touched = match_sessions(
+            &context[0], &weights[0], context.shape[0], &self.item_offsets[0], &self.item_sessions[0],
+            self.sessions_per_item, &self.idf[0], &self.sessions.acc[0], &self.newest[0], &self.sessions.touched[0],
+        )
+        n_near = nearest_sessions(
+            &self.sessions.acc[0], &self.sessions.touched[0], n_touched, &self.session_offsets[0], &self.session_age[0],
+            self.age_half_life, self.neighbours, &self.near_sessions[0], &self.near_scores[0],
+        )
+        return vote(
+            &self.near_sessions[0], &self.near_scores[0], n_near, &self.newest[0], &self.session_offsets[0],
+            &self.session_items[0], &self.decay[0], self.decay.shape[0], &self.idf_out[0], &self.items.acc[0],
+            &self.items.touched[0],
+        )
+
+    def top(self, const int32_t[::1] context, const float[::1] weights, const uint8_t[::1] allowed, Py_ssize_t k):
+        """The k best items with allowed[item] != 0: (int32 [m], float32 [m]), best first, ties by position."""
+        if allowed.shape[0] != self.items.size:
+            raise ValueError("allowed: one entry for each item")
+        return self.items.top(self.fill(context, weights), allowed, k)
+
+    def score(self, const int32_t[::1] context, const float[::1] weights, const int32_t[::1] wanted):
+        """The scores of given items: float32 [len(wanted)], 0 where no similar session has them."""
+        check_positions("wanted", wanted, self.items.size)
+        return self.items.gather(self.fill(context, weights), wanted)

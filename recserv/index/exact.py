@@ -1,0 +1,34 @@
+"""Exact search by one matrix product: the reference in tests, and good enough for a few thousand items."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from recserv.errors import IndexUnavailable
+
+
+class ExactIndex:
+    """See `recserv.index.base.VectorIndex`. embeddings: float32 [n, d], unit or zero rows; zero rows are left out."""
+
+    def __init__(self, embeddings: npt.NDArray[np.float32]):
+        if embeddings.ndim != 2 or not np.isfinite(embeddings).all():
+            raise IndexUnavailable("embeddings must be a finite matrix")
+        self._positions = np.flatnonzero((embeddings != 0).any(axis=1)).astype(np.int32)
+        self._vectors = np.ascontiguousarray(embeddings[self._positions], dtype=np.float32)
+
+    @property
+    def size(self) -> int:
+        return len(self._positions)
+
+    @property
+    def dimensions(self) -> int:
+        return int(self._vectors.shape[1])
+
+    def search(self, query: npt.NDArray[np.float32], k: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+        k = min(k, self.size)
+        if k <= 0:
+            return np.empty(0, np.int32), np.empty(0, np.float32)
+        similarities = self._vectors @ query
+        best = np.lexsort((self._positions, -similarities))[:k]
+        return self._positions[best], similarities[best].astype(np.float32)

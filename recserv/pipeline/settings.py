@@ -1,0 +1,43 @@
+"""What the request path can be told. Every value is a default that measured well, not a constant of some data set."""
+
+from __future__ import annotations
+
+import msgspec
+
+from recserv.types import EventType
+
+TYPE_WEIGHTS_DEFAULT: dict[EventType, float] = {
+    EventType.VIEW: 1.0,
+    EventType.CLICK: 1.0,
+    EventType.ADD_TO_CART: 2.0,
+    EventType.REMOVE_FROM_CART: -0.3,
+    EventType.PURCHASE: 1.5,
+    EventType.RATE: 1.0,
+    EventType.DISLIKE: -1.0,
+}
+
+
+class PipelineSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Shares are of the time that a request has left; weights multiply."""
+
+    exclude_purchased: bool = False
+    exclude_cart: bool = True
+    """An item that lies in the cart is not recommended again (candidate_item_ids still ranks it)."""
+    context_cache: bool = True
+    type_weights: dict[EventType, float] = TYPE_WEIGHTS_DEFAULT
+    half_life_s: float = 15 * 60.0
+    position_decay: float = 0.7
+    cart_weight: float = 1.0
+    taste_weight: float = 0.3
+    anchor_weight: float = 4.0
+    context_items_max: int = 20
+    covisitation_items_max: int = 8
+    candidates_per_source: int = 100
+    popular_candidates: int = 50
+    state_share: float = 0.4
+    search_share: float = 0.6
+    full_answer_min_ms: float = 2.0
+    """With less than this left, the popular snapshot answers."""
+    stale_poll_ms: float = 2.0
+    exact_category_items_max: int = 2048
+    """A category with at most so many items is searched exactly; the index would find too few of them."""
