@@ -1,6 +1,7 @@
 """The model: an immutable directory of arrays, verified before anything in it is parsed, mapped into memory.
 
-    manifest.json                 format version, counts, dimensions, metric, build options, SHA-256 and size of each file
+    manifest.json                 format version, counts, dimensions, metric, options, size and SHA-256 of each file
+    seal.json                     SHA-256 of manifest.json and of itself; time of the build, which no other file knows
     item_ids.bin                  item ids, UTF-8, one after the other      item_id_offsets.npy        int64 [n + 1]
     items.bin                     `types.Item` as msgpack, one after the other   item_offsets.npy      int64 [n + 1]
     available.npy                 uint8 [n]
@@ -11,17 +12,253 @@
     index.hnsw                    hnswlib, inner product over embeddings.npy, labels are item positions
     covisitation_offsets.npy      int64 [n + 1]     covisitation_items.npy  int32   covisitation_weights.npy float32
                                   per item its neighbours, heaviest first, weights > 0
-    knn_item_offsets.npy          int64 [n + 1]     knn_item_sessions.npy   int32   per item its sessions, newest first
-    knn_session_offsets.npy       int64 [s + 1]     knn_session_items.npy   int32   per session its items in time order
+    knn_item_offsets.npy          int64 [n + 1]     knn_item_sessions.npy   int32   per item its sessions, newest first;
+                                  sessions are numbered from the oldest to the newest
+    knn_session_offsets.npy       int64 [s + 1]     knn_session_items.npy   int32   per session its items in time order,
+                                  each once, at its last place; at most 50 a session
     knn_session_age.npy           float32 [s], days before the newest event (0 where the data carry no time)
     knn_item_idf.npy              float32 [n]
     popularity.npy                float32 [n], weighted event counts        popularity_recent.npy      float32 [n]
-    popular_items.npy             int32, at most 1000, most popular first   trending_items.npy         int32, the same, recent
+    popular_items.npy             int32, at most 1000, most popular first   trending_items.npy         int32, by the recent
     category_popular_offsets.npy  int64 [c + 1]     category_popular_items.npy  int32, at most 200 a category
-    ranker.json                   names of the features, their weights
+    ranker.json                   kind "linear": names of the features, their weights
 
-n items, d dimensions, s sessions, c categories. No pickle anywhere. The index file alone may be absent: the other
-sources then answer, and the answer says so.
+n items, d dimensions, s sessions, c categories. Items are numbered from the most to the least popular. No pickle
+anywhere. The index file alone may be absent: the other sources then answer, and the answer says so.
+
+Stages of a load: open the directory (`files`) -> seal and manifest (`manifest`) -> size and digest of every file
+(`files`) -> arrays (`layout`) -> what must hold between them (`validate`) -> `ModelSnapshot`. Every problem is a
+ModelError that names the file.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from recserv.errors import ModelError
+from recserv.model import items as item_table
+from recserv.model import layout, validate
+from recserv.model.files import ModelDirectory, verified_copy
+from recserv.model.items import ItemTable
+from recserv.model.layout import ARRAYS, Array
+from recserv.model.manifest import INDEX_FILE, MANIFEST_FILE, SEAL_FILE, Manifest, decode
+
+ORIGIN_NONE, ORIGIN_BEHAVIOUR, ORIGIN_CONTENT = 0, 1, 2
+
+_SEAL_BYTES_MAX = 4096
+_MANIFEST_BYTES_MAX = 4 << 20
+
+Floats = npt.NDArray[np.float32]
+Positions = npt.NDArray[np.int32]
+Offsets = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
+
+
+class Ranker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Content of `ranker.json`: score = sum of weights[i] x feature named names[i]."""
+
+    kind: str
+    names: tuple[str, ...]
+    weights: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSnapshot:
+    """A verified model. Arrays are read-only, shapes and dtypes as in the format above. Immutable; safe to share."""
+
+    path: Path
+    version: str
+    manifest: Manifest
+    built_at_ms: int
+    items: ItemTable
+    category_names: list[str]
+    ranker: Ranker
+    index_path: Path | None
+    popular_only: bool
+    embeddings: Floats
+    embedding_origin: Bytes
+    available: Bytes
+    item_category_offsets: Offsets
+    item_categories: Positions
+    covisitation_offsets: Offsets
+    covisitation_items: Positions
+    covisitation_weights: Floats
+    knn_item_offsets: Offsets
+    knn_item_sessions: Positions
+    knn_session_offsets: Offsets
+    knn_session_items: Positions
+    knn_session_age: Floats
+    knn_item_idf: Floats
+    popularity: Floats
+    popularity_recent: Floats
+    popular_items: Positions
+    trending_items: Positions
+    category_popular_offsets: Offsets
+    category_popular_items: Positions
+    _categories: dict[str, int] = field(repr=False)
+
+    @property
+    def item_count(self) -> int:
+        return self.manifest.items
+
+    @property
+    def dimensions(self) -> int:
+        return self.manifest.dimensions
+
+    @property
+    def behaviour(self) -> str:
+        """Either "bought" if most item events of the training data are purchases, or "viewed"."""
+        return self.manifest.behaviour
+
+    def category_position(self, name: str) -> int:
+        """-1 for a category that the model does not know."""
+        return self._categories.get(name, -1)
+
+    @contextmanager
+    def verified_index(self) -> Iterator[Path]:
+        """A path whose content is the index file as the manifest describes it, for a library that opens paths itself.
+
+        The content was verified once more and cannot change under the reader. Raises ModelError.
+        """
+        if self.index_path is None:
+            raise ModelError(INDEX_FILE, "missing")
+        with (
+            ModelDirectory(self.path) as directory,
+            verified_copy(directory, INDEX_FILE, self.manifest.files[INDEX_FILE]) as path,
+        ):
+            yield path
+
+
+def load_snapshot(path: Path | str, *, allow_missing_index: bool = True) -> ModelSnapshot:
+    """The model in a directory, wholly verified. Raises ModelError."""
+    with ModelDirectory(path) as directory:
+        manifest, built_at_ms = _read_manifest(directory)
+        blobs = {name: directory.read(name, manifest.files[name]) for name in layout.BLOB_FILES}
+        arrays = {name: _read_array(directory, manifest, name) for name in ARRAYS}
+        index_path = _verify_index(directory, manifest, allow_missing_index)
+    table = _item_table(arrays, blobs[layout.ITEM_IDS_FILE], blobs[layout.ITEMS_FILE])
+    item_table.check_items(table)
+    names = _decode_json(layout.CATEGORIES_FILE, blobs[layout.CATEGORIES_FILE], list[str])
+    if len(names) != manifest.categories or len(set(names)) != len(names):
+        raise ModelError(layout.CATEGORIES_FILE, f"must hold {manifest.categories} different names")
+    validate.check_arrays(arrays, manifest.items, manifest.sessions, manifest.categories)
+    ranker = _read_ranker(blobs[layout.RANKER_FILE])
+    return _snapshot(
+        Path(path), manifest, built_at_ms, arrays, items=table, categories=names, ranker=ranker, index_path=index_path
+    )
+
+
+def load_popular(path: Path | str) -> ModelSnapshot:
+    """As much of a damaged model as it takes to serve popular items: manifest, item ids, availability, popular lists.
+
+    Everything else is empty: no vectors, no neighbours, no sessions, no categories, items that know their id alone.
+    Raises ModelError if one of those few files is damaged too.
+    """
+    needed = ("item_id_offsets", "available", "popular_items", "trending_items")
+    with ModelDirectory(path) as directory:
+        manifest, built_at_ms = _read_manifest(directory)
+        ids = directory.read(layout.ITEM_IDS_FILE, manifest.files[layout.ITEM_IDS_FILE])
+        arrays = {name: _read_array(directory, manifest, name) for name in needed}
+    table = _item_table(arrays, ids, None)
+    for name in ("popular_items", "trending_items"):
+        validate.check_popular(name, arrays[name], manifest.items)
+    empty = msgspec.structs.replace(manifest, sessions=0, categories=0)
+    arrays = _empty_arrays(empty) | arrays
+    ranker = Ranker("linear", (), ())
+    return _snapshot(Path(path), empty, built_at_ms, arrays, items=table, ranker=ranker, popular_only=True)
+
+
+def _snapshot(  # noqa: PLR0913
+    path: Path,
+    manifest: Manifest,
+    built_at_ms: int,
+    arrays: dict[str, Array],
+    *,
+    items: ItemTable,
+    categories: Sequence[str] = (),
+    ranker: Ranker,
+    index_path: Path | None = None,
+    popular_only: bool = False,
+) -> ModelSnapshot:
+    served = {name: array for name, array in arrays.items() if name not in ("item_id_offsets", "item_offsets")}
+    return ModelSnapshot(
+        path=path,
+        version=manifest.model_version,
+        manifest=manifest,
+        built_at_ms=built_at_ms,
+        items=items,
+        category_names=list(categories),
+        ranker=ranker,
+        index_path=index_path,
+        popular_only=popular_only,
+        _categories={name: position for position, name in enumerate(categories)},
+        **served,
+    )
+
+
+def _read_manifest(directory: ModelDirectory) -> tuple[Manifest, int]:
+    manifest_bytes = directory.read_small(MANIFEST_FILE, _MANIFEST_BYTES_MAX)
+    seal_bytes = directory.read_small(SEAL_FILE, _SEAL_BYTES_MAX)
+    manifest, seal = decode(manifest_bytes, seal_bytes)
+    wanted = {layout.file_name(name) for name in ARRAYS} | set(layout.BLOB_FILES)
+    listed = set(manifest.files) - {INDEX_FILE}
+    for name in sorted(wanted ^ listed):
+        raise ModelError(MANIFEST_FILE, f"{'does not list' if name in wanted else 'lists an unknown file'} {name}")
+    return manifest, seal.built_at_ms
+
+
+def _read_array(directory: ModelDirectory, manifest: Manifest, name: str) -> Array:
+    file = layout.file_name(name)
+    return layout.decode_array(name, directory.read(file, manifest.files[file]), layout.counts(manifest))
+
+
+def _verify_index(directory: ModelDirectory, manifest: Manifest, allow_missing: bool) -> Path | None:
+    entry = manifest.files.get(INDEX_FILE)
+    if entry is None or not directory.exists(INDEX_FILE):
+        if allow_missing:
+            return None
+        raise ModelError(INDEX_FILE, "missing")
+    directory.read(INDEX_FILE, entry)
+    return directory.path / INDEX_FILE
+
+
+def _item_table(arrays: dict[str, Array], ids: memoryview, items: memoryview | None) -> ItemTable:
+    validate.check_offsets("item_id_offsets", arrays["item_id_offsets"], len(ids))
+    names = item_table.decode_ids(ids, arrays["item_id_offsets"])
+    if items is None:
+        return ItemTable(names, None, None)
+    validate.check_offsets("item_offsets", arrays["item_offsets"], len(items))
+    return ItemTable(names, items, arrays["item_offsets"])
+
+
+def _read_ranker(data: memoryview) -> Ranker:
+    ranker: Ranker = _decode_json(layout.RANKER_FILE, data, Ranker)
+    if ranker.kind != "linear":
+        raise ModelError(layout.RANKER_FILE, f"kind {ranker.kind!r}; this recserv knows 'linear'")
+    if len(ranker.names) != len(ranker.weights) or len(set(ranker.names)) != len(ranker.names):
+        raise ModelError(layout.RANKER_FILE, "must name every weight once")
+    return ranker
+
+
+def _decode_json(file: str, data: memoryview, kind: Any) -> Any:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ModelError(file, f"cannot be decoded: {error}") from error
+
+
+def _empty_arrays(manifest: Manifest) -> dict[str, Array]:
+    known = layout.counts(manifest)
+    arrays = {}
+    for name, spec in ARRAYS.items():
+        arrays[name] = np.zeros([known.get(letter, 0) for letter in spec.shape], spec.dtype)
+        arrays[name].flags.writeable = False
+    return arrays

@@ -1,0 +1,104 @@
+"""The item table: ids to positions and back, and the catalogue's fields decoded only when somebody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from recserv.errors import ModelError
+from recserv.model.layout import ITEM_IDS_FILE, ITEMS_FILE
+from recserv.types import Item
+
+Offsets = npt.NDArray[np.int64]
+
+_ENCODER = msgspec.msgpack.Encoder(order="deterministic")
+_DECODER = msgspec.msgpack.Decoder(Item)
+
+
+class _Title(msgspec.Struct):
+    title: str = ""
+
+
+_TITLE_DECODER = msgspec.msgpack.Decoder(_Title)
+
+
+def pack(chunks: Iterable[bytes]) -> tuple[bytes, Offsets]:
+    """Byte strings one after the other, and where each begins: int64 [len + 1]."""
+    parts = list(chunks)
+    offsets = np.zeros(len(parts) + 1, np.int64)
+    np.cumsum([len(part) for part in parts], out=offsets[1:])
+    return b"".join(parts), offsets
+
+
+def pack_ids(ids: Sequence[str]) -> tuple[bytes, Offsets]:
+    return pack(item_id.encode() for item_id in ids)
+
+
+def pack_items(items: Iterable[Item]) -> tuple[bytes, Offsets]:
+    return pack(_ENCODER.encode(item) for item in items)
+
+
+class ItemTable:
+    """Positions 0..n-1 of a model and the items they stand for. Immutable; safe to share."""
+
+    __slots__ = ("_data", "_offsets", "_positions", "ids")
+
+    def __init__(self, ids: list[str], data: memoryview | None, offsets: Offsets | None):
+        """`data` None: nothing but ids is known."""
+        self.ids = ids
+        self._positions = {item_id: position for position, item_id in enumerate(ids)}
+        self._data = data
+        self._offsets = [] if offsets is None else offsets.tolist()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def position(self, item_id: str) -> int:
+        """-1 for an id that the model does not know."""
+        return self._positions.get(item_id, -1)
+
+    def id(self, position: int) -> str:
+        return self.ids[position]
+
+    def get(self, position: int) -> Item:
+        if self._data is None:
+            return Item(item_id=self.ids[position])
+        return _DECODER.decode(self._encoded(position))
+
+    def title(self, position: int) -> str:
+        """Empty where the catalogue has none."""
+        return "" if self._data is None else _TITLE_DECODER.decode(self._encoded(position)).title
+
+    def _encoded(self, position: int) -> memoryview:
+        assert self._data is not None
+        return self._data[self._offsets[position] : self._offsets[position + 1]]
+
+
+def decode_ids(data: memoryview, offsets: npt.NDArray[Any]) -> list[str]:
+    """The ids of `item_ids.bin`; `offsets` are already known to be in bounds. Raises ModelError."""
+    content, places = bytes(data), offsets.tolist()
+    try:
+        ids = [content[begin:end].decode() for begin, end in pairwise(places)]
+    except UnicodeDecodeError as error:
+        raise ModelError(ITEM_IDS_FILE, f"not UTF-8: {error.reason}") from error
+    if len(set(ids)) != len(ids):
+        raise ModelError(ITEM_IDS_FILE, "names an item twice")
+    if "" in ids:
+        raise ModelError(ITEM_IDS_FILE, "has an empty id")
+    return ids
+
+
+def check_items(table: ItemTable) -> None:
+    """Decodes every item once, so that no request meets one that cannot be. Raises ModelError."""
+    for position, item_id in enumerate(table.ids):
+        try:
+            found = table.get(position).item_id
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise ModelError(ITEMS_FILE, f"item {position} cannot be decoded: {error}") from error
+        if found != item_id:
+            raise ModelError(ITEMS_FILE, f"item {position} is {found!r}; {ITEM_IDS_FILE} says {item_id!r}")

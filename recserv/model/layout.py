@@ -1,0 +1,112 @@
+"""The arrays of the model format, one table for the writer and the loader."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from recserv.errors import ModelError
+from recserv.model.manifest import Manifest
+
+Array = npt.NDArray[Any]
+
+POPULAR_ITEMS_MAX = 1000
+CATEGORY_POPULAR_MAX = 200
+
+ITEM_IDS_FILE = "item_ids.bin"
+ITEMS_FILE = "items.bin"
+CATEGORIES_FILE = "categories.json"
+RANKER_FILE = "ranker.json"
+BLOB_FILES = (ITEM_IDS_FILE, ITEMS_FILE, CATEGORIES_FILE, RANKER_FILE)
+
+
+class ArraySpec(NamedTuple):
+    """`shape` by the counts of the manifest; "*" is any length."""
+
+    dtype: str
+    shape: tuple[str, ...]
+
+
+ARRAYS: dict[str, ArraySpec] = {
+    "item_id_offsets": ArraySpec("int64", ("n+1",)),
+    "item_offsets": ArraySpec("int64", ("n+1",)),
+    "available": ArraySpec("uint8", ("n",)),
+    "item_category_offsets": ArraySpec("int64", ("n+1",)),
+    "item_categories": ArraySpec("int32", ("*",)),
+    "embeddings": ArraySpec("float32", ("n", "d")),
+    "embedding_origin": ArraySpec("uint8", ("n",)),
+    "covisitation_offsets": ArraySpec("int64", ("n+1",)),
+    "covisitation_items": ArraySpec("int32", ("*",)),
+    "covisitation_weights": ArraySpec("float32", ("*",)),
+    "knn_item_offsets": ArraySpec("int64", ("n+1",)),
+    "knn_item_sessions": ArraySpec("int32", ("*",)),
+    "knn_session_offsets": ArraySpec("int64", ("s+1",)),
+    "knn_session_items": ArraySpec("int32", ("*",)),
+    "knn_session_age": ArraySpec("float32", ("s",)),
+    "knn_item_idf": ArraySpec("float32", ("n",)),
+    "popularity": ArraySpec("float32", ("n",)),
+    "popularity_recent": ArraySpec("float32", ("n",)),
+    "popular_items": ArraySpec("int32", ("*",)),
+    "trending_items": ArraySpec("int32", ("*",)),
+    "category_popular_offsets": ArraySpec("int64", ("c+1",)),
+    "category_popular_items": ArraySpec("int32", ("*",)),
+}
+
+
+def file_name(array: str) -> str:
+    return f"{array}.npy"
+
+
+def counts(manifest: Manifest) -> dict[str, int]:
+    """What the letters of a shape stand for."""
+    return {
+        "n": manifest.items,
+        "n+1": manifest.items + 1,
+        "d": manifest.dimensions,
+        "s": manifest.sessions,
+        "s+1": manifest.sessions + 1,
+        "c+1": manifest.categories + 1,
+    }
+
+
+def check_shape(name: str, dtype: np.dtype[Any], shape: tuple[int, ...], known: Mapping[str, int]) -> None:
+    """Raises ModelError unless the array is what the table says."""
+    spec = ARRAYS[name]
+    if dtype != np.dtype(spec.dtype).newbyteorder("<"):
+        raise ModelError(file_name(name), f"holds {dtype}; must be {spec.dtype}")
+    wanted = tuple(known.get(letter, -1) for letter in spec.shape)
+    if len(shape) != len(wanted) or any(w not in (-1, s) for s, w in zip(shape, wanted, strict=True)):
+        text = ", ".join("any" if w == -1 else str(w) for w in wanted)
+        raise ModelError(file_name(name), f"has shape {shape}; the manifest's counts ask for ({text})")
+
+
+def encode_array(array: Array) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def decode_array(name: str, data: memoryview, known: Mapping[str, int]) -> Array:
+    """A read-only array over `data`, the content of an .npy file. Raises ModelError."""
+    file = file_name(name)
+    head = io.BytesIO(data[:4096])
+    try:
+        if np.lib.format.read_magic(head) != (1, 0):
+            raise ModelError(file, "not an .npy file of version 1.0")
+        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(head)
+    except (ValueError, SyntaxError, TypeError, RecursionError) as error:
+        raise ModelError(file, f"not an .npy file: {error}") from error
+    if fortran_order and len(shape) > 1:
+        raise ModelError(file, "is stored column by column")
+    check_shape(name, dtype, shape, known)
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    body = data[head.tell() :]
+    if len(body) != size:
+        raise ModelError(file, f"holds {len(body)} bytes of numbers; its header says {size}")
+    array = np.frombuffer(body, dtype=dtype).reshape(shape)
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,95 @@
+"""What must hold between the arrays of a model, checked once at load so that kernels need no bounds checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from recserv.errors import ModelError
+from recserv.model.layout import CATEGORY_POPULAR_MAX, POPULAR_ITEMS_MAX, Array, file_name
+
+_UNIT_TOLERANCE = 1e-3
+_ORIGINS = 3
+
+
+def check_arrays(arrays: Mapping[str, Array], items: int, sessions: int, categories: int) -> None:
+    """Raises ModelError naming the first array that does not fit. All arrays of the layout must be there."""
+    lists = (
+        ("item_category_offsets", "item_categories", categories),
+        ("covisitation_offsets", "covisitation_items", items),
+        ("knn_item_offsets", "knn_item_sessions", sessions),
+        ("knn_session_offsets", "knn_session_items", items),
+        ("category_popular_offsets", "category_popular_items", items),
+    )
+    for offsets, values, bound in lists:
+        check_offsets(offsets, arrays[offsets], len(arrays[values]))
+        check_positions(values, arrays[values], bound)
+    for name in ("popular_items", "trending_items"):
+        check_popular(name, arrays[name], items)
+    if np.diff(arrays["category_popular_offsets"]).max(initial=0) > CATEGORY_POPULAR_MAX:
+        raise ModelError(
+            file_name("category_popular_offsets"), f"a category has more than {CATEGORY_POPULAR_MAX} items"
+        )
+    for name in ("knn_session_age", "knn_item_idf", "popularity", "popularity_recent"):
+        _check_not_negative(name, arrays[name])
+    if arrays["available"].max(initial=0) > 1:
+        raise ModelError(file_name("available"), "has a value other than 0 and 1")
+    _check_covisitation(arrays)
+    _check_embeddings(arrays["embeddings"], arrays["embedding_origin"])
+
+
+def check_offsets(name: str, offsets: Array, length: int) -> None:
+    """Offsets begin at 0, never fall and end at `length`."""
+    if offsets[0] != 0 or offsets[-1] != length:
+        raise ModelError(file_name(name), f"must run from 0 to {length}; runs from {offsets[0]} to {offsets[-1]}")
+    if len(offsets) > 1 and np.diff(offsets).min() < 0:
+        raise ModelError(file_name(name), "falls somewhere; offsets must not")
+
+
+def check_positions(name: str, values: Array, bound: int) -> None:
+    if len(values) and (values.min() < 0 or values.max() >= bound):
+        raise ModelError(file_name(name), f"points outside of 0..{bound - 1}")
+
+
+def check_popular(name: str, values: Array, items: int) -> None:
+    check_positions(name, values, items)
+    if len(values) > POPULAR_ITEMS_MAX:
+        raise ModelError(file_name(name), f"has {len(values)} items; at most {POPULAR_ITEMS_MAX} are expected")
+    if len(np.unique(values)) != len(values):
+        raise ModelError(file_name(name), "names an item twice")
+
+
+def _check_not_negative(name: str, values: Array) -> None:
+    if not np.isfinite(values).all() or values.min(initial=0.0) < 0:
+        raise ModelError(file_name(name), "has a value that is negative or not finite")
+
+
+def _check_covisitation(arrays: Mapping[str, Array]) -> None:
+    weights, offsets = arrays["covisitation_weights"], arrays["covisitation_offsets"]
+    file = file_name("covisitation_weights")
+    if len(weights) != len(arrays["covisitation_items"]):
+        raise ModelError(file, f"has {len(weights)} weights for {len(arrays['covisitation_items'])} neighbours")
+    if len(weights) == 0:
+        return
+    if not np.isfinite(weights).all() or weights.min() <= 0:
+        raise ModelError(file, "has a weight that is not positive and finite")
+    rises = weights[1:] > weights[:-1]
+    starts = offsets[1:-1]
+    rises[starts[(starts > 0) & (starts < len(weights))] - 1] = False
+    if rises.any():
+        raise ModelError(file, "is not sorted within an item")
+
+
+def _check_embeddings(embeddings: Array, origin: Array) -> None:
+    file = file_name("embeddings")
+    norms = np.einsum("nd,nd->n", embeddings, embeddings)
+    if not np.isfinite(norms).all():
+        raise ModelError(file, "has a value that is not finite")
+    if origin.max(initial=0) >= _ORIGINS:
+        raise ModelError(file_name("embedding_origin"), f"has a value outside of 0..{_ORIGINS - 1}")
+    has_vector = origin > 0
+    if norms[~has_vector].any():
+        raise ModelError(file, "an item of origin 0 has a vector")
+    if (np.abs(norms[has_vector] - 1) > _UNIT_TOLERANCE).any():
+        raise ModelError(file, "a row is not of unit length")
