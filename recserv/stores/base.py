@@ -5,11 +5,14 @@
 
 An event belongs to one *timeline* (its session, else its user) and to one *profile* (its user, else its session). The
 timeline holds the live session and the scope in which event ids are unique; the profile holds cart, purchases and
-taste, and outlives it. A read of a session of a known user merges the session's anonymous profile into the user's.
+taste, and outlives it. A read of a session of a known user merges the session's anonymous profile into the user's. An
+event that names both counts in the user's profile; if it takes an item out of the cart, buys or dislikes it, the
+session's anonymous profile follows (`state.settle_anonymous`), so that the merge does not bring the item back.
 
 Idempotency: a second event with the same (tenant, timeline, event id) changes nothing; it is DUPLICATE if
-`types.body_hash` agrees and CONFLICT otherwise. Within one call the same holds between its events, in order. Ids are
-remembered for at least the retention given to the store.
+`types.body_hash` agrees and CONFLICT otherwise. Within one call the same holds between its events, in order. An id is
+remembered until an event arrives more than `retention + EVENT_AHEAD_MS_MAX` after the first: an event may be dated that
+far ahead, so a retry of it passes the check of its age that much longer.
 
 Sequences grow with the order of acknowledgement. They are comparable within one store (embedded) or within one
 partition (Redis), never across.
@@ -24,6 +27,9 @@ from typing import Protocol
 import msgspec
 
 from recserv.types import Event, ShopperKey, ShopperState
+
+EVENT_AHEAD_MS_MAX = 5 * 60 * 1000
+"""How far ahead of the server's clock an event may be dated."""
 
 
 class AppendStatus(IntEnum):

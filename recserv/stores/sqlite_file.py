@@ -1,0 +1,208 @@
+"""The embedded store's file: its lock, its settings, its schema.
+
+Two files on the disk, besides those that SQLite keeps while it is open, and four tables:
+
+    PATH         SQLite, WAL; `application_id` says it is ours, `user_version` which schema
+    PATH.lock    held with flock while a store has the file open; it stays behind, empty of meaning
+
+    log          the events, whole, in the order of acknowledgement; AUTOINCREMENT, so no sequence is ever used twice
+    ids          digest of (timeline, event id) -> hash of the body; its own table because it is kept for another time
+    profiles     cart, purchases and taste of users and anonymous sessions
+    counters     events accepted and swept per tenant and type: accepted - swept is what the log holds
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+from pathlib import Path
+
+from recserv.errors import StoreUnavailable, UsageError
+
+APPLICATION_ID = 0x72637376
+SCHEMA_VERSION = 1
+
+_SCHEMA = (
+    """CREATE TABLE log (
+        sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+        arrival_ms INTEGER NOT NULL,
+        tenant TEXT NOT NULL,
+        event_type INTEGER NOT NULL,
+        body BLOB NOT NULL
+    )""",
+    "CREATE INDEX log_arrival ON log (arrival_ms)",
+    """CREATE TABLE ids (
+        sequence INTEGER PRIMARY KEY,
+        arrival_ms INTEGER NOT NULL,
+        digest BLOB NOT NULL UNIQUE,
+        body_hash BLOB NOT NULL
+    )""",
+    "CREATE INDEX ids_arrival ON ids (arrival_ms)",
+    """CREATE TABLE profiles (
+        id INTEGER PRIMARY KEY,
+        key BLOB NOT NULL UNIQUE,
+        updated_ms INTEGER NOT NULL,
+        body BLOB NOT NULL
+    )""",
+    """CREATE TABLE counters (
+        tenant TEXT NOT NULL,
+        event_type INTEGER NOT NULL,
+        accepted INTEGER NOT NULL,
+        swept INTEGER NOT NULL,
+        PRIMARY KEY (tenant, event_type)
+    ) WITHOUT ROWID""",
+)
+
+_WAL_BYTES_KEPT = 64 * 1024 * 1024
+_CACHE_KIB = 16 * 1024
+_BUSY_TIMEOUT_S = 1.0
+
+
+class FileLock:
+    """At most one store has a file open, in this process or any other."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._fd: int | None = None
+
+    def acquire(self) -> None:
+        """Raises UsageError if another store holds it or it cannot be created."""
+        lock_path = f"{os.path.realpath(self._path)}.lock"
+        try:
+            fd = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise UsageError(f"state file {self._path}: cannot create its lock file: {error.strerror}") from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
+            os.close(fd)
+            by = f" (process {holder})" if holder.isdigit() else ""
+            raise UsageError(
+                f"state file {self._path} is in use by another server{by}: an embedded store serves one process; "
+                "give each server a file of its own, or use redis for more than one"
+            ) from error
+        self._fd = fd
+        # The process id is a courtesy to whoever is refused; on a full disk the lock holds without it.
+        with contextlib.suppress(OSError):
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+def open_writer(path: Path, *, synchronous: str, file_bytes_max: int | None) -> sqlite3.Connection:
+    """The one connection that writes, in autocommit mode. Creates the file and its schema if there is none.
+
+    Raises UsageError if the file can never serve, StoreUnavailable if it cannot now (a full disk, an I/O error).
+    """
+    try:
+        connection = _connect(path, "rwc")
+    except sqlite3.Error as error:
+        raise UsageError(f"state file {path}: cannot be opened: {error}") from error
+    try:
+        _check_schema(connection, path)
+        _configure(connection, path, synchronous, file_bytes_max)
+        return connection
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise _mapped(path, error) from error
+        raise
+
+
+def reopen_writer(path: Path, *, synchronous: str, file_bytes_max: int | None) -> sqlite3.Connection:
+    """After an I/O error: the same file again, never a new one. Raises sqlite3.Error."""
+    connection = _connect(path, "rw")
+    try:
+        _configure(connection, path, synchronous, file_bytes_max)
+        return connection
+    except BaseException:
+        connection.close()
+        raise
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write. Raises sqlite3.Error."""
+    connection = _connect(path, "rw")
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def cause_of(error: sqlite3.Error) -> str:
+    """One of a few words: disk_full, io_error, busy, error."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return "error"
+    names = {sqlite3.SQLITE_FULL: "disk_full", sqlite3.SQLITE_IOERR: "io_error", sqlite3.SQLITE_BUSY: "busy"}
+    # The low byte is the primary code; the rest says where it happened.
+    return names.get(code & 0xFF, "error")
+
+
+def is_breaking(error: sqlite3.Error) -> bool:
+    """Whether a new connection is the safer start. A full disk leaves the one that met it as it was."""
+    return cause_of(error) not in ("disk_full", "busy")
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_TIMEOUT_S)
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    return connection
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> object:
+    row = connection.execute(f"PRAGMA {name}").fetchone()
+    return row[0] if row else None
+
+
+def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
+    application_id, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
+    if _pragma(connection, "page_count") == 0 or (application_id == 0 and _is_empty(connection)):
+        _create_schema(connection)
+    elif application_id != APPLICATION_ID:
+        raise UsageError(f"state file {path}: is an SQLite file of another application")
+    elif version != SCHEMA_VERSION:
+        raise UsageError(
+            f"state file {path}: has schema version {version}, this recserv knows version {SCHEMA_VERSION} only; "
+            "use the release that wrote it, or start with a new file"
+        )
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,))
+
+
+def _create_schema(connection: sqlite3.Connection) -> None:
+    # Only before the first table; without it a file never shrinks.
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in _SCHEMA:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute("COMMIT")
+
+
+def _configure(connection: sqlite3.Connection, path: Path, synchronous: str, file_bytes_max: int | None) -> None:
+    if connection.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
+        raise UsageError(f"state file {path}: its file system does not support SQLite's write-ahead log")
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
+    connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES_KEPT}")
+    # Overwrites what was deleted where that costs no extra write.
+    connection.execute("PRAGMA secure_delete = FAST")
+    if file_bytes_max is not None:
+        page_bytes = _pragma(connection, "page_size")
+        assert isinstance(page_bytes, int)
+        connection.execute(f"PRAGMA max_page_count = {max(file_bytes_max // page_bytes, 1)}")
+
+
+def _mapped(path: Path, error: sqlite3.Error) -> UsageError | StoreUnavailable:
+    if cause_of(error) in ("disk_full", "io_error"):
+        return StoreUnavailable(f"state file {path}: {error}")
+    return UsageError(f"state file {path}: is not a usable state file: {error}")

@@ -1,0 +1,263 @@
+"""How an event changes a shopper's state: pure functions over immutable structs, no I/O and no clock.
+
+    SessionState, AppendEvent, sequence -> SessionState     apply_to_session
+    SessionState, now                   -> SessionState     visible_session
+    Profile, AppendEvent, sequence      -> Profile          apply_to_profile, settle_anonymous
+    Profile, Profile                    -> Profile          merge_profiles
+
+Every transition gives a new struct and leaves the old one as it is, so a reader may hold one as long as it likes. Each
+is applied once: an event whose sequence the state already has changes nothing, which makes a repeated write harmless.
+
+Taste decays by half every TASTE_HALF_LIFE_MS. Weights are only ever compared at one common time, and a late event adds
+what it would weigh by now, so the order of arrival does not change the outcome.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from math import log2
+
+from recserv.stores.base import AppendEvent
+from recserv.types import (
+    CART_ITEMS_MAX,
+    PURCHASES_MAX,
+    SESSION_EVENTS_MAX,
+    SESSION_WINDOW_MS,
+    TASTE_HALF_LIFE_MS,
+    TASTE_ITEMS_MAX,
+    Event,
+    EventType,
+    Profile,
+    Purchase,
+    SessionEvent,
+    SessionState,
+    Taste,
+)
+
+EMPTY_SESSION = SessionState()
+EMPTY_PROFILE = Profile()
+
+TASTE_WEIGHTS: dict[int, float] = {
+    EventType.VIEW: 1.0,
+    EventType.CLICK: 2.0,
+    EventType.ADD_TO_CART: 4.0,
+    EventType.PURCHASE: 8.0,
+}
+RATING_NEUTRAL = 2.0
+RATING_BEST = 5.0
+
+# A sum of weights so small that it no longer says anything; it also keeps log2 away from zero.
+_TASTE_WEIGHT_MIN = 1e-9
+
+_SETTLES_ANONYMOUS = frozenset((EventType.REMOVE_FROM_CART, EventType.PURCHASE, EventType.DISLIKE))
+
+
+def apply_to_session(session: SessionState, append: AppendEvent, sequence: int) -> SessionState:
+    """The session with the event in its place by (event_time_ms, sequence); the same session for an impression.
+
+    When it is full, events outside the window as of the event's arrival go first, then the oldest by event time.
+    """
+    event = append.event
+    if event.event_type == EventType.IMPRESSION or sequence <= session.version:
+        return session
+    entry = SessionEvent(
+        int(event.event_type),
+        event.item_id,
+        append.event_time_ms,
+        append.arrival_ms,
+        sequence,
+        event.search_query,
+        event.quantity,
+        event.value,
+        event.dwell_ms,
+    )
+    events = session.events
+    if len(events) >= SESSION_EVENTS_MAX:
+        horizon_ms = append.arrival_ms - SESSION_WINDOW_MS
+        events = tuple([held for held in events if held.arrival_ms > horizon_ms])
+    if not events or events[-1].event_time_ms <= append.event_time_ms:
+        events = (*events, entry)
+    else:
+        # Sequences only grow, so among equal event times the new one is last.
+        place = bisect_right(events, append.event_time_ms, key=_event_time_ms)
+        events = (*events[:place], entry, *events[place:])
+    return SessionState(events[-SESSION_EVENTS_MAX:], sequence)
+
+
+def _event_time_ms(event: SessionEvent) -> int:
+    return event.event_time_ms
+
+
+def visible_session(session: SessionState, now_ms: int) -> SessionState:
+    """The events that arrived less than SESSION_WINDOW_MS ago. The version stays, but for an empty session it is 0."""
+    horizon_ms = now_ms - SESSION_WINDOW_MS
+    visible = tuple([event for event in session.events if event.arrival_ms > horizon_ms])
+    if not visible:
+        return EMPTY_SESSION
+    return session if len(visible) == len(session.events) else SessionState(visible, session.version)
+
+
+def apply_to_profile(profile: Profile, append: AppendEvent, sequence: int) -> Profile:
+    """The profile after one of its own events; the same profile if `sequence` is already in it."""
+    if sequence <= profile.sequence:
+        return profile
+    event = append.event
+    return Profile(
+        _cart_after(profile.cart, event),
+        _purchases_after(profile.purchases, event, append.event_time_ms),
+        _taste_after(profile.taste, event, append.event_time_ms),
+        profile.event_count + 1,
+        sequence,
+        max(profile.updated_ms, append.arrival_ms),
+    )
+
+
+def settles_anonymous(event: Event) -> bool:
+    """Whether the event, besides its user's profile, changes the anonymous profile of its session."""
+    return bool(event.user_id and event.session_id) and event.event_type in _SETTLES_ANONYMOUS
+
+
+def settle_anonymous(profile: Profile, append: AppendEvent, sequence: int) -> Profile:
+    """The anonymous profile of a session after an event of the session's, by now known, user.
+
+    The event counts in the user's profile only. Yet what the user takes out of the cart, buys or dislikes must not come
+    back through the merge with what the same session did before the user was known. A line held in both carts loses
+    the units in both.
+    """
+    event = append.event
+    if sequence <= profile.sequence or not settles_anonymous(event):
+        return profile
+    cart = _cart_after(profile.cart, event)
+    taste = profile.taste
+    if event.event_type == EventType.DISLIKE:
+        taste = _taste_after(taste, event, append.event_time_ms)
+    if cart is profile.cart and taste is profile.taste:
+        return profile
+    updated_ms = max(profile.updated_ms, append.arrival_ms)
+    return Profile(cart, profile.purchases, taste, profile.event_count, sequence, updated_ms)
+
+
+def merge_profiles(user: Profile, anonymous: Profile) -> Profile:
+    """What a known user did, with what the session did before the user was known. Bounded like any profile."""
+    if not anonymous.sequence:
+        return user
+    if not user.sequence:
+        return anonymous
+    cart = dict(user.cart)
+    for item_id, units in anonymous.cart.items():
+        cart[item_id] = cart.get(item_id, 0) + units
+    purchases = user.purchases
+    for purchase in anonymous.purchases:
+        purchases = _with_purchase(purchases, purchase)
+    return Profile(
+        _bounded_cart(cart),
+        purchases,
+        _merged_taste(user.taste, anonymous.taste),
+        user.event_count + anonymous.event_count,
+        max(user.sequence, anonymous.sequence),
+        max(user.updated_ms, anonymous.updated_ms),
+    )
+
+
+def _cart_after(cart: dict[str, int], event: Event) -> dict[str, int]:
+    """The same mapping, untouched, if the event does not change the cart; else a new one."""
+    kind, item_id = event.event_type, event.item_id
+    if kind == EventType.ADD_TO_CART:
+        return _bounded_cart({**cart, item_id: cart.get(item_id, 0) + max(event.quantity, 1)})
+    if item_id not in cart or (kind not in (EventType.REMOVE_FROM_CART, EventType.PURCHASE)):
+        return cart
+    changed = dict(cart)
+    left = changed[item_id] - event.quantity
+    if kind == EventType.REMOVE_FROM_CART and event.quantity > 0 and left > 0:
+        changed[item_id] = left
+    else:
+        del changed[item_id]
+    return changed
+
+
+def _bounded_cart(cart: dict[str, int]) -> dict[str, int]:
+    """Drops the lines inserted first. Takes over the mapping that it is given."""
+    while len(cart) > CART_ITEMS_MAX:
+        del cart[next(iter(cart))]
+    return cart
+
+
+def _purchases_after(purchases: tuple[Purchase, ...], event: Event, time_ms: int) -> tuple[Purchase, ...]:
+    if event.event_type != EventType.PURCHASE or not event.item_id:
+        return purchases
+    return _with_purchase(purchases, Purchase(event.item_id, time_ms))
+
+
+def _with_purchase(purchases: tuple[Purchase, ...], new: Purchase) -> tuple[Purchase, ...]:
+    """One entry an item, with its latest time, oldest first; a purchase reported late takes its place by time."""
+    rest = purchases
+    for position, held in enumerate(purchases):
+        if held.item_id == new.item_id:
+            if held.time_ms > new.time_ms:
+                return purchases
+            rest = purchases[:position] + purchases[position + 1 :]
+            break
+    place = bisect_right(rest, new.time_ms, key=_purchase_time_ms)
+    return (*rest[:place], new, *rest[place:])[-PURCHASES_MAX:]
+
+
+def _purchase_time_ms(purchase: Purchase) -> int:
+    return purchase.time_ms
+
+
+def _taste_after(taste: tuple[Taste, ...], event: Event, time_ms: int) -> tuple[Taste, ...]:
+    item_id = event.item_id
+    if event.event_type == EventType.DISLIKE:
+        kept = tuple([held for held in taste if held.item_id != item_id])
+        return taste if len(kept) == len(taste) else kept
+    weight = _taste_weight(event)
+    if weight <= 0.0 or not item_id:
+        return taste
+    return _with_taste(taste, Taste(item_id, weight, time_ms))
+
+
+def _taste_weight(event: Event) -> float:
+    if event.event_type == EventType.RATE:
+        return min(event.value, RATING_BEST) - RATING_NEUTRAL
+    return TASTE_WEIGHTS.get(event.event_type, 0.0)
+
+
+def _with_taste(taste: tuple[Taste, ...], new: Taste) -> tuple[Taste, ...]:
+    for position, held in enumerate(taste):
+        if held.item_id == new.item_id:
+            return (*taste[:position], *taste[position + 1 :], _sum_of_tastes(held, new))
+    taste = (*taste, new)
+    return taste if len(taste) <= TASTE_ITEMS_MAX else _without_weakest(taste)
+
+
+def _sum_of_tastes(one: Taste, other: Taste) -> Taste:
+    """Both as of the later of their times."""
+    time_ms = max(one.time_ms, other.time_ms)
+    weight = one.weight * _decay(time_ms - one.time_ms) + other.weight * _decay(time_ms - other.time_ms)
+    return Taste(one.item_id, weight, time_ms)
+
+
+def _decay(age_ms: int) -> float:
+    return float(2.0 ** (-age_ms / TASTE_HALF_LIFE_MS)) if age_ms else 1.0
+
+
+def _strength(taste: Taste) -> float:
+    """Orders tastes as their weights at any common time would: log2 of the weight, in half-lives since the epoch."""
+    return log2(max(taste.weight, _TASTE_WEIGHT_MIN)) + taste.time_ms / TASTE_HALF_LIFE_MS
+
+
+def _without_weakest(taste: tuple[Taste, ...]) -> tuple[Taste, ...]:
+    """Of equally weak ones the one that was touched longest ago goes."""
+    weakest = min(range(len(taste)), key=[_strength(held) for held in taste].__getitem__)
+    return taste[:weakest] + taste[weakest + 1 :]
+
+
+def _merged_taste(user: tuple[Taste, ...], anonymous: tuple[Taste, ...]) -> tuple[Taste, ...]:
+    merged = {held.item_id: held for held in user}
+    for other in anonymous:
+        held = merged.get(other.item_id)
+        merged[other.item_id] = other if held is None else _sum_of_tastes(held, other)
+    tastes = tuple(merged.values())
+    while len(tastes) > TASTE_ITEMS_MAX:
+        tastes = _without_weakest(tastes)
+    return tastes
