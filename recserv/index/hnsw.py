@@ -1,8 +1,8 @@
 """Approximate search in an immutable HNSW graph (Malkov & Yashunin 2016), by hnswlib's Python API.
 
 hnswlib's file has neither magic nor checksum, and its loader trusts what it reads: `load` must only see files whose
-SHA-256 was verified. Vectors are of unit length, so the inner product is the cosine and nothing is normalised twice. The
-graph is never written to after the load: a search beside an insert is unsafe in hnswlib.
+SHA-256 was verified. Vectors are of unit length, so the inner product is the cosine and nothing is normalised twice.
+The graph is never written to after the load: a search beside an insert is unsafe in hnswlib.
 """
 
 from __future__ import annotations
@@ -76,9 +76,7 @@ class HnswIndex:
         order = np.lexsort((positions, -similarities))
         return positions[order], similarities[order]
 
-    def _query(
-        self, query: npt.NDArray[np.float32], k: int
-    ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.float32]]:
+    def _query(self, query: npt.NDArray[np.float32], k: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.float32]]:
         # hnswlib raises instead of returning fewer than k, which a graph with many equal vectors can make it do.
         while True:
             try:

@@ -1,8 +1,8 @@
 """The engine's thread: vector searches run here, because a search can neither be cancelled nor be trusted to return.
 
 The event loop starts a search, works on the other sources meanwhile, and waits no longer than its budget. hnswlib
-releases the interpreter lock, so both really run at once. At most `pending_max` searches are under way or queued: behind
-a search that hangs, later requests are told at once that there is no index instead of waiting for it.
+releases the interpreter lock, so both really run at once. At most `pending_max` searches are under way or queued:
+behind a search that hangs, later requests are told at once that there is no index instead of waiting for it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,13 @@
+import numpy as np
+import numpy.typing as npt
+
+def weigh(
+    kinds: npt.NDArray[np.uint8],
+    ages_s: npt.NDArray[np.float32],
+    type_weights: npt.NDArray[np.float32],
+    half_life_s: float,
+    position_decay: float,
+) -> npt.NDArray[np.float32]: ...
+def aggregate(
+    items: npt.NDArray[np.int32], weights: npt.NDArray[np.float32], embeddings: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]: ...

@@ -1,0 +1,123 @@
+"""`recserv eval`: every prefix goes through the pipeline that serves, as an anonymous session of views.
+
+    prefix item ids (space-separated, oldest first) TAB target item id      plain or .gz
+
+All items are candidates, items already seen are not excluded, a rank beyond k counts 0. A target that the model does
+not know counts as a miss.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from recserv.errors import DatasetError
+from recserv.evaluation.metrics import NextItemMetrics, next_item_metrics
+from recserv.index.hnsw import HnswIndex
+from recserv.model.snapshot import load_snapshot
+from recserv.pipeline.engine import Engine
+from recserv.pipeline.pipeline import RecommendationPipeline
+from recserv.pipeline.settings import PipelineSettings
+from recserv.resilience.deadline import Deadline
+from recserv.types import SESSION_EVENTS_MAX, Event, EventType, ExplainMode, RecommendQuery
+
+Progress = Callable[[str, int, int], None]
+GENEROUS_S = 60.0
+
+
+class EvaluationReport(msgspec.Struct, frozen=True):
+    """`repeats`: targets that the prefix already holds; `new`: the others. Times are of one request through the
+    pipeline, one after the other, without a network. `coverage`: share of the model's items recommended at least once.
+    """
+
+    model_version: str
+    k: int
+    overall: NextItemMetrics
+    repeats: NextItemMetrics
+    new: NextItemMetrics
+    coverage: float
+    request_us_median: float
+    request_us_p99: float
+    seconds: float
+    degraded: int
+
+
+def read_prefixes(path: Path) -> Iterator[tuple[list[str], str]]:
+    """(prefix, target) of each line. Raises DatasetError naming the row."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8") as lines:
+            for row, line in enumerate(lines, start=1):
+                prefix, tab, target = line.rstrip("\n").partition("\t")
+                if not tab or not prefix.split() or not target.strip():
+                    raise DatasetError(str(path), "expected: prefix ids TAB target id", row=row)
+                yield prefix.split(), target.strip()
+    except (OSError, UnicodeDecodeError, EOFError) as error:
+        raise DatasetError(str(path), str(error)) from error
+
+
+def evaluate(model_dir: Path, sessions_path: Path, k: int = 20, progress: Progress | None = None) -> EvaluationReport:
+    """Scores a model on the next item of each prefix. Raises ModelError or DatasetError."""
+    snapshot = load_snapshot(model_dir)
+    index = None
+    if snapshot.index_path is not None:
+        index = HnswIndex.load(snapshot.index_path, dimensions=snapshot.dimensions)
+    engine = Engine(snapshot, index)
+    try:
+        pipeline = RecommendationPipeline(engine, None, PipelineSettings())
+        return asyncio.run(_evaluate(pipeline, engine, list(read_prefixes(sessions_path)), k, progress))
+    finally:
+        engine.close()
+
+
+async def _evaluate(
+    pipeline: RecommendationPipeline,
+    engine: Engine,
+    prefixes: list[tuple[list[str], str]],
+    k: int,
+    progress: Progress | None,
+) -> EvaluationReport:
+    began = time.perf_counter()
+    ranks = np.zeros(len(prefixes), np.int64)
+    repeats = np.zeros(len(prefixes), bool)
+    times = np.zeros(len(prefixes))
+    shown: set[str] = set()
+    degraded = 0
+    for row, (prefix, target) in enumerate(prefixes):
+        query = RecommendQuery(
+            context_events=tuple(
+                Event(event_type=EventType.VIEW, item_id=item) for item in prefix[-SESSION_EVENTS_MAX:]
+            ),
+            page_size=k,
+            explain=ExplainMode.NONE,
+        )
+        started = time.perf_counter()
+        answer = await pipeline.recommend(query, Deadline(GENEROUS_S))
+        times[row] = time.perf_counter() - started
+        items = [result.item_id for result in answer.results]
+        ranks[row] = items.index(target) + 1 if target in items else 0
+        repeats[row] = target in prefix
+        shown.update(items)
+        degraded += bool(answer.degraded_reasons)
+        if progress is not None and row % 500 == 0:
+            progress("evaluate", row, len(prefixes))
+    if progress is not None:
+        progress("evaluate", len(prefixes), len(prefixes))
+    return EvaluationReport(
+        model_version=engine.version,
+        k=k,
+        overall=next_item_metrics(ranks),
+        repeats=next_item_metrics(ranks[repeats]),
+        new=next_item_metrics(ranks[~repeats]),
+        coverage=len(shown) / max(engine.snapshot.item_count, 1),
+        request_us_median=float(np.median(times) * 1e6) if len(times) else 0.0,
+        request_us_p99=float(np.quantile(times, 0.99) * 1e6) if len(times) else 0.0,
+        seconds=time.perf_counter() - began,
+        degraded=degraded,
+    )

@@ -1,0 +1,58 @@
+"""The last answer: popular items, from memory, when there is no time or source for more; and what fills a short page.
+
+It needs nothing but the model's popularity order, so it cannot fail for a dependency's sake.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recserv._rank import FEATURE_NAMES
+from recserv.pipeline.engine import Engine, Positions
+from recserv.pipeline.rank import Ranking
+from recserv.pipeline.retrieve import first_allowed
+from recserv.types import RecommendQuery
+
+POPULARITY = FEATURE_NAMES.index("popularity")
+
+
+def popular(engine: Engine, query: RecommendQuery, blocked: Positions, size: int) -> Ranking:
+    """The `size` most popular items that may be shown; of the query's category or candidates if it names some."""
+    category = engine.snapshot.category_position(query.category) if query.category else None
+    if category is not None and category < 0:
+        return _ranking(engine, np.empty(0, np.int32), False)
+    order = engine.popular_order
+    if query.candidate_item_ids:
+        given = {engine.items.position(item) for item in query.candidate_item_ids} - {-1}
+        wanted = np.fromiter(given, np.int32, len(given))
+        order = wanted[np.lexsort((wanted, -engine.popularity[wanted]))]
+    with engine.allowing(category, blocked) as allowed:
+        items = first_allowed(order, allowed, size)
+    return _ranking(engine, items, category is not None)
+
+
+def filled(engine: Engine, ranking: Ranking, query: RecommendQuery, blocked: Positions) -> Ranking:
+    """The ranking, with popular items behind it if it is shorter than a page and the shop has more to show."""
+    missing = query.page_size - len(ranking.items)
+    if missing <= 0 or query.candidate_item_ids:
+        return ranking
+    more = popular(engine, query, np.unique(np.concatenate((blocked, ranking.items))), missing)
+    if not len(more.items):
+        return ranking
+    # Behind the ranked ones, whatever scale their scores have: scores fall with rank.
+    floor = min(float(ranking.scores[-1]), 0.0) if len(ranking.scores) else 0.0
+    scores = more.scores + np.float32(floor - more.scores.max(initial=0.0))
+    return Ranking(
+        np.concatenate((ranking.items, more.items)),
+        np.concatenate((ranking.scores, scores if len(ranking.scores) else more.scores)),
+        np.concatenate((ranking.shares, more.shares)),
+        ranking.in_category | more.in_category,
+    )
+
+
+def _ranking(engine: Engine, items: Positions, in_category: bool) -> Ranking:
+    scores = engine.popularity[items]
+    shares = np.zeros((len(items), len(FEATURE_NAMES)), np.float32)
+    # A trace of popularity even for an item never bought: popular is what this source is, however little.
+    shares[:, POPULARITY] = np.maximum(scores, np.float32(1e-6))
+    return Ranking(items, scores, shares, frozenset(items.tolist()) if in_category else frozenset())
