@@ -1,0 +1,216 @@
+"""Settings: command-line flags over `RECSERV_*` environment over a TOML file over defaults, checked all at once.
+
+    flags, environ, TOML text -> layers -> one value per key -> converted and checked -> Settings
+                                                             -> or ConfigError with every problem found
+
+A string `env:NAME` stands for the environment variable NAME, so that a secret need not be written into the file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from recserv.errors import ConfigError
+
+ENV_PREFIX = "RECSERV_"
+# Read by the build and by this module itself; not settings of the server.
+_ENV_OTHERS = frozenset({"RECSERV_CONFIG", "RECSERV_DEBUG"})
+# Kubernetes puts these into every pod beside a Service called "recserv".
+_ENV_KUBERNETES = re.compile(r"RECSERV_(SERVICE_(HOST|PORT)(_.*)?|PORT(_.*)?)")
+_SECRET_PREFIX = "env:"
+_SWITCH = {"on": True, "off": False, "true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
+_CHOICES = {"log_level": ("debug", "info", "warning", "error"), "on_bad_model": ("refuse", "popular")}
+_DAY_HOURS = 24.0
+_YEARS_10_HOURS = 10 * 365 * _DAY_HOURS
+
+Hours = Annotated[float, Meta(gt=0, le=_YEARS_10_HOURS)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a running server can be told. Only `model` has no default."""
+
+    model: str
+    """Directory written by `recserv build`."""
+    listen: str = "127.0.0.1:50051"
+    """HOST:PORT; port 0 takes a free one."""
+    state: str = "embedded:recserv-state.sqlite"
+    """embedded:PATH, or redis://... once that is built."""
+    workers: Annotated[int, Meta(ge=1, le=256)] = 1
+    metrics_listen: str = "127.0.0.1:9464"
+    """HOST:PORT of the Prometheus listener, or `off`."""
+    default_deadline_ms: Annotated[int, Meta(ge=1, le=600_000)] = 1_000
+    """Of calls whose client set none."""
+    max_in_flight: Annotated[int, Meta(ge=1, le=100_000)] = 256
+    """Calls worked on at once; the next one is answered RESOURCE_EXHAUSTED."""
+    max_streams: Annotated[int, Meta(ge=1, le=100_000)] = 1_000
+    """Open StreamEvents and WatchExplanations calls."""
+    drain_ms: Annotated[int, Meta(ge=0, le=3_600_000)] = 10_000
+    """How long calls in flight may take to finish after SIGTERM."""
+    context_cache: bool = True
+    exclude_purchased: bool = False
+    """What an unset RecommendRequest.exclude_purchased means."""
+    id_retention_hours: Hours = _DAY_HOURS
+    """How long event ids are remembered; older events are refused."""
+    log_retention_hours: Hours = 7 * _DAY_HOURS
+    """How long the event log is kept; not shorter than the ids."""
+    log_level: str = "info"
+    log_salt: str = ""
+    """Key of the hash that stands for user ids in the logs; empty: a new one at every start."""
+    on_bad_model: str = "refuse"
+    """refuse: exit code 2; popular: serve the popular items of whatever can be read."""
+
+
+_TYPES: dict[str, Any] = get_type_hints(Settings, include_extras=True)
+KEYS = tuple(Settings.__struct_fields__)
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """`HOST:PORT` or `[IPV6]:PORT` -> (host, port). Raises ValueError with a sentence for a person."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host:
+        raise ValueError("is not HOST:PORT")
+    if host.startswith("[") != host.endswith("]") or (":" in host and not host.startswith("[")):
+        raise ValueError("has an IPv6 address without its brackets")
+    if not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise ValueError("has a port outside 0..65535")
+    return host.strip("[]"), int(port)
+
+
+def load_settings(flags: Mapping[str, object], environ: Mapping[str, str], config_file: str | None = None) -> Settings:
+    """The settings that serve. `flags` holds those that were given, by key; a value None was not given.
+
+    `config_file` None: the one that RECSERV_CONFIG names, if any. Raises ConfigError with every problem at once.
+    """
+    problems: list[str] = []
+    path = config_file or environ.get("RECSERV_CONFIG")
+    layers = [
+        (path or "", _read_toml(path, problems) if path else {}),
+        ("environment", _from_environment(environ, problems)),
+        ("flag", {key: value for key, value in flags.items() if value is not None}),
+    ]
+    values: dict[str, object] = {}
+    for origin, layer in layers:
+        for key, raw in layer.items():
+            if key not in _TYPES:
+                problems.append(f"{origin}: unknown key {key!r}{_hint(key)}")
+                continue
+            value = _convert(_label(origin, key), key, raw, environ, problems)
+            if value is not None:
+                values[key] = value
+    if not values.get("model") and not any("model" in layer for _, layer in layers):
+        problems.append("model: missing; give --model MODEL_DIR, RECSERV_MODEL or `model` in the file")
+    settings = Settings(**{"model": "", **values})  # type: ignore[arg-type]
+    _check_together(settings, problems)
+    if problems:
+        raise ConfigError(problems)
+    return settings
+
+
+def _label(origin: str, key: str) -> str:
+    if origin == "environment":
+        return ENV_PREFIX + key.upper()
+    if origin == "flag":
+        return "--" + key.replace("_", "-")
+    return f"{origin}: {key}"
+
+
+def _hint(key: str) -> str:
+    near = difflib.get_close_matches(key, KEYS, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _read_toml(path: str, problems: list[str]) -> dict[str, object]:
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        problems.append(f"{path}: cannot be read: {error.strerror or error}")
+    except UnicodeDecodeError:
+        problems.append(f"{path}: is not UTF-8")
+    except tomllib.TOMLDecodeError as error:
+        problems.append(f"{path}: is not TOML: {error}")
+    return {}
+
+
+def _from_environment(environ: Mapping[str, str], problems: list[str]) -> dict[str, object]:
+    values: dict[str, object] = {}
+    for name in sorted(environ):
+        if not name.startswith(ENV_PREFIX) or name in _ENV_OTHERS or _ENV_KUBERNETES.fullmatch(name):
+            continue
+        key = name[len(ENV_PREFIX) :].lower()
+        if key in _TYPES and name == name.upper():
+            values[key] = environ[name]
+        else:
+            near = difflib.get_close_matches(key, KEYS, n=1)
+            hint = f"; did you mean {ENV_PREFIX}{near[0].upper()}?" if near else ""
+            problems.append(f"environment: unknown variable {name}{hint}")
+    return values
+
+
+def _convert(label: str, key: str, raw: object, environ: Mapping[str, str], problems: list[str]) -> object | None:
+    """The value of one key, or None after a problem was noted."""
+    wanted = _TYPES[key]
+    text = isinstance(raw, str)
+    if isinstance(raw, str) and raw.startswith(_SECRET_PREFIX):
+        name = raw[len(_SECRET_PREFIX) :]
+        secret = environ.get(name)
+        if not secret:
+            problems.append(f"{label}: the environment variable {name!r} that it names is not set")
+            return None
+        raw = secret
+    if wanted is bool and isinstance(raw, str):
+        switch = _SWITCH.get(raw.strip().lower())
+        if switch is None:
+            problems.append(f"{label}: {raw!r} is neither on nor off")
+        return switch
+    try:
+        value: object = msgspec.convert(raw, wanted, strict=not text)
+    except msgspec.ValidationError as error:
+        problems.append(f"{label}: {raw!r}: {error}")
+        return None
+    if isinstance(value, float) and not math.isfinite(value):
+        problems.append(f"{label}: {raw!r} is not a finite number")
+        return None
+    return value if _check_text(label, key, value, problems) else None
+
+
+def _check_text(label: str, key: str, value: object, problems: list[str]) -> bool:
+    """Notes what is wrong with a string setting beyond its type."""
+    before = len(problems)
+    if key in _CHOICES and value not in _CHOICES[key]:
+        problems.append(f"{label}: {value!r} is not one of {', '.join(_CHOICES[key])}")
+    if key == "model" and not value:
+        problems.append(f"{label}: is empty")
+    if key == "listen" or (key == "metrics_listen" and value != "off"):
+        try:
+            parse_address(str(value))
+        except ValueError as error:
+            problems.append(f"{label}: {value!r} {error}")
+    if key == "state":
+        scheme, _, rest = str(value).partition(":")
+        if scheme not in ("embedded", "redis", "rediss") or not rest:
+            # The value is not repeated: a URL of a store may hold a password.
+            problems.append(f"{label}: is neither embedded:PATH nor redis://HOST:PORT")
+    return len(problems) == before
+
+
+def _check_together(settings: Settings, problems: list[str]) -> None:
+    if settings.log_retention_hours < settings.id_retention_hours:
+        problems.append(
+            f"log_retention_hours ({settings.log_retention_hours:g}) is below"
+            f" id_retention_hours ({settings.id_retention_hours:g})"
+        )
+    if settings.metrics_listen != "off" and settings.metrics_listen == settings.listen and _port(settings.listen):
+        problems.append(f"listen and metrics_listen are both {settings.listen}")
+
+
+def _port(address: str) -> int:
+    return parse_address(address)[1]

@@ -1,0 +1,77 @@
+"""Who may come in: a bound on calls in flight, a bound on open streams, and the count that a drain waits for.
+
+gRPC's own `maximum_concurrent_rpcs` is not used: it runs after interceptors and was seen to underflow. `stop()` may
+skip the `finally` of aborted handlers, so calls are counted here as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from recserv.errors import Overloaded
+from recserv.server.status import ServerDraining
+
+_RETRY_CALL_MS = 100
+_RETRY_STREAM_MS = 5_000
+
+
+class Permits:
+    """A counter with a limit. A permit is taken by `enter` and given back exactly once by `leave`."""
+
+    __slots__ = ("_drained", "_draining", "_full", "_retry_after_ms", "in_use", "limit")
+
+    def __init__(self, limit: int, full: str, retry_after_ms: int):
+        self.limit, self.in_use = limit, 0
+        self._full, self._retry_after_ms = full, retry_after_ms
+        self._draining = False
+        self._drained = asyncio.Event()
+
+    def enter(self, permits: int = 1) -> None:
+        """Raises Overloaded when the limit is reached, ServerDraining after `close`."""
+        if self._draining:
+            raise ServerDraining("the server is shutting down")
+        if self.in_use + permits > self.limit:
+            raise Overloaded(self._full, self._retry_after_ms)
+        self.in_use += permits
+
+    def leave(self, permits: int = 1) -> None:
+        self.in_use -= permits
+        if self._draining and not self.in_use:
+            self._drained.set()
+
+    def close(self) -> None:
+        """Nobody new from now on."""
+        self._draining = True
+        if not self.in_use:
+            self._drained.set()
+
+    async def drained(self) -> None:
+        """Returns once `close` was called and every permit is back."""
+        await self._drained.wait()
+
+
+class Admission:
+    """The limits of one server."""
+
+    def __init__(self, max_in_flight: int, max_streams: int):
+        self.calls = Permits(max_in_flight, f"{max_in_flight} calls are in flight already", _RETRY_CALL_MS)
+        self.streams = Permits(max_streams, f"{max_streams} streams are open already", _RETRY_STREAM_MS)
+        self.closed = False
+        self._stream_tasks: set[asyncio.Task[None]] = set()
+
+    def interrupt_on_close(self, task: asyncio.Task[None]) -> None:
+        """`task` is cancelled when the server begins to drain: the part of a stream that waits for its client."""
+        self._stream_tasks.add(task)
+        task.add_done_callback(self._stream_tasks.discard)
+
+    def close(self) -> None:
+        """New calls are refused, open streams finish what they took and end."""
+        self.closed = True
+        self.calls.close()
+        self.streams.close()
+        for task in tuple(self._stream_tasks):
+            task.cancel()
+
+    async def drained(self) -> None:
+        await self.calls.drained()
+        await self.streams.drained()

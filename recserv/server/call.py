@@ -1,0 +1,154 @@
+"""One call: its deadline, its request id, and the guard that turns whatever goes wrong into a status.
+
+in    admitted -> deadline read -> work -> counted
+out   any error -> google.rpc.Status -> logged, counted, aborted
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from time import perf_counter
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from recserv.errors import DeadlineTooNear, InvalidInput, Overloaded, RecservError, Violation
+from recserv.metrics import RequestDone
+from recserv.resilience.deadline import Deadline
+from recserv.server.admission import Permits
+from recserv.server.status import Interrupted, code_of, status_of, trailing_metadata
+from recserv.types import DEFAULT_TENANT, ID_BYTES_MAX
+
+logger = logging.getLogger("recserv.server")
+
+MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+# A client that asks with a deadline already past still sends a moment of it, and no work fits into less.
+DEADLINE_MIN_S = 0.001
+
+M = TypeVar("M", bound=Message)
+R = TypeVar("R")
+Context = Any
+"""grpc.aio.ServicerContext, of raw bytes."""
+
+
+class Call:
+    """What a servicer's method may know of the call it answers. The tenant comes from authentication, once that exists.
+
+    `deadline` is the client's, else the server's default; `client_deadline` tells which.
+    """
+
+    __slots__ = ("_request_id", "client_deadline", "context", "deadline", "rpc", "tenant")
+
+    def __init__(self, rpc: str, context: Context, default_deadline_s: float):
+        self.rpc, self.context = rpc, context
+        self.tenant = DEFAULT_TENANT
+        self._request_id = ""
+        # Read once: gRPC counts it on the wall clock.
+        remaining: float | None = context.time_remaining()
+        self.client_deadline = remaining is not None
+        self.deadline = Deadline(default_deadline_s if remaining is None else remaining)
+
+    def check_deadline(self) -> None:
+        """Raises DeadlineTooNear if no work is worth beginning."""
+        if self.client_deadline and self.deadline.remaining_s() < DEADLINE_MIN_S:
+            raise DeadlineTooNear("the deadline was already past when the call arrived")
+
+    def named(self, request_id: str) -> None:
+        """The message names its request id."""
+        self._request_id = request_id
+
+    def request_id(self) -> str:
+        """Named by the message, else by the metadata `x-request-id`, else made up here; the same from then on."""
+        if not self._request_id:
+            self._request_id = _request_id_of(self.context)
+        return self._request_id
+
+
+def _request_id_of(context: Context) -> str:
+    for key, value in context.invocation_metadata() or ():
+        if key == "x-request-id" and isinstance(value, str) and 0 < len(value) <= ID_BYTES_MAX:
+            return value
+    return uuid.uuid4().hex[:16]
+
+
+class Guard:
+    """Around every call of one RPC: admission before, one status and one count after."""
+
+    def __init__(self, rpc: str, permits: Permits, done: RequestDone, default_deadline_s: float):
+        self._rpc, self._permits, self._done = rpc, permits, done
+        self._default_deadline_s = default_deadline_s
+
+    async def run(self, work: Callable[[R, Call], Awaitable[bytes | None]], given: R, context: Context) -> bytes | None:
+        """`work(given, call)`; returns what it returns, or aborts the call with the status of what it raised."""
+        started = perf_counter()
+        call = Call(self._rpc, context, self._default_deadline_s)
+        try:
+            self._permits.enter()
+            try:
+                call.check_deadline()
+                answer = await work(given, call)
+            finally:
+                self._permits.leave()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                # gRPC cancelled the handler (client gone, deadline past, server stopped) and has told the client.
+                self._done("CANCELLED", perf_counter() - started)
+                raise
+            # It escaped from something that the handler waited for. Let through, it would send no status at all and
+            # leave the client hanging.
+            error: BaseException = Interrupted("the call was interrupted; try again")
+        except Exception as caught:
+            error = caught
+        else:
+            self._done("OK", perf_counter() - started)
+            return answer
+        self._done(code_of(error).name, perf_counter() - started)
+        log_failure(self._rpc, error, call.request_id())
+        status = status_of(error, call.request_id())
+        await context.abort(code_of(error), status.message, trailing_metadata(status))
+        raise AssertionError("abort returned")
+
+
+def parser(message_type: type[M]) -> Callable[[bytes], M]:
+    """Bytes -> message; InvalidInput instead of DecodeError, Overloaded beyond MESSAGE_BYTES_MAX."""
+    from_string = message_type.FromString
+    name = message_type.DESCRIPTOR.name
+
+    def parse(raw: bytes) -> M:
+        if len(raw) > MESSAGE_BYTES_MAX:
+            raise Overloaded(f"the message has {len(raw)} bytes; at most {MESSAGE_BYTES_MAX} are taken")
+        try:
+            return from_string(raw)
+        except DecodeError:
+            problem = f"the bytes are not a {name}: truncated, garbage, or text that is not UTF-8"
+            raise InvalidInput([Violation("request", problem)]) from None
+
+    return parse
+
+
+async def within(seconds: float, work: Awaitable[R], late: RecservError) -> R:
+    """Waits for `work` at most so long, then raises `late`. Cancelling it does not undo what it has set going."""
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            return await work
+    except TimeoutError:
+        if limit.expired():
+            raise late from None
+        raise
+
+
+def log_failure(rpc: str, error: BaseException, request_id: str) -> None:
+    code = code_of(error)
+    fields = {"rpc": rpc, "status": code.name, "request_id": request_id}
+    if code is grpc.StatusCode.INTERNAL:
+        logger.error("call failed", extra={"fields": fields}, exc_info=error)
+    elif code is grpc.StatusCode.UNAVAILABLE:
+        logger.warning("call failed", extra={"fields": {**fields, "cause": str(error)}})
+    elif logger.isEnabledFor(logging.INFO):
+        logger.info("call refused", extra={"fields": {**fields, "cause": str(error)}})

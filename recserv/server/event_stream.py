@@ -1,0 +1,88 @@
+"""StreamEvents: groups of events in, results out, in order.
+
+    reader task:  read -> parse -> ingest task started, in order -> window (bounded)
+    handler:      window -> result awaited, in order -> written
+
+Groups overlap so that the store can commit several of them together; the window bounds how many. A group's ingest tasks
+start in the order of the groups, and the store appends in the order in which it is called.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import grpc
+import grpc.aio
+
+from recserv.server.call import Call, Context, parser
+from recserv.server.handlers import Handler, HandlerFactory
+from recserv.server.status import ServerDraining
+from recserv.v1 import recommendation_pb2 as pb
+
+GROUPS_IN_FLIGHT_MAX = 8
+
+Group = asyncio.Future[pb.StreamEventsResponse]
+GroupMethod = Callable[[pb.StreamEventsRequest, Call], Awaitable[pb.StreamEventsResponse]]
+
+
+class _Window:
+    """What was read and not yet answered. The end is None, or the error that ended the reading."""
+
+    def __init__(self) -> None:
+        self._entries: asyncio.Queue[Group | Exception | None] = asyncio.Queue()
+        # A place is taken before a group is read and given back once it is answered.
+        self.places = asyncio.Semaphore(GROUPS_IN_FLIGHT_MAX)
+
+    def put(self, entry: Group | Exception | None) -> None:
+        self._entries.put_nowait(entry)
+
+    async def next_group(self) -> Group | None:
+        entry = await self._entries.get()
+        if isinstance(entry, Exception):
+            raise entry
+        return entry
+
+    def cancel(self) -> None:
+        """Nobody waits for these groups any more. What the store has taken it finishes all the same."""
+        while not self._entries.empty():
+            entry = self._entries.get_nowait()
+            if isinstance(entry, asyncio.Future):
+                entry.cancel()
+
+
+def event_stream(factory: HandlerFactory, method: GroupMethod) -> Handler:
+    run = factory.guard("StreamEvents", factory.admission.streams).run
+    parse = parser(pb.StreamEventsRequest)
+
+    async def read_groups(call: Call, window: _Window) -> None:
+        try:
+            while True:
+                await window.places.acquire()
+                raw = await call.context.read()
+                if raw is grpc.aio.EOF:  # type: ignore[attr-defined]
+                    window.put(None)
+                    return
+                window.put(asyncio.ensure_future(method(parse(raw), call)))
+        except asyncio.CancelledError:
+            # Either the server drains, and this is what the client shall hear, or nobody listens any more.
+            window.put(ServerDraining("the server is shutting down; send again what was not acknowledged"))
+        except Exception as error:
+            window.put(error)
+
+    async def work(_: object, call: Call) -> None:
+        window = _Window()
+        reader = asyncio.ensure_future(read_groups(call, window))
+        factory.admission.interrupt_on_close(reader)
+        try:
+            while (group := await window.next_group()) is not None:
+                await call.context.write((await group).SerializeToString())
+                window.places.release()
+        finally:
+            reader.cancel()
+            window.cancel()
+
+    async def handle(_: object, context: Context) -> None:
+        await run(work, None, context)
+
+    return grpc.stream_stream_rpc_method_handler(handle)

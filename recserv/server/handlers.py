@@ -1,0 +1,75 @@
+"""gRPC handlers over raw bytes: everything that is the same for every RPC, around the servicer's methods.
+
+gRPC's own deserialiser would answer malformed bytes with UNKNOWN and the text of an exception, so messages are parsed
+in here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+
+from recserv.errors import DeadlineTooNear
+from recserv.metrics import Metrics
+from recserv.server.admission import Admission, Permits
+from recserv.server.call import Call, Context, Guard, M, parser, within
+from recserv.server.status import ServerDraining
+
+Handler = grpc.RpcMethodHandler[Any, Any]
+UnaryMethod = Callable[[M, Call], Awaitable[Message]]
+StreamMethod = Callable[[M, Call], AsyncIterator[Message]]
+
+
+class HandlerFactory:
+    """Makes the handlers of one server: they share its admission, metrics and default deadline."""
+
+    def __init__(self, admission: Admission, metrics: Metrics, default_deadline_ms: int):
+        self.admission = admission
+        self._metrics, self._default_deadline_s = metrics, default_deadline_ms / 1000
+
+    def guard(self, rpc: str, permits: Permits) -> Guard:
+        return Guard(rpc, permits, self._metrics.rpc(rpc), self._default_deadline_s)
+
+    def unary(self, rpc: str, message_type: type[M], method: UnaryMethod[M]) -> Handler:
+        run, parse = self.guard(rpc, self.admission.calls).run, parser(message_type)
+
+        async def work(raw: bytes, call: Call) -> bytes:
+            message = parse(raw)
+            if call.client_deadline:
+                # gRPC itself cancels the handler when the client's deadline is past.
+                return (await method(message, call)).SerializeToString()
+            late = DeadlineTooNear("no answer within the server's default deadline")
+            return (await within(call.deadline.remaining_s(), method(message, call), late)).SerializeToString()
+
+        async def handle(raw: bytes, context: Context) -> bytes | None:
+            return await run(work, raw, context)
+
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+    def server_stream(self, rpc: str, message_type: type[M], method: StreamMethod[M]) -> Handler:
+        """A stream of answers. Without a deadline of the client's it may stay open as long as the client likes."""
+        run, parse = self.guard(rpc, self.admission.streams).run, parser(message_type)
+
+        async def pump(raw: bytes, call: Call) -> None:
+            async for answer in method(parse(raw), call):
+                await call.context.write(answer.SerializeToString())
+
+        async def work(raw: bytes, call: Call) -> None:
+            task = asyncio.ensure_future(pump(raw, call))
+            self.admission.interrupt_on_close(task)
+            try:
+                await task
+            except asyncio.CancelledError:
+                handler = asyncio.current_task()
+                if self.admission.closed and handler is not None and not handler.cancelling():
+                    raise ServerDraining("the server is shutting down") from None
+                raise
+
+        async def handle(raw: bytes, context: Context) -> None:
+            await run(work, raw, context)
+
+        return grpc.unary_stream_rpc_method_handler(handle)

@@ -1,0 +1,39 @@
+"""What the server needs of the parts behind it, as protocols: the pipeline's classes fit, so do the tests' fakes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from recserv.errors import RecservError
+from recserv.resilience.deadline import Deadline
+from recserv.types import Event, Explanation, IngestStatus, Recommendation, RecommendQuery, ShopperContext, ShopperKey
+
+
+class Recommender(Protocol):
+    async def recommend(self, query: RecommendQuery, deadline: Deadline) -> Recommendation: ...
+
+    async def context(self, tenant: str, key: ShopperKey, deadline: Deadline) -> ShopperContext: ...
+
+
+class Outcome(Protocol):
+    """`error` is set exactly if `status` is REJECTED."""
+
+    @property
+    def status(self) -> IngestStatus: ...
+
+    @property
+    def consistency_token(self) -> str: ...
+
+    @property
+    def error(self) -> RecservError | None: ...
+
+
+class Ingestor(Protocol):
+    async def ingest(self, tenant: str, events: Sequence[Event]) -> Sequence[Outcome]: ...
+
+
+class Explanations(Protocol):
+    def explanations(self, tenant: str, token: str) -> tuple[Explanation, ...]: ...
+
+    def watch(self, tenant: str, token: str) -> AsyncIterator[Explanation]: ...

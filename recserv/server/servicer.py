@@ -1,0 +1,191 @@
+"""The methods of RecommendationService: a parsed message in, a message out, and nothing of gRPC between.
+
+Each one checks, converts, asks the part behind it and converts back. Whatever it raises, the guard turns into a status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from recserv.errors import DeadlineTooNear, InvalidInput, StoreUnavailable, Violation
+from recserv.metrics import EventMetrics
+from recserv.server.admission import Admission
+from recserv.server.call import Call, log_failure, within
+from recserv.server.convert import (
+    context_to_wire,
+    enum,
+    event_from_wire,
+    explanation_to_wire,
+    explanations_to_wire,
+    query_from_wire,
+    recommendation_to_wire,
+)
+from recserv.server.ports import Explanations, Ingestor, Outcome, Recommender
+from recserv.server.status import status_of
+from recserv.server.validate import (
+    check_count,
+    check_recommend,
+    check_shopper,
+    check_stored_event,
+    check_token,
+    with_prefix,
+)
+from recserv.types import BATCH_EVENTS_MAX, BATCH_REQUESTS_MAX, Clock, IngestStatus, ShopperKey
+from recserv.v1 import recommendation_pb2 as pb
+
+BATCH_RECOMMEND_AT_ONCE = 8
+# A group has no deadline of its own, and its stream may have none for hours.
+GROUP_TIMEOUT_S = 10.0
+
+
+class Servicer:
+    """`clock`: the server's wall clock, against which event times are judged."""
+
+    def __init__(
+        self,
+        recommender: Recommender,
+        ingestor: Ingestor,
+        explanations: Explanations,
+        admission: Admission,
+        events: EventMetrics,
+        clock: Clock,
+    ):
+        self._recommender, self._ingestor, self._explanations = recommender, ingestor, explanations
+        self._admission, self._events, self._clock = admission, events, clock
+
+    async def recommend(self, request: pb.RecommendRequest, call: Call) -> pb.RecommendResponse:
+        check_recommend(request, self._clock())
+        call.named(request.request_id)
+        answer = await self._recommender.recommend(query_from_wire(request, call.tenant), call.deadline)
+        return recommendation_to_wire(answer)
+
+    async def batch_recommend(self, batch: pb.BatchRecommendRequest, call: Call) -> pb.BatchRecommendResponse:
+        """Every entry succeeds or fails by itself; a few run at once, and each of those counts as a call in flight."""
+        check_count("requests", len(batch.requests), BATCH_REQUESTS_MAX)
+        at_once = min(BATCH_RECOMMEND_AT_ONCE, len(batch.requests), self._admission.calls.limit)
+        self._admission.calls.enter(at_once - 1)
+        try:
+            places = asyncio.Semaphore(at_once)
+            entries = await asyncio.gather(
+                *[self._entry(position, request, call, places) for position, request in enumerate(batch.requests)]
+            )
+        finally:
+            self._admission.calls.leave(at_once - 1)
+        succeeded = [entry.response for entry in entries if entry.HasField("response")]
+        summary = pb.BatchSummary(
+            total=len(entries),
+            succeeded=len(succeeded),
+            failed=len(entries) - len(succeeded),
+            degraded=sum(response.degraded for response in succeeded),
+        )
+        return pb.BatchRecommendResponse(responses=entries, summary=summary)
+
+    async def _entry(
+        self, position: int, request: pb.RecommendRequest, call: Call, places: asyncio.Semaphore
+    ) -> pb.BatchRecommendEntry:
+        async with places:
+            try:
+                check_recommend(request, self._clock())
+                answer = await self._recommender.recommend(query_from_wire(request, call.tenant), call.deadline)
+            except InvalidInput as error:
+                failure: Exception = with_prefix(error, f"requests[{position}]")
+            except Exception as error:
+                failure = error
+            else:
+                return pb.BatchRecommendEntry(response=recommendation_to_wire(answer))
+        request_id = request.request_id or call.request_id()
+        log_failure(f"{call.rpc}[{position}]", failure, request_id)
+        return pb.BatchRecommendEntry(error=status_of(failure, request_id))
+
+    async def ingest_event(self, request: pb.IngestEventRequest, call: Call) -> pb.IngestEventResponse:
+        if not request.HasField("event"):
+            raise InvalidInput([Violation("event", "is required")])
+        self._check_event(request.event, "event", self._clock())
+        [outcome] = await self._ingestor.ingest(call.tenant, (event_from_wire(request.event),))
+        if outcome.error is not None:
+            raise outcome.error
+        return pb.IngestEventResponse(status=enum(outcome.status), consistency_token=outcome.consistency_token)
+
+    async def batch_ingest_events(
+        self, request: pb.BatchIngestEventsRequest, call: Call
+    ) -> pb.BatchIngestEventsResponse:
+        check_count("events", len(request.events), BATCH_EVENTS_MAX)
+        return pb.BatchIngestEventsResponse(results=await self._ingest(request.events, call))
+
+    async def stream_group(self, request: pb.StreamEventsRequest, call: Call) -> pb.StreamEventsResponse:
+        """A group of StreamEvents. Too large a group ends the stream; a bad event in it does not."""
+        check_count("events", len(request.events), BATCH_EVENTS_MAX)
+        seconds = min(GROUP_TIMEOUT_S, call.deadline.remaining_s()) if call.client_deadline else GROUP_TIMEOUT_S
+        late = DeadlineTooNear("the group was not stored in time")
+        try:
+            results = await within(seconds, self._ingest(request.events, call), late)
+        except DeadlineTooNear:
+            # Perhaps they are stored, perhaps not; sending them again with the same ids settles it.
+            status = status_of(StoreUnavailable("the store did not answer in time; send the event again"))
+            results = [
+                pb.IngestResult(event_id=event.event_id, status=enum(IngestStatus.REJECTED), error=status)
+                for event in request.events
+            ]
+        return pb.StreamEventsResponse(results=results)
+
+    async def _ingest(self, events: Sequence[pb.Event], call: Call) -> list[pb.IngestResult]:
+        """A result for each event, in order; the valid ones go to the store together."""
+        now_ms = self._clock()
+        refused: dict[int, InvalidInput] = {}
+        valid = []
+        for position, event in enumerate(events):
+            try:
+                self._check_event(event, f"events[{position}]", now_ms)
+            except InvalidInput as error:
+                refused[position] = error
+            else:
+                valid.append(event_from_wire(event))
+        outcomes = iter(await self._ingestor.ingest(call.tenant, valid) if valid else ())
+        results = []
+        for position, event in enumerate(events):
+            problem = refused.get(position)
+            if problem is None:
+                results.append(_result(event.event_id, next(outcomes), call.request_id))
+            else:
+                results.append(
+                    pb.IngestResult(
+                        event_id=event.event_id,
+                        status=enum(IngestStatus.REJECTED),
+                        error=status_of(problem, call.request_id()),
+                    )
+                )
+        return results
+
+    def _check_event(self, event: pb.Event, path: str, now_ms: int) -> None:
+        try:
+            check_stored_event(event, path, now_ms)
+        except InvalidInput as error:
+            self._events.outcome(event.event_type, error.reason.lower())
+            raise
+
+    async def get_context(self, request: pb.GetContextRequest, call: Call) -> pb.GetContextResponse:
+        check_shopper(request)
+        key = ShopperKey(session_id=request.session_id, user_id=request.user_id)
+        return context_to_wire(await self._recommender.context(call.tenant, key, call.deadline))
+
+    async def get_explanations(self, request: pb.GetExplanationsRequest, call: Call) -> pb.GetExplanationsResponse:
+        check_token("explanation_token", request.explanation_token)
+        return explanations_to_wire(self._explanations.explanations(call.tenant, request.explanation_token))
+
+    async def watch_explanations(
+        self, request: pb.WatchExplanationsRequest, call: Call
+    ) -> AsyncIterator[pb.WatchExplanationsResponse]:
+        check_token("explanation_token", request.explanation_token)
+        async for explanation in self._explanations.watch(call.tenant, request.explanation_token):
+            yield pb.WatchExplanationsResponse(explanation=explanation_to_wire(explanation))
+
+
+def _result(event_id: str, outcome: Outcome, request_id: Callable[[], str]) -> pb.IngestResult:
+    if outcome.error is None:
+        return pb.IngestResult(
+            event_id=event_id, status=enum(outcome.status), consistency_token=outcome.consistency_token
+        )
+    return pb.IngestResult(
+        event_id=event_id, status=enum(IngestStatus.REJECTED), error=status_of(outcome.error, request_id())
+    )

@@ -1,0 +1,124 @@
+"""Errors -> google.rpc.Status: a code, a message for people, and details for programs.
+
+ErrorInfo (domain "recserv") always; BadRequest for what the caller can correct; RetryInfo where a retry is worth it.
+gRPC rejects large trailing metadata at random, so a status stays under STATUS_BYTES_MAX whatever it says.
+"""
+
+from __future__ import annotations
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+from recserv.errors import (
+    DeadlineTooNear,
+    EventConflict,
+    EventTooOld,
+    IndexUnavailable,
+    InvalidInput,
+    NotFound,
+    NotImplementedYet,
+    Overloaded,
+    RecservError,
+    StoreUnavailable,
+    Violation,
+)
+
+DOMAIN = "recserv"
+_DETAILS_KEY = "grpc-status-details-bin"
+# Base64 makes 4 of every 3 bytes: 3 KiB are the 4 KiB that may be sent.
+STATUS_BYTES_MAX = 3 * 1024
+_MESSAGE_CHARACTERS_MAX = 200
+_REQUEST_ID_CHARACTERS_MAX = 64
+
+
+class ServerDraining(RecservError):
+    """The server is shutting down; another one, or this one later, will answer."""
+
+    reason = "DRAINING"
+    retry_after_ms = 1000
+
+
+class Interrupted(RecservError):
+    """Something that the call waited for was cancelled under it. Whether an event was stored is unknown to the caller;
+    sending it again with the same id is safe.
+    """
+
+    reason = "INTERRUPTED"
+    retry_after_ms = 100
+
+
+_CODES: dict[type, grpc.StatusCode] = {
+    ServerDraining: grpc.StatusCode.UNAVAILABLE,
+    Interrupted: grpc.StatusCode.UNAVAILABLE,
+    InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
+    EventConflict: grpc.StatusCode.ALREADY_EXISTS,
+    EventTooOld: grpc.StatusCode.OUT_OF_RANGE,
+    NotFound: grpc.StatusCode.NOT_FOUND,
+    NotImplementedYet: grpc.StatusCode.UNIMPLEMENTED,
+    Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    DeadlineTooNear: grpc.StatusCode.DEADLINE_EXCEEDED,
+    StoreUnavailable: grpc.StatusCode.UNAVAILABLE,
+    IndexUnavailable: grpc.StatusCode.UNAVAILABLE,
+}
+
+
+def code_of(error: BaseException) -> grpc.StatusCode:
+    """INTERNAL for everything that is not in the tree: it was not raised on purpose."""
+    return next((_CODES[kind] for kind in type(error).__mro__ if kind in _CODES), grpc.StatusCode.INTERNAL)
+
+
+def status_of(error: BaseException, request_id: str = "") -> status_pb2.Status:
+    code = code_of(error)
+    number: int = code.value[0]
+    if code is grpc.StatusCode.INTERNAL or not isinstance(error, RecservError):
+        # What went wrong inside stays in the log, under the same request id.
+        return _build(number, "internal error", _info("INTERNAL", request_id))
+    details = [*_info(error.reason, request_id)]
+    retry_after_ms = getattr(error, "retry_after_ms", None)
+    if retry_after_ms is not None:
+        delay = Duration()
+        delay.FromMilliseconds(retry_after_ms)
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    status = _build(number, _shorten(str(error)), details)
+    if isinstance(error, InvalidInput):
+        _add_bad_request(status, error.violations)
+    return status
+
+
+def trailing_metadata(status: status_pb2.Status) -> tuple[tuple[str, bytes], ...]:
+    return ((_DETAILS_KEY, status.SerializeToString()),)
+
+
+def _info(reason: str, request_id: str) -> list[Message]:
+    metadata = {"request_id": request_id[:_REQUEST_ID_CHARACTERS_MAX]} if request_id else {}
+    return [error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata)]
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _MESSAGE_CHARACTERS_MAX else text[: _MESSAGE_CHARACTERS_MAX - 3] + "..."
+
+
+def _pack(message: Message) -> AnyMessage:
+    packed = AnyMessage()
+    packed.Pack(message)
+    return packed
+
+
+def _build(code: int, message: str, details: list[Message]) -> status_pb2.Status:
+    return status_pb2.Status(code=code, message=message, details=[_pack(detail) for detail in details])
+
+
+def _add_bad_request(status: status_pb2.Status, violations: tuple[Violation, ...]) -> None:
+    """As many violations as fit, in their order."""
+    bad = error_details_pb2.BadRequest()
+    room = STATUS_BYTES_MAX - status.ByteSize() - 128
+    for violation in violations:
+        # The framing of a violation takes less than 16 bytes.
+        room -= len(violation.field.encode()) + len(violation.description.encode()) + 16
+        if room < 0:
+            break
+        bad.field_violations.add(field=violation.field, description=violation.description)
+    status.details.append(_pack(bad))
