@@ -31,7 +31,7 @@ from recserv.pipeline.rank import rank
 from recserv.pipeline.rerank import blocked_items, rerank
 from recserv.pipeline.retrieve import Retrieval
 from recserv.pipeline.settings import PipelineSettings
-from recserv.pipeline.tokens import ConsistencyToken, decode_token
+from recserv.pipeline.tokens import decode_token
 from recserv.pipeline.trail import Trail
 from recserv.resilience.deadline import Deadline
 from recserv.stores.base import StateStore
@@ -80,9 +80,11 @@ class RecommendationPipeline:
     async def recommend(self, query: RecommendQuery, deadline: Deadline) -> Recommendation:
         """Ranked products within the deadline. Raises InvalidInput for a consistency token that is none of ours."""
         engine, settings, trail = self._engine, self._settings, Trail(self._observer)
-        token = decode_token(query.consistency_token) if query.consistency_token else None
         key = ShopperKey(query.session_id, query.user_id)
-        state = await trail.wait("state", self._state(query.tenant, key, token, deadline, trail))
+        sequence = (
+            decode_token(query.consistency_token).sequence_for(query.tenant, key) if query.consistency_token else 0
+        )
+        state = await trail.wait("state", self._state(query.tenant, key, sequence, deadline, trail))
         context = trail.run("context", build_context, engine, state, query, settings, self._clock())
         blocked = trail.run("filter", blocked_items, engine, state, context, query, settings)
         if deadline.remaining_s() * 1000 < settings.full_answer_min_ms:
@@ -111,16 +113,16 @@ class RecommendationPipeline:
         return shopper_context(self._engine, state, context)
 
     async def _state(
-        self, tenant: str, key: ShopperKey, token: ConsistencyToken | None, deadline: Deadline, trail: Trail
+        self, tenant: str, key: ShopperKey, sequence: int, deadline: Deadline, trail: Trail
     ) -> ShopperState:
-        """The stored state within its share of the budget, at least as new as the token if that can be had in time."""
+        """The stored state within its share of the budget, at least as new as `sequence` if that can be had."""
         if self._store is None or not (key.session_id or key.user_id):
             return NOTHING_STORED
         state = NOTHING_STORED
         try:
             async with asyncio.timeout(max(0.0, deadline.remaining_s()) * self._settings.state_share):
                 [state] = await self._store.read(tenant, (key,))
-                while token is not None and state.sequence < token.sequence:
+                while state.sequence < sequence:
                     await asyncio.sleep(self._settings.stale_poll_ms / 1000)
                     [state] = await self._store.read(tenant, (key,))
         except TimeoutError:

@@ -1,0 +1,116 @@
+"""One contract, every index."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recserv.errors import IndexUnavailable
+from recserv.index.exact import ExactIndex
+from recserv.index.hnsw import HnswIndex, build
+
+N, D = 800, 16
+
+
+def vectors(n=N, d=D, seed=0):
+    rows = np.random.default_rng(seed).standard_normal((n, d)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    rows[::10] = 0
+    return rows
+
+
+def exact(embeddings, directory):
+    return ExactIndex(embeddings)
+
+
+def hnsw(embeddings, directory):
+    build(embeddings, directory / "index.hnsw")
+    return HnswIndex.load(directory / "index.hnsw", dimensions=embeddings.shape[1])
+
+
+@pytest.fixture(params=[exact, hnsw], ids=["exact", "hnsw"], scope="module")
+def make(request, tmp_path_factory):
+    return lambda embeddings: request.param(embeddings, tmp_path_factory.mktemp("index"))
+
+
+@pytest.fixture(scope="module")
+def index(make):
+    return make(vectors())
+
+
+def test_it_knows_its_size_and_dimensions_and_leaves_zero_rows_out(index):
+    assert (index.size, index.dimensions) == (N - N // 10, D)
+    positions, _ = index.search(vectors()[1], N)
+    assert not set(positions.tolist()) & set(range(0, N, 10))
+
+
+def test_the_nearest_of_an_item_is_the_item(index):
+    for at in (1, 57, 799):
+        positions, similarities = index.search(vectors()[at], 1)
+        assert positions.tolist() == [at]
+        assert similarities[0] == pytest.approx(1.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("k", [-1, 0])
+def test_no_results_are_no_error(index, k):
+    positions, similarities = index.search(vectors()[1], k)
+    assert len(positions) == len(similarities) == 0
+
+
+def test_more_than_there_are_gives_all(index):
+    positions, _ = index.search(vectors()[1], 10 * N)
+    assert len(set(positions.tolist())) == len(positions) == index.size
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32 - 1), k=st.integers(1, 50))
+def test_similarities_are_cosines_and_fall(index, seed, k):
+    query = np.random.default_rng(seed).standard_normal(D).astype(np.float32)
+    query /= np.linalg.norm(query)
+    positions, similarities = index.search(query, k)
+    assert positions.dtype == np.int32
+    assert similarities.dtype == np.float32
+    assert len(positions) == k
+    np.testing.assert_allclose(similarities, vectors()[positions] @ query, atol=1e-5)
+    assert (np.diff(similarities) <= 0).all()
+
+
+def test_equal_vectors_come_in_order_of_position(make):
+    embeddings = np.zeros((6, 4), np.float32)
+    embeddings[:, 0] = 1
+    positions, _ = make(embeddings).search(embeddings[0], 6)
+    assert positions.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_an_index_without_vectors_finds_nothing(make):
+    index = make(np.zeros((3, 4), np.float32))
+    assert index.size == 0
+    assert len(index.search(np.array([1, 0, 0, 0], np.float32), 5)[0]) == 0
+
+
+def test_vectors_that_are_not_finite_are_refused(make):
+    embeddings = vectors()
+    embeddings[3, 3] = np.nan
+    with pytest.raises(IndexUnavailable):
+        make(embeddings)
+
+
+def test_hnsw_finds_nearly_all_that_exact_finds(tmp_path):
+    embeddings = vectors(5000, 64, seed=3)
+    found, truth = hnsw(embeddings, tmp_path), ExactIndex(embeddings)
+    queries = vectors(100, 64, seed=4)[1::2]
+    recalls = [len(set(found.search(q, 50)[0]) & set(truth.search(q, 50)[0])) / 50 for q in queries if q.any()]
+    assert np.mean(recalls) > 0.85
+
+
+def test_a_missing_file_is_said_to_be_no_index(tmp_path):
+    with pytest.raises(IndexUnavailable):
+        HnswIndex.load(tmp_path / "index.hnsw", dimensions=4)
+
+
+def test_the_same_vectors_give_the_same_bytes(tmp_path):
+    build(vectors(), tmp_path / "a")
+    build(vectors(), tmp_path / "b")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import pytest
+
+from recserv.index.hnsw import HnswIndex
+from recserv.model.snapshot import load_snapshot
+from recserv.pipeline.engine import Engine
+
+
+@pytest.fixture(scope="session")
+def snapshot(tiny_model):
+    return load_snapshot(tiny_model)
+
+
+@pytest.fixture(scope="session")
+def index(snapshot):
+    return HnswIndex.load(snapshot.index_path, dimensions=snapshot.dimensions)
+
+
+@pytest.fixture
+def engine(snapshot, index):
+    engine = Engine(snapshot, index)
+    yield engine
+    engine.close()

@@ -1,0 +1,405 @@
+"""The request path as a caller sees it, on a small model, with stores and indices that misbehave on purpose."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+
+from recserv.errors import DeadlineTooNear, IndexUnavailable, InvalidInput, NotFound, StoreUnavailable
+from recserv.pipeline.engine import Engine
+from recserv.pipeline.pipeline import RecommendationPipeline
+from recserv.pipeline.settings import PipelineSettings
+from recserv.pipeline.tokens import encode_token
+from recserv.resilience.deadline import Deadline
+from recserv.types import (
+    DegradedReason,
+    Event,
+    EventType,
+    ExplainMode,
+    ExplanationState,
+    Profile,
+    Purchase,
+    ReasonType,
+    RecommendQuery,
+    SessionEvent,
+    SessionState,
+    ShopperKey,
+    ShopperState,
+    Source,
+)
+
+NOW_MS = 1_800_000_000_000
+
+
+class FakeStore:
+    """Answers what it is told to, as often as it is asked."""
+
+    def __init__(self, *states: ShopperState | Exception, hang: bool = False):
+        self.states = list(states)
+        self.hang = hang
+        self.reads = 0
+
+    async def read(self, tenant, keys):
+        self.reads += 1
+        if self.hang:
+            await asyncio.Event().wait()
+        state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+        if isinstance(state, Exception):
+            raise state
+        return [state for _ in keys]
+
+
+class Recorder:
+    def __init__(self):
+        self.searches, self.stages, self.reasons, self.sources = 0, [], [], {}
+
+    def stage(self, name, seconds):
+        self.stages.append(name)
+
+    def degraded(self, reason):
+        self.reasons.append(reason)
+
+    def source(self, source, count):
+        self.sources[source] = self.sources.get(source, 0) + count
+
+    def index_search(self):
+        self.searches += 1
+
+
+def session(*events: tuple[EventType, str]) -> SessionState:
+    made = tuple(
+        SessionEvent(kind, item, NOW_MS - 1000 * (len(events) - n), NOW_MS, n + 1)
+        for n, (kind, item) in enumerate(events)
+    )
+    return SessionState(made, len(made))
+
+
+def viewed(*items: str) -> tuple[Event, ...]:
+    return tuple(Event(event_type=EventType.VIEW, item_id=item) for item in items)
+
+
+@pytest.fixture
+def recorder():
+    return Recorder()
+
+
+@pytest.fixture
+def pipeline(engine, recorder):
+    def make(store=None, **settings):
+        return RecommendationPipeline(
+            engine, store, PipelineSettings(**settings), clock=lambda: NOW_MS, observer=recorder
+        )
+
+    return make
+
+
+def ids(answer):
+    return [result.item_id for result in answer.results]
+
+
+async def test_an_empty_request_gets_popular_items_and_says_so(pipeline, snapshot):
+    answer = await pipeline().recommend(RecommendQuery(), Deadline(5))
+    assert len(answer.results) == 10
+    assert {r.source for r in answer.results} <= {Source.POPULAR, Source.TRENDING}
+    assert {r.reasons[0].type for r in answer.results} <= {ReasonType.POPULAR, ReasonType.TRENDING}
+    assert answer.model_version == snapshot.version
+    assert answer.degraded_reasons == ()
+    assert [r.rank for r in answer.results] == list(range(1, 11))
+
+
+async def test_a_context_changes_the_answer_and_is_given_as_the_reason(pipeline):
+    cold = await pipeline().recommend(RecommendQuery(), Deadline(5))
+    warm = await pipeline().recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(5))
+    assert ids(cold) != ids(warm)
+    assert any(reason.because_item_ids == ("item-5",) for r in warm.results for reason in r.reasons)
+    assert all(r.score >= s.score for r, s in zip(warm.results, warm.results[1:], strict=False))
+
+
+async def test_stored_events_count_as_those_of_the_request_do(pipeline):
+    stored = ShopperState(session=session((EventType.VIEW, "item-5"), (EventType.VIEW, "item-9")))
+    by_store = await pipeline(FakeStore(stored)).recommend(RecommendQuery(session_id="s"), Deadline(5))
+    by_request = await pipeline().recommend(RecommendQuery(context_events=viewed("item-5", "item-9")), Deadline(5))
+    assert ids(by_store) == ids(by_request)
+
+
+async def test_every_context_runs_a_search_and_every_cold_request_none(pipeline, recorder):
+    for item in range(10):
+        await pipeline().recommend(RecommendQuery(context_events=viewed(f"item-{item}")), Deadline(5))
+    assert recorder.searches == 10
+    await pipeline().recommend(RecommendQuery(), Deadline(5))
+    assert recorder.searches == 10
+
+
+async def test_each_stage_is_timed(pipeline, recorder):
+    await pipeline().recommend(RecommendQuery(context_events=viewed("item-1")), Deadline(5))
+    assert recorder.stages == ["state", "context", "filter", "retrieve", "rank", "rerank", "explain"]
+    assert sum(recorder.sources.values()) == 10
+
+
+async def test_excluded_items_do_not_come(pipeline):
+    query = RecommendQuery(context_events=viewed("item-5"))
+    first = ids(await pipeline().recommend(query, Deadline(5)))
+    again = ids(
+        await pipeline().recommend(
+            RecommendQuery(context_events=viewed("item-5"), exclude_item_ids=tuple(first) * 2), Deadline(5)
+        )
+    )
+    assert len(again) == 10
+    assert not set(first) & set(again)
+
+
+@pytest.mark.parametrize(
+    ("asked", "setting", "gone"), [(True, False, True), (None, False, False), (None, True, True), (False, True, False)]
+)
+async def test_purchases_go_if_the_request_or_else_the_setting_says_so(pipeline, asked, setting, gone):
+    everything = tuple(f"item-{n}" for n in range(200))
+    state = ShopperState(profile=Profile(purchases=(Purchase("item-7", NOW_MS),)))
+    answer = await pipeline(FakeStore(state), exclude_purchased=setting).recommend(
+        RecommendQuery(session_id="s", exclude_purchased=asked, candidate_item_ids=everything, page_size=100),
+        Deadline(5),
+    )
+    wide = await pipeline(FakeStore(state), exclude_purchased=setting).recommend(
+        RecommendQuery(session_id="s", exclude_purchased=asked, candidate_item_ids=("item-7", "item-8")), Deadline(5)
+    )
+    assert ("item-7" in ids(wide)) is not gone
+    assert "item-7" not in ids(answer) or not gone
+
+
+async def test_what_lies_in_the_cart_is_not_recommended_but_named(pipeline):
+    state = ShopperState(session=session((EventType.ADD_TO_CART, "item-5")), profile=Profile(cart={"item-5": 1}))
+    answer = await pipeline(FakeStore(state)).recommend(RecommendQuery(session_id="s", page_size=50), Deadline(5))
+    assert "item-5" not in ids(answer)
+    texts = [reason.text for r in answer.results for reason in r.reasons if reason.because_item_ids == ("item-5",)]
+    assert texts
+    assert all(text.endswith("in your cart") for text in texts)
+
+
+async def test_anchors_lead_and_do_not_come_back(pipeline):
+    answer = await pipeline().recommend(
+        RecommendQuery(context_events=viewed("item-1"), anchor_item_ids=("item-30", "nowhere")), Deadline(5)
+    )
+    assert "item-30" not in ids(answer)
+    assert answer.missing_item_ids == ("nowhere",)
+    becauses = [reason.because_item_ids for r in answer.results for reason in r.reasons]
+    assert ("item-30",) in becauses
+
+
+async def test_given_candidates_are_all_that_is_ranked(pipeline, recorder):
+    given = ("item-40", "item-3", "unknown", "item-3", "item-199")
+    answer = await pipeline().recommend(
+        RecommendQuery(context_events=viewed("item-5"), candidate_item_ids=given), Deadline(5)
+    )
+    assert set(ids(answer)) == {"item-40", "item-3", "item-199"}
+    assert answer.missing_item_ids == ("unknown",)
+    assert recorder.searches == 0
+
+
+async def test_a_category_holds_for_every_result(pipeline, engine, snapshot):
+    name = snapshot.category_names[1]
+    answer = await pipeline().recommend(
+        RecommendQuery(context_events=viewed("item-5"), category=name, page_size=20), Deadline(5)
+    )
+    assert answer.results
+    for result in answer.results:
+        assert name in engine.items.get(engine.items.position(result.item_id)).categories
+
+
+async def test_a_cold_request_for_a_category_says_that_it_is_popular_there(pipeline, snapshot):
+    name = snapshot.category_names[0]
+    answer = await pipeline().recommend(RecommendQuery(category=name), Deadline(5))
+    assert {r.source for r in answer.results} == {Source.POPULAR_IN_CATEGORY}
+    assert {r.reasons[0].text for r in answer.results} == {f"Popular in {name}"}
+
+
+async def test_an_unknown_category_has_no_items(pipeline):
+    answer = await pipeline().recommend(RecommendQuery(category="no such thing"), Deadline(5))
+    assert answer.results == ()
+
+
+async def test_a_page_is_filled_up_to_what_the_shop_has(pipeline, engine):
+    answer = await pipeline().recommend(RecommendQuery(context_events=viewed("item-5"), page_size=100), Deadline(5))
+    assert len(ids(answer)) == len(set(ids(answer))) == 100
+    excluded = tuple(f"item-{n}" for n in range(150))
+    few = await pipeline().recommend(RecommendQuery(exclude_item_ids=excluded, page_size=100), Deadline(5))
+    assert 0 < len(few.results) <= 50
+
+
+async def test_a_dislike_pushes_away_and_is_not_shown(pipeline):
+    events = (*viewed("item-5"), Event(event_type=EventType.DISLIKE, item_id="item-5"))
+    answer = await pipeline().recommend(RecommendQuery(context_events=events, page_size=100), Deadline(5))
+    assert "item-5" not in ids(answer)
+
+
+async def test_unknown_items_are_reported_and_harmless(pipeline):
+    answer = await pipeline().recommend(RecommendQuery(context_events=viewed("ghost", "item-2", "ghost")), Deadline(5))
+    assert answer.missing_item_ids == ("ghost",)
+    assert len(answer.results) == 10
+
+
+async def test_diversity_trades_relevance_for_difference(pipeline, engine):
+    async def spread(diversity):
+        query = RecommendQuery(context_events=viewed("item-5"), diversity=diversity)
+        answer = await pipeline().recommend(query, Deadline(5))
+        rows = engine.embeddings[[engine.items.position(i) for i in ids(answer)]]
+        return float((rows @ rows.T).mean())
+
+    assert await spread(0.9) < await spread(None)
+
+
+async def test_no_explanation_wanted_none_made(pipeline):
+    answer = await pipeline().recommend(
+        RecommendQuery(context_events=viewed("item-5"), explain=ExplainMode.NONE), Deadline(5)
+    )
+    assert all(r.reasons == () for r in answer.results)
+
+
+async def test_later_explanations_are_the_reasons_for_now_under_a_token(pipeline):
+    serving = pipeline()
+    answer = await serving.recommend(
+        RecommendQuery(context_events=viewed("item-5"), explain=ExplainMode.LLM_ASYNC), Deadline(5)
+    )
+    texts = serving.board.explanations("default", answer.explanation_token)
+    assert [t.item_id for t in texts] == ids(answer)
+    assert [t.text for t in texts] == [r.reasons[0].text for r in answer.results]
+    assert {t.state for t in texts} == {ExplanationState.TEMPLATE}
+    with pytest.raises(NotFound):
+        serving.board.explanations("another tenant", answer.explanation_token)
+
+
+async def test_a_store_that_is_down_leaves_the_request_its_own_context(pipeline):
+    own = RecommendQuery(session_id="s", context_events=viewed("item-5"))
+    answer = await pipeline(FakeStore(StoreUnavailable("refused"))).recommend(own, Deadline(5))
+    stateless = await pipeline().recommend(own, Deadline(5))
+    assert answer.degraded_reasons == (DegradedReason.STATE_UNAVAILABLE,)
+    assert ids(answer) == ids(stateless)
+
+
+async def test_a_store_that_hangs_costs_its_share_of_the_budget_only(pipeline):
+    answer = await pipeline(FakeStore(ShopperState(), hang=True)).recommend(
+        RecommendQuery(session_id="s"), Deadline(0.2)
+    )
+    assert answer.degraded_reasons == (DegradedReason.STATE_UNAVAILABLE,)
+    assert len(answer.results) == 10
+
+
+async def test_a_token_waits_for_its_event(pipeline):
+    token = encode_token("default", "s", "", 7)
+    store = FakeStore(ShopperState(sequence=5), ShopperState(sequence=6), ShopperState(sequence=7))
+    answer = await pipeline(store).recommend(RecommendQuery(session_id="s", consistency_token=token), Deadline(5))
+    assert answer.degraded_reasons == ()
+    assert store.reads == 3
+
+
+async def test_a_token_whose_event_does_not_come_is_answered_as_stale(pipeline):
+    token = encode_token("default", "s", "", 7)
+    store = FakeStore(ShopperState(sequence=5))
+    answer = await pipeline(store).recommend(RecommendQuery(session_id="s", consistency_token=token), Deadline(0.1))
+    assert answer.degraded_reasons == (DegradedReason.STALE_STATE,)
+
+
+async def test_a_token_that_is_none_is_refused(pipeline):
+    with pytest.raises(InvalidInput, match="consistency_token"):
+        await pipeline(FakeStore(ShopperState())).recommend(
+            RecommendQuery(session_id="s", consistency_token="garbage"), Deadline(5)
+        )
+
+
+class BrokenIndex:
+    size, dimensions = 100, 64
+
+    def search(self, query, k):
+        raise IndexUnavailable("broken")
+
+
+class HangingIndex:
+    size, dimensions = 100, 64
+
+    def __init__(self):
+        self.released = threading.Event()
+
+    def search(self, query, k):
+        self.released.wait(30)
+        return np.empty(0, np.int32), np.empty(0, np.float32)
+
+
+async def test_without_an_index_the_other_sources_answer(snapshot):
+    engine = Engine(snapshot, None)
+    pipeline = RecommendationPipeline(engine, None, PipelineSettings())
+    answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(5))
+    assert answer.degraded_reasons == (DegradedReason.INDEX_UNAVAILABLE,)
+    assert len(answer.results) == 10
+    cold = await pipeline.recommend(RecommendQuery(), Deadline(5))
+    assert cold.degraded_reasons == ()
+
+
+async def test_an_index_that_raises_is_named_and_the_others_answer(snapshot):
+    engine = Engine(snapshot, BrokenIndex())
+    pipeline = RecommendationPipeline(engine, None, PipelineSettings())
+    answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(5))
+    engine.close()
+    assert answer.degraded_reasons == (DegradedReason.INDEX_UNAVAILABLE,)
+    assert len(answer.results) == 10
+
+
+async def test_a_search_that_hangs_is_left_behind(snapshot):
+    index = HangingIndex()
+    engine = Engine(snapshot, index)
+    pipeline = RecommendationPipeline(engine, None, PipelineSettings())
+    answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(0.1))
+    assert answer.degraded_reasons == (DegradedReason.INDEX_TIMEOUT,)
+    assert len(answer.results) == 10
+    assert engine.search.pending == 1
+    index.released.set()
+    engine.close()
+
+
+async def test_behind_a_search_that_hangs_nobody_queues_for_ever(snapshot):
+    index = HangingIndex()
+    engine = Engine(snapshot, index)
+    pipeline = RecommendationPipeline(engine, None, PipelineSettings())
+    for _ in range(64):
+        engine.search.start(np.zeros(1, np.float32), 1)
+    answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(5))
+    assert answer.degraded_reasons == (DegradedReason.INDEX_UNAVAILABLE,)
+    index.released.set()
+    engine.close()
+
+
+async def test_too_little_time_gives_popular_items(pipeline):
+    answer = await pipeline().recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(0.0))
+    assert answer.degraded_reasons == (DegradedReason.DEADLINE,)
+    assert {r.source for r in answer.results} == {Source.POPULAR}
+
+
+async def test_concurrent_requests_do_not_mix_their_scratch(pipeline):
+    serving = pipeline()
+    queries = [RecommendQuery(context_events=viewed(f"item-{n}", f"item-{n + 3}")) for n in range(30)]
+    alone = [ids(await serving.recommend(query, Deadline(5))) for query in queries]
+    together = await asyncio.gather(*(serving.recommend(query, Deadline(5)) for query in queries))
+    assert [ids(answer) for answer in together] == alone
+
+
+async def test_the_context_of_a_shopper(pipeline):
+    events = session((EventType.VIEW, "item-5"), (EventType.VIEW, "item-6"), (EventType.VIEW, "item-5"))
+    search = SessionEvent(EventType.SEARCH, "", NOW_MS, NOW_MS, 9, search_query="red shoes")
+    state = ShopperState(
+        session=SessionState((*events.events, search), 9),
+        profile=Profile(cart={"item-6": 2}, purchases=(Purchase("a", 1), Purchase("b", 2)), event_count=6),
+    )
+    context = await pipeline(FakeStore(state)).context("default", ShopperKey("s"), Deadline(5))
+    assert context.recent_item_ids == ("item-5", "item-6")
+    assert context.recent_searches == ("red shoes",)
+    assert context.cart_item_ids == ("item-6",)
+    assert context.purchased_item_ids == ("b", "a")
+    assert context.event_count == 6
+    assert sum(weight for _, weight in context.category_weights) == pytest.approx(1.0)
+
+
+async def test_the_context_needs_a_store(pipeline):
+    with pytest.raises(StoreUnavailable):
+        await pipeline().context("default", ShopperKey("s"), Deadline(5))
+    with pytest.raises(DeadlineTooNear):
+        await pipeline(FakeStore(ShopperState(), hang=True)).context("default", ShopperKey("s"), Deadline(0.01))
