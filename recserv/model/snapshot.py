@@ -19,7 +19,7 @@
     knn_session_age.npy           float32 [s], days before the newest event (0 where the data carry no time)
     knn_item_idf.npy              float32 [n]
     popularity.npy                float32 [n], weighted event counts        popularity_recent.npy      float32 [n]
-    popular_items.npy             int32, at most 1000, most popular first   trending_items.npy         int32, by the recent
+    popular_items.npy             int32, at most 1000, most popular first   trending_items.npy         int32, by recency
     category_popular_offsets.npy  int64 [c + 1]     category_popular_items.npy  int32, at most 200 a category
     ranker.json                   kind "linear": names of the features, their weights
 

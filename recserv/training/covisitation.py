@@ -1,0 +1,123 @@
+"""Which items follow or accompany which: weighted counts of pairs, and per item its strongest neighbours.
+
+Sessions with an order count pairs up to `window` steps apart, nearer pairs more, the step back half as much as the
+step forward. Baskets without an order count every pair once, each basket's weight shared by its items.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from recserv.training.sessions import Sessions
+
+WINDOW = 6
+BACKWARD = 0.5
+STEP_DECAY = 0.8
+NEIGHBOURS_MAX = 100
+BASKET_ITEMS_MAX = 100
+# Weight of a neighbour is divided by its popularity to this power.
+POPULARITY_POWER = 0.1
+
+_ROWS_A_BLOCK = 4096
+
+
+def covisitation(
+    sessions: Sessions, item_count: int, *, neighbours: int = NEIGHBOURS_MAX, popularity_power: float = POPULARITY_POWER
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """Offsets int64 [n + 1], neighbours int32, weights float32: per item at most `neighbours`, heaviest first."""
+    pairs = pair_counts(sessions, item_count)
+    popularity = np.bincount(sessions.items, minlength=item_count).astype(np.float32)
+    discount = np.maximum(popularity, 1.0) ** -popularity_power
+    pairs.data *= discount[pairs.indices]
+    return strongest(pairs, neighbours)
+
+
+def pair_counts(
+    sessions: Sessions,
+    item_count: int,
+    *,
+    window: int = WINDOW,
+    backward: float = BACKWARD,
+    step_decay: float = STEP_DECAY,
+) -> Any:
+    """CSR float32 [n, n]: how strongly the column's item goes with the row's, never an item with itself."""
+    counts = ordered_pairs(sessions, item_count, window, backward, step_decay)
+    if sessions.unordered.any():
+        counts = counts + basket_pairs(sessions, item_count)
+    counts.sort_indices()
+    return counts
+
+
+def ordered_pairs(sessions: Sessions, item_count: int, window: int, backward: float, step_decay: float) -> Any:
+    """Pairs of the sessions that have an order. A pair counts by the weight of the event that it leads to."""
+    shape = (item_count, item_count)
+    total = sp.csr_array(shape, dtype=np.float32)
+    session = np.where(np.repeat(sessions.unordered, sessions.lengths()), -1, sessions.session_of())
+    if not (session >= 0).any():
+        return total
+    items, weights = sessions.items, sessions.weights
+    for step in range(1, window + 1):
+        here = np.flatnonzero((session[:-step] == session[step:]) & (session[:-step] >= 0))
+        there = here + step
+        different = items[here] != items[there]
+        here, there = here[different], there[different]
+        if len(here) == 0:
+            continue
+        decay = step_decay ** (step - 1)
+        first, second = items[here], items[there]
+        values = np.concatenate([weights[there] * decay, weights[here] * (decay * backward)]).astype(np.float32)
+        rows, columns = np.concatenate([first, second]), np.concatenate([second, first])
+        total = total + sp.coo_array((values, (rows, columns)), shape=shape).tocsr()
+    return total
+
+
+def basket_pairs(sessions: Sessions, item_count: int) -> Any:
+    """Pairs of the sessions without an order, whose items are shuffled: a large basket counts BASKET_ITEMS_MAX of
+    them. Every item of a basket of k items gives weight 1 / log2(k) to each other one: small baskets say more.
+    """
+    lengths = sessions.lengths()
+    place = np.arange(len(sessions.items)) - np.repeat(sessions.offsets[:-1], lengths)
+    chosen = np.repeat(sessions.unordered, lengths) & (place < BASKET_ITEMS_MAX)
+    shape = (sessions.count, item_count)
+    entries = (sessions.session_of()[chosen], sessions.items[chosen])
+    baskets = sp.coo_array((np.ones(len(entries[0]), np.float32), entries), shape=shape).tocsr()
+    baskets.data[:] = 1.0
+    sizes = np.diff(baskets.indptr)
+    share = (1.0 / np.log2(np.maximum(sizes, 2))).astype(np.float32)
+    weighted = baskets.copy()
+    weighted.data *= np.repeat(share, sizes)
+    counts = (weighted.T.tocsr() @ baskets).tocsr()
+    counts.setdiag(0)
+    counts.eliminate_zeros()
+    return counts
+
+
+def strongest(matrix: Any, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """Per row of a CSR matrix its `count` largest positive entries, heaviest first, ties by column."""
+    matrix = matrix.tocsr()
+    matrix.sort_indices()
+    rows = matrix.shape[0]
+    kept_lengths = np.zeros(rows, np.int64)
+    columns: list[npt.NDArray[np.int32]] = []
+    weights: list[npt.NDArray[np.float32]] = []
+    for first in range(0, rows, _ROWS_A_BLOCK):
+        pointers = matrix.indptr[first : min(first + _ROWS_A_BLOCK, rows) + 1].astype(np.int64)
+        values = matrix.data[pointers[0] : pointers[-1]].astype(np.float32)
+        row = np.repeat(np.arange(len(pointers) - 1, dtype=np.uint64), np.diff(pointers))
+        # For positive floats the order of the bits is the order of the values.
+        falling = np.uint64(0xFFFFFFFF) - values.view(np.uint32).astype(np.uint64)
+        order = np.argsort((row << np.uint64(32)) | falling, kind="stable")
+        place = np.arange(len(order)) - np.repeat(pointers[:-1] - pointers[0], np.diff(pointers))
+        order = order[(place < count) & (values[order] > 0)]
+        kept_lengths[first : first + len(pointers) - 1] = np.bincount(
+            row[order].astype(np.int64), minlength=len(pointers) - 1
+        )
+        columns.append(matrix.indices[pointers[0] : pointers[-1]][order].astype(np.int32))
+        weights.append(values[order])
+    offsets = np.zeros(rows + 1, np.int64)
+    np.cumsum(kept_lengths, out=offsets[1:])
+    return offsets, np.concatenate(columns), np.concatenate(weights)

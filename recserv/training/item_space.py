@@ -1,0 +1,78 @@
+"""The items of a model and their order: those of the events and those of the catalogue, the most popular first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from recserv.training.catalog import Catalog
+from recserv.training.dataset import EventLog
+from recserv.training.popularity import popularity
+from recserv.types import Item
+
+
+@dataclass(frozen=True)
+class ItemSpace:
+    """By position 0..n-1. `position_of_code` int32: the position of each item code of the event log; `catalog_row`
+    int64 [n], -1 for an item that the catalogue does not have; `categories` int32 behind `category_offsets` int64
+    [n + 1].
+    """
+
+    ids: list[str]
+    items: list[Item]
+    position_of_code: npt.NDArray[np.int32]
+    catalog_row: npt.NDArray[np.int64]
+    has_events: npt.NDArray[np.bool_]
+    available: npt.NDArray[np.uint8]
+    popularity: npt.NDArray[np.float32]
+    popularity_recent: npt.NDArray[np.float32]
+    category_names: list[str]
+    category_offsets: npt.NDArray[np.int64]
+    categories: npt.NDArray[np.int32]
+
+    @property
+    def count(self) -> int:
+        return len(self.ids)
+
+
+def item_space(log: EventLog, catalog: Catalog | None) -> ItemSpace:
+    """Items of both. With a catalogue, an item that it does not have is not sold any more: not available."""
+    known = set(log.item_ids)
+    ids = log.item_ids + ([] if catalog is None else [item_id for item_id in catalog.ids if item_id not in known])
+    overall, recent = popularity(log, len(ids))
+    order = np.array(sorted(range(len(ids)), key=lambda code: (-overall[code], ids[code])), np.int64)
+    position = np.empty(len(ids), np.int32)
+    position[order] = np.arange(len(ids), dtype=np.int32)
+
+    sorted_ids = [ids[code] for code in order]
+    rows = {} if catalog is None else {item_id: row for row, item_id in enumerate(catalog.ids)}
+    catalog_row = np.array([rows.get(item_id, -1) for item_id in sorted_ids], np.int64)
+    described = [] if catalog is None else list(catalog.items())
+    items = [
+        described[row] if row >= 0 else Item(item_id=item_id, available=catalog is None)
+        for item_id, row in zip(sorted_ids, catalog_row.tolist(), strict=True)
+    ]
+    names, category_offsets, categories = _categories(items)
+    return ItemSpace(
+        ids=sorted_ids,
+        items=items,
+        position_of_code=position[: len(log.item_ids)],
+        catalog_row=catalog_row,
+        has_events=order < len(log.item_ids),
+        available=np.array([item.available for item in items], np.uint8),
+        popularity=overall[order],
+        popularity_recent=recent[order],
+        category_names=names,
+        category_offsets=category_offsets,
+        categories=categories,
+    )
+
+
+def _categories(items: list[Item]) -> tuple[list[str], npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+    names = sorted({name for item in items for name in item.categories})
+    position = {name: place for place, name in enumerate(names)}
+    offsets = np.zeros(len(items) + 1, np.int64)
+    np.cumsum([len(item.categories) for item in items], out=offsets[1:])
+    return names, offsets, np.array([position[name] for item in items for name in item.categories], np.int32)

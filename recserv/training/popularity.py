@@ -1,0 +1,69 @@
+"""Popularity overall and of late, the lists of the most popular items, and those of every category."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from recserv.training.dataset import EventLog
+from recserv.training.sessions import TYPE_WEIGHTS
+
+# The half-life of recent popularity: this share of the span of the data, within these bounds.
+_HALF_LIFE_SHARE = 1 / 25
+_HALF_LIFE_DAYS = (1.0, 14.0)
+_DAY_MS = 24 * 3600 * 1000
+
+Counts = npt.NDArray[np.float32]
+
+
+def popularity(log: EventLog, item_count: int) -> tuple[Counts, Counts]:
+    """Weighted counts by item code, overall and with exponential decay by age: two float32 [item_count]."""
+    rows = np.flatnonzero(log.item >= 0)
+    items, weights = log.item[rows], TYPE_WEIGHTS[log.event_type[rows]].astype(np.float64)
+    overall = np.bincount(items, weights, minlength=item_count)
+    recent = np.bincount(items, weights * _decay(log, rows), minlength=item_count)
+    return overall.astype(np.float32), recent.astype(np.float32)
+
+
+def _decay(log: EventLog, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Without times the place in the file stands for the time."""
+    stamp = (rows if log.time_ms is None else log.time_ms[rows]).astype(np.float64)
+    if len(stamp) == 0:
+        return stamp
+    age = stamp.max() - stamp
+    half_life = age.max() * _HALF_LIFE_SHARE
+    if log.time_ms is not None:
+        half_life = float(np.clip(half_life, _HALF_LIFE_DAYS[0] * _DAY_MS, _HALF_LIFE_DAYS[1] * _DAY_MS))
+    decay: npt.NDArray[np.float64] = np.exp2(-age / max(half_life, 1.0))
+    return decay
+
+
+def top_items(counts: Counts, available: npt.NDArray[np.uint8], limit: int) -> npt.NDArray[np.int32]:
+    """The available items of the highest count above 0, ties by position: int32, at most `limit`."""
+    items = np.flatnonzero((available > 0) & (counts > 0))
+    order = np.argsort(-counts[items], kind="stable")
+    return items[order[:limit]].astype(np.int32)
+
+
+def top_by_category(
+    counts: Counts,
+    available: npt.NDArray[np.uint8],
+    item_category_offsets: npt.NDArray[np.int64],
+    item_categories: npt.NDArray[np.int32],
+    category_count: int,
+    limit: int,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+    """Offsets int64 [c + 1] and items int32: per category its available items, the most popular first. Items without
+    events come last, so that a category of new products has something to show.
+    """
+    items = np.repeat(np.arange(len(counts), dtype=np.int32), np.diff(item_category_offsets))
+    live = available[items] > 0
+    items, categories = items[live], item_categories[live]
+    order = np.lexsort((items, -counts[items], categories))
+    items, categories = items[order], categories[order]
+    sizes = np.bincount(categories, minlength=category_count)
+    place = np.arange(len(items)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    items, categories = items[place < limit], categories[place < limit]
+    offsets = np.zeros(category_count + 1, np.int64)
+    np.cumsum(np.bincount(categories, minlength=category_count), out=offsets[1:])
+    return offsets, items
