@@ -1,0 +1,85 @@
+"""The whole conversation of a caller in another process, with stubs that it generated afresh from protos/."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.stubs import generate_stubs
+
+if TYPE_CHECKING:
+    from recserv.commands.server_process import ServerProcess
+
+CLIENT = Path(__file__).parent / "foreign_client.py"
+
+
+@pytest.fixture(scope="module")
+def seen(recserv_server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the caller saw, step by step."""
+    stubs = tmp_path_factory.mktemp("stubs")
+    generate_stubs(stubs)
+    # In a folder of its own and isolated (-I): neither this checkout's stubs nor its modules are in reach.
+    client = subprocess.run(
+        [sys.executable, "-I", str(CLIENT), str(stubs), recserv_server.target],
+        cwd=stubs,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert client.returncode == 0, client.stderr
+    report: dict[str, Any] = json.loads(client.stdout)
+    assert Path(report["stubs"]).is_relative_to(stubs)
+    return report
+
+
+def _items(rows: list[dict[str, Any]]) -> list[str]:
+    return [row["item"] for row in rows]
+
+
+def test_a_new_session_gets_popular_items_labelled_as_such(seen: dict[str, Any]) -> None:
+    assert len(seen["cold"]) == 10
+    assert {row["source"] for row in seen["cold"]} <= {"SOURCE_POPULAR", "SOURCE_TRENDING"}
+    assert all(row["because"] == [] for row in seen["cold"])
+
+
+@pytest.mark.parametrize("step", ["view", "search", "add to cart", "purchase"])
+def test_every_event_is_accepted_with_a_consistency_token(seen: dict[str, Any], step: str) -> None:
+    assert seen[step] == {"code": "OK", "status": "INGEST_STATUS_ACCEPTED", "token": True}
+
+
+def test_after_a_view_the_list_changes_and_names_the_product_viewed(seen: dict[str, Any]) -> None:
+    viewed = seen["cold"][0]
+    assert _items(seen["after view"]) != _items(seen["cold"])
+    personal = [row for row in seen["after view"] if row["because"]]
+    assert personal, "nothing follows from the view"
+    assert {item for row in personal for item in row["because"]} == {viewed["item"]}
+    assert any(viewed["title"] in text for row in personal for text in row["texts"])
+
+
+def test_the_search_is_part_of_the_context(seen: dict[str, Any]) -> None:
+    assert seen["context"]["searches"] == [seen["cold"][-1]["title"]]
+
+
+def test_after_adding_to_the_cart_reasons_name_the_product_in_it(seen: dict[str, Any]) -> None:
+    because = [row for row in seen["after add to cart"] if seen["carted"] in row["because"]]
+    assert because
+    assert any("cart" in text for row in because for text in row["texts"])
+
+
+def test_the_purchased_product_is_gone_when_asked_for(seen: dict[str, Any]) -> None:
+    assert seen["carted"] not in _items(seen["after purchase"])
+    assert seen["after purchase"]
+    assert seen["context"]["purchased"] == [seen["carted"]]
+    assert seen["context"]["cart"] == []
+
+
+def test_a_retry_is_a_duplicate_and_another_body_under_its_id_a_conflict(seen: dict[str, Any]) -> None:
+    assert (seen["same again"]["code"], seen["same again"]["status"]) == ("OK", "INGEST_STATUS_DUPLICATE")
+    assert seen["same id, other body"]["code"] == "ALREADY_EXISTS"
+    assert seen["context"]["events"] == 4
