@@ -48,9 +48,7 @@ def make(
     **fields: Any,
 ) -> AppendEvent:
     """An event that arrives `at`."""
-    event = Event(
-        event_id=event_id, event_type=kind, session_id=session_id, user_id=user_id, item_id=item_id, **fields
-    )
+    event = Event(event_id=event_id, event_type=kind, session_id=session_id, user_id=user_id, item_id=item_id, **fields)
     return append_of(event, at)
 
 
