@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf.message import Message
@@ -19,7 +19,7 @@ from recserv.server.admission import Admission, Permits
 from recserv.server.call import Call, Context, Guard, M, parser, within
 from recserv.server.status import ServerDraining
 
-Handler = grpc.RpcMethodHandler[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 UnaryMethod = Callable[[M, Call], Awaitable[Message]]
 StreamMethod = Callable[[M, Call], AsyncIterator[Message]]
 

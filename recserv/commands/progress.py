@@ -1,0 +1,37 @@
+"""A progress bar for what reports (stage, done, total)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+_READING = "reading "
+
+
+@contextmanager
+def progress_bar(console: Console, title: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Yields the function to report to. A file that is read has a bar of its own; all other stages share one, `title`."""
+    columns = (TextColumn("{task.description:<44}"), BarColumn(bar_width=32), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        bars: dict[str, TaskID] = {}
+
+        def report(stage: str, done: int, total: int) -> None:
+            name = stage if stage.startswith(_READING) else title
+            if name not in bars:
+                for earlier in bars.values():
+                    _finish(progress, earlier)
+                bars[name] = progress.add_task(name, total=None)
+            text = stage if name == stage else f"{title}: {stage}"
+            progress.update(bars[name], description=text, completed=done, total=total or None)
+
+        yield report
+        for bar in bars.values():
+            _finish(progress, bar)
+
+
+def _finish(progress: Progress, bar: TaskID) -> None:
+    total = next(task.total for task in progress.tasks if task.id == bar) or 1
+    progress.update(bar, completed=total, total=total)
