@@ -130,8 +130,13 @@ def reopen_writer(path: Path, *, synchronous: str, file_bytes_max: int | None) -
 def open_reader(path: Path) -> sqlite3.Connection:
     """A connection that cannot write. Raises sqlite3.Error."""
     connection = _connect(path, "rw")
-    connection.execute("PRAGMA query_only = ON")
-    return connection
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        return connection
+    except BaseException:
+        connection.close()
+        raise
 
 
 def cause_of(error: sqlite3.Error) -> str:
@@ -151,9 +156,7 @@ def is_breaking(error: sqlite3.Error) -> bool:
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     uri = f"{path.absolute().as_uri()}?mode={mode}"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_TIMEOUT_S)
-    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-    return connection
+    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_TIMEOUT_S)
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> object:
@@ -193,6 +196,7 @@ def _configure(connection: sqlite3.Connection, path: Path, synchronous: str, fil
     if connection.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
         raise UsageError(f"state file {path}: its file system does not support SQLite's write-ahead log")
     connection.execute(f"PRAGMA synchronous = {synchronous}")
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES_KEPT}")
     # Overwrites what was deleted where that costs no extra write.
     connection.execute("PRAGMA secure_delete = FAST")

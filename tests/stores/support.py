@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from recserv.stores.base import AppendEvent, AppendResult, AppendStatus, StateStore
+from recserv.stores.hooks import StoreHooks
 from recserv.types import Clock, Event, EventType, ShopperKey, ShopperState, body_hash
 
 START_MS = 1_750_000_000_000
@@ -23,6 +24,30 @@ class ManualClock:
 
     def advance(self, span_ms: int) -> None:
         self.now_ms += span_ms
+
+
+OpenStore = Callable[..., Any]
+
+
+class Recorder(StoreHooks):
+    def __init__(self) -> None:
+        self.commits: list[int] = []
+        self.unavailable: list[tuple[int, str]] = []
+        self.evicted = 0
+        self.swept: list[tuple[int, int, int]] = []
+
+    def on_commit(self, events: int, seconds: float) -> None:
+        assert seconds >= 0.0
+        self.commits.append(events)
+
+    def on_unavailable(self, events: int, cause: str) -> None:
+        self.unavailable.append((events, cause))
+
+    def on_sessions_evicted(self, sessions: int) -> None:
+        self.evicted += sessions
+
+    def on_swept(self, ids: int, log_rows: int, profiles: int) -> None:
+        self.swept.append((ids, log_rows, profiles))
 
 
 class Backend(Protocol):
