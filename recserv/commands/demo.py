@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from recserv.client import CallFailed, RecommendationClient
-from recserv.commands.progress import stages
+from recserv.commands.progress import progress_bar
 from recserv.commands.server_process import ServerNotStarted, ServerProcess
 from recserv.commands.tour import Cast, Tour, category_of
 from recserv.errors import UsageError
@@ -46,19 +46,19 @@ def run(args: argparse.Namespace) -> int:
     _check_installed()
     with tempfile.TemporaryDirectory(prefix="recserv-demo-") as scratch:
         build_s = _build(console, args.out, Path(scratch))
-        build_bytes = _peak_bytes(resource.RUSAGE_SELF)
+        build_bytes = _peak_bytes()
         try:
             with ServerProcess.started(args.out, Path(scratch) / "state.sqlite") as server:
                 console.print(f"\n[bold]Serving[/bold] it on {server.target}, state in SQLite", highlight=False)
                 with RecommendationClient(server.target) as client:
                     cast = Tour(client, console).run()
+                server_bytes = server.peak_bytes()
                 _go_on(console, args.out, cast, server.target if args.serve else "")
                 if args.serve:
                     _wait(console, server)
         except (CallFailed, ServerNotStarted) as error:
             errors.print(f"recserv demo: {error}", markup=False)
             return 1
-    server_bytes = _peak_bytes(resource.RUSAGE_CHILDREN)
     console.print(
         f"\nModel built in {build_s:.1f} s; the whole run {time.monotonic() - began:.1f} s; peak memory "
         f"{_gigabytes(build_bytes)} building, {_gigabytes(server_bytes)} serving.",
@@ -80,7 +80,7 @@ def _build(console: Console, out: Path, scratch: Path) -> float:
 
     console.print("[bold]Building[/bold] a model from The Complete Journey, a grocer's year of purchases")
     began = time.monotonic()
-    with stages(console) as progress:
+    with progress_bar(console, "building") as progress:
         progress("taking out the data", 0, 0)
         events, catalog = complete_journey.prepare(scratch)
         report = build(BuildOptions(events=(str(events),), catalog=str(catalog), out=str(out)), progress)
@@ -124,10 +124,11 @@ def _wait(console: Console, server: ServerProcess) -> None:
     raise ServerNotStarted(f"the server ended by itself with exit code {code}:\n{server.log_tail().strip()}")
 
 
-def _peak_bytes(whose: int) -> int:
-    peak = resource.getrusage(whose).ru_maxrss
+def _peak_bytes() -> int:
+    """The most memory that this process has had."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:.2f} GB"
+def _gigabytes(count: int | None) -> str:
+    return "unknown" if count is None else f"{count / 1e9:.2f} GB"

@@ -1,47 +1,37 @@
-"""Progress of a build for a person: a live bar, and a line with its time for each stage that is done."""
+"""A progress bar for what reports (stage, done, total)."""
 
 from __future__ import annotations
 
-import contextlib
-import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+_READING = "reading "
 
 
-@contextlib.contextmanager
-def stages(console: Console) -> Iterator[Callable[[str, int, int], None]]:
-    """Gives the callback that a build calls with stage, done and total (0: unknown). Without a terminal there is no
-    bar, only the lines.
-    """
-    columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        shown = _Stages(bar, console)
-        yield shown.update
-        shown.end()
+@contextmanager
+def progress_bar(console: Console, title: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Yields the function to report to. A file that is read has a bar of its own; all other stages share one, `title`."""
+    columns = (TextColumn("{task.description:<44}"), BarColumn(bar_width=32), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        bars: dict[str, TaskID] = {}
+
+        def report(stage: str, done: int, total: int) -> None:
+            name = stage if stage.startswith(_READING) else title
+            if name not in bars:
+                for earlier in bars.values():
+                    _finish(progress, earlier)
+                bars[name] = progress.add_task(name, total=None)
+            text = stage if name == stage else f"{title}: {stage}"
+            progress.update(bars[name], description=text, completed=done, total=total or None)
+
+        yield report
+        for bar in bars.values():
+            _finish(progress, bar)
 
 
-class _Stages:
-    def __init__(self, bar: Progress, console: Console):
-        self._bar = bar
-        self._console = console
-        self._task: TaskID | None = None
-        self._name = ""
-        self._began_s = 0.0
-
-    def update(self, name: str, done: int, total: int) -> None:
-        if name != self._name or self._task is None:
-            self.end()
-            self._name, self._began_s = name, time.monotonic()
-            self._task = self._bar.add_task(name)
-        self._bar.update(self._task, completed=done, total=total or None)
-
-    def end(self) -> None:
-        if self._task is None:
-            return
-        self._bar.remove_task(self._task)
-        self._task = None
-        self._console.print(
-            f"  {self._name:<24}{time.monotonic() - self._began_s:6.1f} s", markup=False, highlight=False
-        )
+def _finish(progress: Progress, bar: TaskID) -> None:
+    total = next(task.total for task in progress.tasks if task.id == bar) or 1
+    progress.update(bar, completed=total, total=total)

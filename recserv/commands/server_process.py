@@ -76,6 +76,15 @@ class ServerProcess:
             self._process.stdout.close()
         return code
 
+    def peak_bytes(self) -> int | None:
+        """The most memory that the running server has had; None where the system does not tell (no /proc).
+
+        Not from getrusage: a child starts there with its parent's peak.
+        """
+        status = Path(f"/proc/{self.pid}/status")
+        lines = status.read_text().splitlines() if status.exists() else []
+        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
+
     def wait(self) -> int:
         """Until the server ends by itself. Returns its exit code."""
         return self._process.wait()
