@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from recserv.client import CallFailed, RecommendationClient
-from recserv.commands.tables import degraded_label, results_table
+from recserv.commands.tables import degraded_label, results_lines
 from recserv.types import (
     ANCHORS_MAX,
     PAGE_SIZE_DEFAULT,
@@ -117,7 +117,8 @@ def _print_answer(console: Console, recommendation: Recommendation, latency_ms: 
         console.print(f"[yellow]degraded: {degraded_label(recommendation)}[/yellow]")
     if recommendation.missing_item_ids:
         console.print(f"[yellow]not in the model: {escape(', '.join(recommendation.missing_item_ids))}[/yellow]")
-    console.print(results_table(recommendation.results))
+    for line in results_lines(recommendation.results, console.width):
+        console.print(line, soft_wrap=True)
 
 
 def print_failure(console: Console, target: str, error: CallFailed) -> None:

@@ -1,17 +1,23 @@
-"""Recommendations as tables for a person."""
+"""Recommendations as tables for a person, laid out for the width at hand.
+
+Where it is wide enough the reason ends its row; else it has a line of its own below, so that neither it nor the title
+falls apart into fragments.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rich.markup import escape
-from rich.table import Table
+import msgspec
 from rich.text import Text
 
 from recserv.types import Recommendation, Result, Source
 
+TITLE_WIDTH_MIN = 16
 TITLE_WIDTH_MAX = 44
-WHY_WIDTH_MAX = 60
+WHY_WIDTH_MIN = 50
+WHY_INDENT = 5
+GAP = "  "
 
 _SOURCES = {
     Source.CONTEXT_VECTOR: "context vector",
@@ -22,6 +28,20 @@ _SOURCES = {
     Source.TRENDING: "trending",
     Source.REQUESTED: "requested",
 }
+
+
+class Column(msgspec.Struct, frozen=True):
+    """`flexible` gives up width where there is not enough."""
+
+    header: str
+    cells: Sequence[Text]
+    right: bool = False
+    flexible: bool = False
+
+    @property
+    def width(self) -> int:
+        widest = max([len(self.header), *(cell.cell_len for cell in self.cells)])
+        return min(widest, TITLE_WIDTH_MAX) if self.flexible else widest
 
 
 def source_label(source: Source) -> str:
@@ -38,50 +58,37 @@ def why(result: Result) -> str:
     return result.reasons[0].text if result.reasons else ""
 
 
-def results_table(results: Sequence[Result], title: str = "") -> Table:
-    """rank, title, id, score, source, why"""
-    table = Table(title=escape(title) if title else None, title_justify="left", pad_edge=False)
-    table.add_column("#", justify="right")
-    table.add_column("title", max_width=TITLE_WIDTH_MAX, overflow="ellipsis", no_wrap=True)
-    table.add_column("item id")
-    table.add_column("score", justify="right")
-    table.add_column("source", no_wrap=True)
-    table.add_column("why", max_width=WHY_WIDTH_MAX)
-    for result in results:
-        table.add_row(
-            str(result.rank),
-            Text(title_of(result)),
-            Text(result.item_id),
-            f"{result.score:.3f}",
-            source_label(result.source),
-            Text(why(result)),
-        )
-    return table
+def degraded_label(recommendation: Recommendation) -> str:
+    """The causes in words; empty for a full answer."""
+    return ", ".join(reason.name.lower().replace("_", " ") for reason in recommendation.degraded_reasons)
 
 
-def changes_table(results: Sequence[Result], before: Mapping[str, int]) -> Table:
-    """rank, how it moved since `before` (item id -> rank), title, source, why"""
-    table = Table(pad_edge=False, show_edge=False)
-    table.add_column("#", justify="right")
-    table.add_column("", no_wrap=True)
-    table.add_column("title", max_width=TITLE_WIDTH_MAX, overflow="ellipsis", no_wrap=True)
-    table.add_column("source", no_wrap=True)
-    table.add_column("why", max_width=WHY_WIDTH_MAX)
-    for result in results:
-        table.add_row(
-            str(result.rank),
-            movement(result, before),
-            Text(title_of(result)),
-            source_label(result.source),
-            Text(why(result)),
-        )
-    return table
+def results_lines(results: Sequence[Result], width: int) -> list[Text]:
+    """rank, title, item id, score, source, why"""
+    columns = [
+        Column("#", [Text(str(result.rank)) for result in results], right=True),
+        Column("title", [Text(title_of(result)) for result in results], flexible=True),
+        Column("item id", [Text(result.item_id) for result in results]),
+        Column("score", [Text(f"{result.score:.3f}") for result in results], right=True),
+        Column("source", [Text(source_label(result.source)) for result in results]),
+    ]
+    return _lines(columns, [why(result) for result in results], width)
+
+
+def changes_lines(results: Sequence[Result], before: Mapping[str, int], width: int) -> list[Text]:
+    """rank, how it moved since `before` (item id -> rank) if there was a list before, title, source, why"""
+    moved = Column("", [movement(result, before) for result in results])
+    columns = [
+        Column("#", [Text(str(result.rank)) for result in results], right=True),
+        *([moved] if before else []),
+        Column("title", [Text(title_of(result)) for result in results], flexible=True),
+        Column("source", [Text(source_label(result.source)) for result in results]),
+    ]
+    return _lines(columns, [why(result) for result in results], width)
 
 
 def movement(result: Result, before: Mapping[str, int]) -> Text:
-    """`new`, `+2`, `-1`, `=`; empty where there was no list before."""
-    if not before:
-        return Text("")
+    """`new`, `+2`, `-1` or `=`."""
     if result.item_id not in before:
         return Text("new", style="green")
     climbed = before[result.item_id] - result.rank
@@ -90,6 +97,42 @@ def movement(result: Result, before: Mapping[str, int]) -> Text:
     return Text(f"{climbed:+d}", style="cyan" if climbed > 0 else "dim")
 
 
-def degraded_label(recommendation: Recommendation) -> str:
-    """The causes in words; empty for a full answer."""
-    return ", ".join(reason.name.lower().replace("_", " ") for reason in recommendation.degraded_reasons)
+def _lines(columns: Sequence[Column], reasons: Sequence[str], width: int) -> list[Text]:
+    widths = _widths(columns, width)
+    left = width - sum(widths) - len(GAP) * len(widths)
+    beside = left >= WHY_WIDTH_MIN
+    header = _row([Text(column.header) for column in columns], columns, widths)
+    header.stylize("dim")
+    lines = [header]
+    for number, reason in enumerate(reasons):
+        line = _row([column.cells[number] for column in columns], columns, widths)
+        lines.append(line)
+        told = Text(reason if beside else " " * WHY_INDENT + reason, style="dim")
+        told.truncate(left if beside else width, overflow="ellipsis")
+        if beside:
+            line.append(GAP).append_text(told)
+        elif reason:
+            lines.append(told)
+    for line in lines:
+        line.rstrip()
+    return lines
+
+
+def _widths(columns: Sequence[Column], width: int) -> list[int]:
+    excess = sum(column.width + len(GAP) for column in columns) - len(GAP) - width
+    return [
+        min(column.width, max(TITLE_WIDTH_MIN, column.width - excess))
+        if column.flexible and excess > 0
+        else column.width
+        for column in columns
+    ]
+
+
+def _row(cells: Sequence[Text], columns: Sequence[Column], widths: Sequence[int]) -> Text:
+    laid = []
+    for cell, column, width in zip(cells, columns, widths, strict=True):
+        fitted = cell.copy()
+        fitted.truncate(width, overflow="ellipsis")
+        fitted.align("right" if column.right else "left", width)
+        laid.append(fitted)
+    return Text(GAP).join(laid)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from recserv.client import RecommendationClient
-from recserv.commands.tables import changes_table, degraded_label, title_of
+from recserv.commands.tables import changes_lines, degraded_label, title_of
 from recserv.types import PAGE_SIZE_MAX, Event, EventType, Recommendation, RecommendQuery, Result
 
 ROWS = 6
@@ -108,7 +108,8 @@ class Tour:
         self._say(f"Recommend answered in {took_ms:.1f} ms")
         if answer.degraded_reasons:
             self._say(f"degraded: {degraded_label(answer)}")
-        self._console.print(changes_table(answer.results, self._ranks if compare else {}))
+        for line in changes_lines(answer.results, self._ranks if compare else {}, self._console.width):
+            self._console.print(line, soft_wrap=True)
         if compare:
             self._ranks = {result.item_id: result.rank for result in answer.results}
         return answer
@@ -136,7 +137,8 @@ class Tour:
         self._say(f"{event_type.name} stored in {took_ms:.1f} ms")
 
     def _heading(self, name: str, text: str) -> None:
-        self._console.print(f"\n[bold]{next(self._steps)}. {escape(name)}[/bold]: {escape(text)}", highlight=False)
+        self._console.print(f"\n[bold]{next(self._steps)}. {escape(name)}[/bold]", highlight=False)
+        self._say(text)
 
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False)
