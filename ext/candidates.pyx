@@ -3,7 +3,8 @@
 Each source is a small class that binds the model's arrays and its scratch once, so that a request only passes its
 context; the loops themselves are free functions over raw buffers. Scratch is dense (an accumulator for each item or
 session) with a list of what was touched, so a request costs what it touches and leaves the scratch clean. An instance
-belongs to one thread.
+belongs to one thread. The loops release the interpreter lock: a vector search that was started before them needs it for a
+moment to get going, and then runs beside them.
 
 Contexts are distinct items, oldest first, with the weights of `_context.weigh`; items of weight <= 0 give no candidates.
 """
@@ -197,6 +198,7 @@ cdef class Covisitation:
     cdef const int32_t[::1] neighbours
     cdef const float[::1] strengths
     cdef Accumulator items
+    cdef int32_t[::1] row_of
 
     def __init__(self, const int64_t[::1] offsets, const int32_t[::1] neighbours, const float[::1] strengths):
         cdef Py_ssize_t n = offsets.shape[0] - 1
@@ -206,15 +208,17 @@ cdef class Covisitation:
             raise ValueError("covisitation: a positive strength for each neighbour")
         self.offsets, self.neighbours, self.strengths = offsets, neighbours, strengths
         self.items = Accumulator(n)
+        self.row_of = np.full(max(n, 1), -1, np.int32)
 
     cdef Py_ssize_t fill(self, const int32_t[::1] context, const float[::1] weights) except -1:
         check_context(context, weights, self.items.size)
         if context.shape[0] == 0 or self.neighbours.shape[0] == 0:
             return 0
-        return covisit(
-            &context[0], &weights[0], context.shape[0], &self.offsets[0], &self.neighbours[0], &self.strengths[0],
-            &self.items.acc[0], &self.items.touched[0],
-        )
+        with nogil:
+            return covisit(
+                &context[0], &weights[0], context.shape[0], &self.offsets[0], &self.neighbours[0], &self.strengths[0],
+                &self.items.acc[0], &self.items.touched[0],
+            )
 
     def top(self, const int32_t[::1] context, const float[::1] weights, const uint8_t[::1] allowed, Py_ssize_t k):
         """The k best items with allowed[item] != 0: (int32 [m], float32 [m]), best first, ties by position."""
@@ -227,21 +231,31 @@ cdef class Covisitation:
         check_positions("wanted", wanted, self.items.size)
         return self.items.gather(self.fill(context, weights), wanted)
 
-    def strongest(self, Py_ssize_t item, const int32_t[::1] context, const float[::1] weights):
-        """The position in the context that contributes most to an item, or -1 if none does."""
-        cdef Py_ssize_t j, p, best = -1
-        cdef float amount, most = 0.0
+    def strongest(self, const int32_t[::1] items, const int32_t[::1] context, const float[::1] weights):
+        """For each item (int32 [m], distinct) the place in the context that contributes most to it: int32 [m], -1 where none
+        does; ties go to the newest.
+        """
+        cdef Py_ssize_t j, p, r, m = items.shape[0]
+        cdef float amount
         check_context(context, weights, self.items.size)
+        check_positions("items", items, self.items.size)
+        places = np.full(m, -1, np.int32)
+        cdef int32_t[::1] place = places
+        cdef float[::1] most = np.zeros(m, np.float32)
+        for r in range(m):
+            self.row_of[items[r]] = <int32_t>r
         for j in range(context.shape[0] - 1, -1, -1):
             if weights[j] > 0.0:
                 for p in range(self.offsets[context[j]], self.offsets[context[j] + 1]):
-                    if self.neighbours[p] == item:
+                    r = self.row_of[self.neighbours[p]]
+                    if r >= 0:
                         amount = weights[j] * self.strengths[p]
-                        if amount > most:
-                            most = amount
-                            best = j
-                        break
-        return best
+                        if amount > most[r]:
+                            most[r] = amount
+                            place[r] = <int32_t>j
+        for r in range(m):
+            self.row_of[items[r]] = -1
+        return places
 
 
 cdef class SessionKnn:
@@ -304,19 +318,20 @@ cdef class SessionKnn:
         check_context(context, weights, self.items.size)
         if context.shape[0] == 0 or self.item_sessions.shape[0] == 0:
             return 0
-        n_touched = match_sessions(
-            &context[0], &weights[0], context.shape[0], &self.item_offsets[0], &self.item_sessions[0],
-            self.sessions_per_item, &self.idf[0], &self.sessions.acc[0], &self.newest[0], &self.sessions.touched[0],
-        )
-        n_near = nearest_sessions(
-            &self.sessions.acc[0], &self.sessions.touched[0], n_touched, &self.session_offsets[0], &self.session_age[0],
-            self.age_half_life, self.neighbours, &self.near_sessions[0], &self.near_scores[0],
-        )
-        return vote(
-            &self.near_sessions[0], &self.near_scores[0], n_near, &self.newest[0], &self.session_offsets[0],
-            &self.session_items[0], &self.decay[0], self.decay.shape[0], &self.idf_out[0], &self.items.acc[0],
-            &self.items.touched[0],
-        )
+        with nogil:
+            n_touched = match_sessions(
+                &context[0], &weights[0], context.shape[0], &self.item_offsets[0], &self.item_sessions[0],
+                self.sessions_per_item, &self.idf[0], &self.sessions.acc[0], &self.newest[0], &self.sessions.touched[0],
+            )
+            n_near = nearest_sessions(
+                &self.sessions.acc[0], &self.sessions.touched[0], n_touched, &self.session_offsets[0],
+                &self.session_age[0], self.age_half_life, self.neighbours, &self.near_sessions[0], &self.near_scores[0],
+            )
+            return vote(
+                &self.near_sessions[0], &self.near_scores[0], n_near, &self.newest[0], &self.session_offsets[0],
+                &self.session_items[0], &self.decay[0], self.decay.shape[0], &self.idf_out[0], &self.items.acc[0],
+                &self.items.touched[0],
+            )
 
     def top(self, const int32_t[::1] context, const float[::1] weights, const uint8_t[::1] allowed, Py_ssize_t k):
         """The k best items with allowed[item] != 0: (int32 [m], float32 [m]), best first, ties by position."""

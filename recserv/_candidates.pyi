@@ -20,7 +20,9 @@ class Covisitation(_Lists):
         neighbours: npt.NDArray[np.int32],
         strengths: npt.NDArray[np.float32],
     ) -> None: ...
-    def strongest(self, item: int, context: npt.NDArray[np.int32], weights: npt.NDArray[np.float32]) -> int: ...
+    def strongest(
+        self, items: npt.NDArray[np.int32], context: npt.NDArray[np.int32], weights: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.int32]: ...
 
 class SessionKnn(_Lists):
     def __init__(

@@ -73,6 +73,8 @@ class HnswIndex:
         labels, distances = self._query(query.reshape(1, -1), k)
         positions = labels[0].astype(np.int32)
         similarities = 1.0 - distances[0]
+        if (similarities[1:] != similarities[:-1]).all():
+            return positions, similarities
         order = np.lexsort((positions, -similarities))
         return positions[order], similarities[order]
 

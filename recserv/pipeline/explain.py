@@ -6,8 +6,6 @@ a larger but vaguer share, since "often bought with X" says more than "chosen by
 
 from __future__ import annotations
 
-import numpy as np
-
 from recserv._rank import FEATURE_NAMES
 from recserv.pipeline.context import Context, Role
 from recserv.pipeline.engine import Engine
@@ -30,6 +28,7 @@ SOURCE_OF = {
     POPULARITY: Source.POPULAR,
     POPULARITY_RECENT: Source.TRENDING,
 }
+POPULAR_SOURCES = (Source.POPULAR, Source.POPULAR_IN_CATEGORY, Source.TRENDING, Source.REQUESTED)
 FAIR_SHARE = 0.25
 """Of the largest share: a co-visitation with so much is named first."""
 REASONS_MAX = 2
@@ -45,25 +44,52 @@ WHERE = {
 }
 
 
+class Because:
+    """Which item of the context stands behind each result of a page: by co-visitation, by nearness; and its words."""
+
+    def __init__(self, engine: Engine, page: Ranking, context: Context):
+        self._engine = engine
+        self._context = context
+        self._words: dict[int, tuple[str, str]] = {}
+        if context.empty:
+            self.linked, self.nearest, self.heaviest = [-1] * len(page.items), [-1] * len(page.items), -1
+            return
+        closeness = (engine.embeddings[page.items] @ engine.embeddings[context.items].T) * context.weights
+        self.linked = engine.covisitation.strongest(page.items, context.items, context.weights).tolist()
+        self.nearest = closeness.argmax(axis=1).tolist()
+        self.heaviest = int(context.weights.argmax())
+
+    def reason(self, kind: ReasonType, words: str, place: int) -> Reason:
+        """`words` and the item at a place of the context: "Often bought with COFFEE FILTERS in your cart"."""
+        if place not in self._words:
+            at = int(self._context.items[place])
+            item = self._engine.items.id(at)
+            name = self._engine.items.title(at) or item
+            self._words[place] = (item, f"{name} {WHERE[self._context.roles[place]]}".rstrip())
+        item, name = self._words[place]
+        return Reason(kind, (item,), f"{words} {name}")
+
+
 def explain(engine: Engine, page: Ranking, context: Context, query: RecommendQuery) -> tuple[Result, ...]:
     """The results of a page with source, and with reasons unless the query wants none."""
-    reasoned = query.explain != ExplainMode.NONE
+    because = Because(engine, page, context) if query.explain != ExplainMode.NONE else None
+    later = query.explain == ExplainMode.LLM_ASYNC
+    items, scores, shares = page.items.tolist(), page.scores.tolist(), page.shares.tolist()
     results = []
-    for row, (at, score) in enumerate(zip(page.items.tolist(), page.scores.tolist(), strict=True)):
-        shares = page.shares[row].tolist()
-        source = source_of(shares, at in page.in_category)
-        reasons = reasons_of(engine, context, at, shares, source, query) if reasoned else ()
-        text = reasons[0].text if query.explain == ExplainMode.LLM_ASYNC and reasons else ""
+    for row, at in enumerate(items):
+        source = source_of(shares[row], at in page.in_category)
+        reasons = reasons_of(engine, because, row, at, shares[row], source, query) if because else ()
+        text = reasons[0].text if later and reasons else ""
         results.append(
             Result(
                 item_id=engine.items.id(at),
-                score=score,
+                score=scores[row],
                 rank=row + 1,
                 source=source,
                 reasons=reasons,
                 item=engine.items.get(at) if query.return_items else None,
                 explanation=text,
-                explanation_state=ExplanationState.TEMPLATE if text else ExplanationState.UNSPECIFIED,
+                explanation_state=ExplanationState.TEMPLATE if later else ExplanationState.UNSPECIFIED,
             )
         )
     return tuple(results)
@@ -80,43 +106,31 @@ def source_of(shares: list[float], in_category: bool) -> Source:
 
 
 def reasons_of(
-    engine: Engine, context: Context, at: int, shares: list[float], source: Source, query: RecommendQuery
+    engine: Engine,
+    because: Because,
+    row: int,
+    at: int,
+    shares: list[float],
+    source: Source,
+    query: RecommendQuery,
 ) -> tuple[Reason, ...]:
-    largest = max(shares)
+    """At most REASONS_MAX, the most telling first; none for an item that nothing but the request speaks for."""
+    if because.heaviest < 0 or source in POPULAR_SOURCES:
+        return () if source == Source.REQUESTED else (_popular(engine, at, source, query),)
+    fair = max(FAIR_SHARE * max(shares), 1e-9)
     told: list[Reason] = []
-    linked = -1
-    if shares[COVISITATION] > 0 and shares[COVISITATION] >= FAIR_SHARE * largest:
-        linked = engine.covisitation.strongest(at, context.items, context.weights)
-    if linked >= 0:
-        told.append(_often_with(engine, context, linked))
-    if shares[SESSION_KNN] >= FAIR_SHARE * largest and shares[SESSION_KNN] > 0:
-        told.append(_similar_sessions(engine, context, linked))
-    if shares[COSINE] >= FAIR_SHARE * largest and shares[COSINE] > 0 and len(told) < REASONS_MAX:
-        told.append(_similar(engine, context, at))
-    if not told and source != Source.REQUESTED:
-        told.append(_popular(engine, at, source, query))
+    linked = because.linked[row]
+    if shares[COVISITATION] >= fair and linked >= 0:
+        if engine.snapshot.behaviour == "bought":
+            told.append(because.reason(ReasonType.OFTEN_BOUGHT_WITH, "Often bought with", linked))
+        else:
+            told.append(because.reason(ReasonType.OFTEN_VIEWED_WITH, "Often viewed with", linked))
+    if shares[SESSION_KNN] >= fair:
+        place = linked if linked >= 0 else because.heaviest
+        told.append(because.reason(ReasonType.SIMILAR_SESSIONS, "Chosen by shoppers who also chose", place))
+    if shares[COSINE] >= fair and len(told) < REASONS_MAX:
+        told.append(because.reason(ReasonType.SIMILAR_TO, "Goes with", because.nearest[row]))
     return tuple(told[:REASONS_MAX])
-
-
-def _often_with(engine: Engine, context: Context, linked: int) -> Reason:
-    bought = engine.snapshot.behaviour == "bought"
-    kind = ReasonType.OFTEN_BOUGHT_WITH if bought else ReasonType.OFTEN_VIEWED_WITH
-    words = "Often bought with" if bought else "Often viewed with"
-    return Reason(kind, (_id(engine, context, linked),), f"{words} {_name(engine, context, linked)}")
-
-
-def _similar_sessions(engine: Engine, context: Context, linked: int) -> Reason:
-    newest = linked if linked >= 0 else int(np.argmax(context.weights))
-    text = f"Chosen by shoppers who also chose {_name(engine, context, newest)}"
-    return Reason(ReasonType.SIMILAR_SESSIONS, (_id(engine, context, newest),), text)
-
-
-def _similar(engine: Engine, context: Context, at: int) -> Reason:
-    closeness = (engine.embeddings[context.items] @ engine.embeddings[at]) * context.weights
-    nearest = int(np.argmax(closeness))
-    return Reason(
-        ReasonType.SIMILAR_TO, (_id(engine, context, nearest),), f"Goes with {_name(engine, context, nearest)}"
-    )
 
 
 def _popular(engine: Engine, at: int, source: Source, query: RecommendQuery) -> Reason:
@@ -127,14 +141,3 @@ def _popular(engine: Engine, at: int, source: Source, query: RecommendQuery) -> 
     if source == Source.TRENDING:
         return Reason(ReasonType.TRENDING, (), "Popular lately")
     return Reason(ReasonType.POPULAR, (), "Popular in this shop")
-
-
-def _id(engine: Engine, context: Context, place: int) -> str:
-    return engine.items.id(int(context.items[place]))
-
-
-def _name(engine: Engine, context: Context, place: int) -> str:
-    """Title (else id) and how the shopper met the item: "COFFEE FILTERS in your cart"."""
-    at = int(context.items[place])
-    name = engine.items.title(at) or engine.items.id(at)
-    return f"{name} {WHERE[context.roles[place]]}".rstrip()

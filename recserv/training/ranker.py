@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 
 LINEAR_WEIGHTS = {
-    "context_cosine": 1.0,
-    "covisitation": 1.0,
+    "context_cosine": 0.5,
+    "covisitation": 0.25,
     "session_knn": 1.5,
     "popularity": 0.05,
-    "popularity_recent": 0.05,
-    "in_session": 0.0,
+    "popularity_recent": 0.15,
+    "in_session": 0.2,
 }
 
 

@@ -158,12 +158,10 @@ def test_only_the_most_similar_sessions_vote():
 
 def test_the_strongest_link_is_named():
     offsets, neighbours = np.array([0, 1, 2, 2], np.int64), np.array([2, 2], np.int32)
-    source = Covisitation(offsets, neighbours, np.array([0.2, 0.5], np.float32))
-    context = np.array([0, 1], np.int32)
-    assert source.strongest(2, context, np.array([1, 1], np.float32)) == 1
-    assert source.strongest(2, context, np.array([4, 1], np.float32)) == 0
-    assert source.strongest(0, context, np.array([1, 1], np.float32)) == -1
-    assert source.strongest(2, context, np.array([-1, 0], np.float32)) == -1
+    source = Covisitation(offsets, neighbours, np.array([0.25, 0.5], np.float32))
+    context, items = np.array([0, 1], np.int32), np.array([2, 0], np.int32)
+    for weights, expected in (([1, 1], [1, -1]), ([4, 1], [0, -1]), ([2, 1], [1, -1]), ([-1, 0], [-1, -1])):
+        assert source.strongest(items, context, np.array(weights, np.float32)).tolist() == expected
 
 
 @pytest.mark.parametrize(
