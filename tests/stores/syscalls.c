@@ -1,0 +1,69 @@
+/* Preloaded into a program: writes down, in order, its writes that carry a marker and its syncs.
+
+   Each line of the file named by SYSCALLS_LOG: "write <fd> <marker>", "sync-begin <fd>", "sync-end <fd> <result>".
+   A marker is "<<" and whatever follows up to ">>". For where there is no strace. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static pthread_mutex_t order = PTHREAD_MUTEX_INITIALIZER;
+
+static void note(const char *format, ...) {
+    char line[512];
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    pthread_mutex_lock(&order);
+    static int log_fd = -1;
+    if (log_fd < 0) {
+        const char *path = getenv("SYSCALLS_LOG");
+        log_fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    }
+    syscall(SYS_write, log_fd, line, (size_t)length);
+    pthread_mutex_unlock(&order);
+}
+
+static void note_markers(int fd, const char *data, size_t size) {
+    const char *end = data + size;
+    while (data < end) {
+        const char *from = memmem(data, (size_t)(end - data), "<<", 2);
+        if (!from) return;
+        const char *to = memmem(from, (size_t)(end - from), ">>", 2);
+        if (!to) return;
+        if (to - from < 100) note("write %d %.*s\n", fd, (int)(to - from - 2), from + 2);
+        data = from + 2;
+    }
+}
+
+ssize_t write(int fd, const void *data, size_t size) {
+    note_markers(fd, data, size);
+    return syscall(SYS_write, fd, data, size);
+}
+
+ssize_t pwrite(int fd, const void *data, size_t size, off_t offset) {
+    note_markers(fd, data, size);
+    return syscall(SYS_pwrite64, fd, data, size, offset);
+}
+
+ssize_t pwrite64(int fd, const void *data, size_t size, off64_t offset) {
+    note_markers(fd, data, size);
+    return syscall(SYS_pwrite64, fd, data, size, offset);
+}
+
+static int noted_sync(int fd, long number) {
+    note("sync-begin %d\n", fd);
+    int result = (int)syscall(number, fd);
+    note("sync-end %d %d\n", fd, result);
+    return result;
+}
+
+int fsync(int fd) { return noted_sync(fd, SYS_fsync); }
+
+int fdatasync(int fd) { return noted_sync(fd, SYS_fdatasync); }
