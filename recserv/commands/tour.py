@@ -38,6 +38,7 @@ class Tour:
         self._steps = itertools.count(1)
         self._events = itertools.count(1)
         self._ranks: dict[str, int] = {}
+        self._seen: list[str] = []
         self._recommend_ms: list[float] = []
         self._ingest_ms: list[float] = []
 
@@ -47,27 +48,27 @@ class Tour:
         self._recommend()
 
         viewed = cast.viewed
-        self._heading("A view", f"the shopper looks at {title_of(viewed)}")
-        self._ingest(EventType.VIEW, viewed)
+        self._heading("A view", f"the shopper looks at {title_of(viewed)}; what was looked at is left out from now on")
+        self._ingest(EventType.VIEW, viewed.item_id)
         self._recommend()
 
         searched = cast.searched
         words = _search_words(searched)
         self._heading("A search", f'searches for "{words}" and opens {title_of(searched)}')
-        self._ingest(EventType.SEARCH, searched, search_query=words)
+        self._ingest(EventType.SEARCH, "", search_query=words)
+        self._ingest(EventType.CLICK, searched.item_id)
         shown = self._recommend()
 
-        carted = _first_of_interest(shown.results, (viewed.item_id, searched.item_id))
+        carted = _first_of_interest(shown.results)
         self._heading("Into the cart", f"takes {title_of(carted)}, just recommended")
-        self._ingest(EventType.ADD_TO_CART, carted, quantity=1)
+        self._ingest(EventType.ADD_TO_CART, carted.item_id, quantity=1)
         self._recommend()
 
-        self._heading("A purchase", f"buys {title_of(carted)}; from now on asked with exclude_purchased")
+        self._heading("A purchase", "buys it; from now on asked with exclude_purchased")
         price = carted.item.price if carted.item is not None else 0.0
-        self._ingest(EventType.PURCHASE, carted, quantity=1, value=price)
-        shown = self._recommend(exclude_purchased=True)
-        gone = all(result.item_id != carted.item_id for result in shown.results)
-        self._say(f"{title_of(carted)} is {'no longer' if gone else 'STILL'} among the recommendations.")
+        self._ingest(EventType.PURCHASE, carted.item_id, quantity=1, value=price)
+        self._recommend(exclude_purchased=True)
+        self._say_where_the_purchase_is(carted)
 
         self._other_placements(cast)
         self._say(
@@ -76,6 +77,15 @@ class Tour:
             "before it was acknowledged."
         )
         return cast
+
+    def _say_where_the_purchase_is(self, bought: Result) -> None:
+        """With and without exclude_purchased, in lists of a hundred."""
+        places = []
+        for exclude in (False, True):
+            query = RecommendQuery(session_id=self._session, page_size=PAGE_SIZE_MAX, exclude_purchased=exclude)
+            ids = [result.item_id for result in self._client.recommend(query).results]
+            places.append(f"number {ids.index(bought.item_id) + 1}" if bought.item_id in ids else "not there")
+        self._say(f"Among 100, {title_of(bought)} is {places[0]} without exclude_purchased, {places[1]} with it.")
 
     def _other_placements(self, cast: Cast) -> None:
         viewed = cast.viewed
@@ -97,7 +107,11 @@ class Tour:
 
     def _recommend(self, *, exclude_purchased: bool | None = None) -> Recommendation:
         query = RecommendQuery(
-            session_id=self._session, page_size=ROWS, return_items=True, exclude_purchased=exclude_purchased
+            session_id=self._session,
+            page_size=ROWS,
+            return_items=True,
+            exclude_item_ids=tuple(self._seen),
+            exclude_purchased=exclude_purchased,
         )
         return self._show(query, compare=True)
 
@@ -117,7 +131,7 @@ class Tour:
     def _ingest(
         self,
         event_type: EventType,
-        product: Result,
+        item_id: str,
         *,
         search_query: str = "",
         quantity: int = 0,
@@ -127,11 +141,13 @@ class Tour:
             event_id=f"{self._session}-{next(self._events)}",
             event_type=event_type,
             session_id=self._session,
-            item_id=product.item_id,
+            item_id=item_id,
             search_query=search_query,
             quantity=quantity,
             value=value,
         )
+        if event_type in (EventType.VIEW, EventType.CLICK):
+            self._seen.append(item_id)
         _, took_ms = _timed(lambda: self._client.ingest(event))
         self._ingest_ms.append(took_ms)
         self._say(f"{event_type.name} stored in {took_ms:.1f} ms")
@@ -160,10 +176,9 @@ def _search_words(result: Result) -> str:
     return title_of(result).partition("(")[0].partition(",")[0].strip().lower()
 
 
-def _first_of_interest(results: Sequence[Result], known: Sequence[str]) -> Result:
-    """The best result that the shopper has not dealt with yet and that follows from what was done."""
-    fresh = [result for result in results if result.item_id not in known]
-    return next((result for result in fresh if result.reasons and result.reasons[0].because_item_ids), fresh[0])
+def _first_of_interest(results: Sequence[Result]) -> Result:
+    """The best result that follows from what the shopper did, not from popularity alone."""
+    return next((result for result in results if result.reasons and result.reasons[0].because_item_ids), results[0])
 
 
 def _timed(call: Callable[[], T]) -> tuple[T, float]:
