@@ -23,6 +23,18 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return model
 
 
+@pytest.fixture(scope="session")
+def demo_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model that `recserv demo` builds: most of a minute, for slow tests only."""
+    from recserv.training import complete_journey
+    from recserv.training.build import BuildOptions, build
+
+    folder = tmp_path_factory.mktemp("demo")
+    events, catalog = complete_journey.prepare(folder)
+    build(BuildOptions(events=(str(events),), catalog=str(catalog), out=str(folder / "model")))
+    return folder / "model"
+
+
 @pytest.fixture
 def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
     """A running Redis (or Valkey) server, empty, on a loopback port. Fails where neither can be found."""

@@ -52,7 +52,7 @@ ROOMS = {
     "evaluation": room(f"{BASE} index model stores.base pipeline evaluation app", "msgspec numpy"),
     # Callers.
     "client": room(f"{GROUND} v1", f"msgspec {GRPC}"),
-    "bench": room(f"{GROUND} v1 client bench", f"msgspec rich numpy {GRPC}"),
+    "bench": room(f"{GROUND} v1 client bench", f"msgspec rich numpy uvloop {GRPC}"),
     "commands": room(f"{BASE} index model training evaluation app client bench commands", "msgspec rich numpy"),
     "cli": room(f"{GROUND} commands"),
     "__main__": room("cli"),

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import signal
 import sys
+from collections.abc import Callable
 
 import grpc
 
@@ -49,7 +50,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A gRPC server that answers every call with the same bytes.")
     parser.add_argument("--response-bytes", type=int, default=0, metavar="N", help="size of the answer (default 0)")
     arguments = parser.parse_args()
-    asyncio.run(serve(bytes(arguments.response_bytes)))
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(serve(bytes(arguments.response_bytes)))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """The event loop that recserv itself would run on here: the comparison is about what is on top of it."""
+    try:
+        import uvloop
+    except ModuleNotFoundError:
+        # Not built for every system.
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
 
 
 if __name__ == "__main__":
