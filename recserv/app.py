@@ -16,8 +16,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-
-import msgspec
+from dataclasses import dataclass
 
 from recserv.config import Settings, parse_address
 from recserv.errors import IndexUnavailable, ModelError, StoreUnavailable, UsageError
@@ -42,7 +41,8 @@ _HOUR_MS = 3600 * 1000
 _STORE_RETRY_S = 5.0
 
 
-class Model(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Model:
     snapshot: ModelSnapshot
     index: HnswIndex | None
 
@@ -172,7 +172,8 @@ def make_store(settings: Settings, metrics: Metrics) -> RetriedStore:
     )
 
 
-class Running(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Running:
     """`address` and `metrics_address` as HOST:PORT with the ports that were really taken; the latter empty if off."""
 
     address: str

@@ -1,0 +1,29 @@
+"""The whole application on a loop and a thread of its own: the real pipeline and store behind a real port."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+from recserv.app import Running, load_model, running
+from recserv.config import Settings
+from tests.server.harness import Client, LoopThread
+
+
+class LiveApp(Client):
+    def __init__(self, model: Path, state: Path, **settings: Any):
+        given = {"listen": "127.0.0.1:0", "metrics_listen": "off", "default_deadline_ms": 10_000, **settings}
+        self._settings = Settings(model=str(model), state=f"embedded:{state}", **given)
+        self._loop = LoopThread()
+        self._block: AbstractAsyncContextManager[Running] = running(self._settings, load_model(self._settings))
+        self.app = self._loop.run(self._block.__aenter__())
+        super().__init__(self.app.address)
+
+    def close(self) -> None:
+        self.channel.close()
+        self._loop.run(self._block.__aexit__(None, None, None))
+        self._loop.close()
+
+    def sample(self, name: str, **labels: str) -> float:
+        return self.app.metrics.registry.get_sample_value(name, {"tenant": "default", **labels}) or 0.0

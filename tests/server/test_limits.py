@@ -1,0 +1,178 @@
+"""Admission and drain: who may come in, and how the server ends."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2
+
+from recserv.errors import Overloaded
+from recserv.server.admission import Permits
+from recserv.server.assembly import SERVICE
+from recserv.server.status import ServerDraining
+from recserv.v1 import recommendation_pb2 as pb
+from tests.server.harness import Failure, Service, eventually, view
+
+WATCH = "/grpc.health.v1.Health/Watch"
+
+
+def in_flight(service: Service, count: int) -> list[grpc.Future[bytes]]:
+    """So many Recommend calls inside the pipeline, held there."""
+    service.recommender.hold = threading.Event()
+    call = service.channel.unary_unary(f"/{SERVICE}/Recommend")
+    futures = [call.future(b"", timeout=20) for _ in range(count)]
+    for _ in range(count):
+        assert service.recommender.entered.acquire(timeout=10)
+    return futures
+
+
+def release(service: Service) -> None:
+    assert service.recommender.hold is not None
+    service.recommender.hold.set()
+
+
+def test_a_call_beyond_the_limit_is_told_when_to_retry_and_does_no_work(own_service: Callable[..., Service]) -> None:
+    service = own_service(max_in_flight=2)
+    futures = in_flight(service, 2)
+    with pytest.raises(Failure) as caught:
+        service.unary("GetContext", pb.GetContextRequest(session_id="s"))
+    assert caught.value.code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert caught.value.detail(error_details_pb2.RetryInfo).retry_delay.ToMilliseconds() > 0
+    assert service.recommender.keys == []
+    release(service)
+    for future in futures:
+        future.result(10)
+    service.unary("GetContext", pb.GetContextRequest(session_id="s"))
+
+
+def test_a_batch_counts_as_the_calls_that_it_runs_at_once(own_service: Callable[..., Service]) -> None:
+    service = own_service(max_in_flight=4)
+    futures = in_flight(service, 1)
+    batch = pb.BatchRecommendRequest(requests=[pb.RecommendRequest()] * 8)
+    with pytest.raises(Failure) as caught:
+        service.unary("BatchRecommend", batch)
+    assert caught.value.code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    release(service)
+    futures[0].result(10)
+    eventually(lambda: service.server.admission.calls.in_use == 0)
+    raw = service.unary("BatchRecommend", batch)
+    assert pb.BatchRecommendResponse.FromString(raw).summary.succeeded == 8
+    assert service.server.admission.calls.in_use == 0
+
+
+def test_streams_have_a_limit_of_their_own(own_service: Callable[..., Service]) -> None:
+    service = own_service(max_streams=1)
+    gate = threading.Event()
+
+    def groups() -> Iterator[pb.StreamEventsRequest]:
+        yield pb.StreamEventsRequest(events=[view()])
+        gate.wait(20)
+
+    first = service.open_events(groups())
+    next(first)
+    with pytest.raises(Failure) as caught:
+        service.server_stream("WatchExplanations", pb.WatchExplanationsRequest(explanation_token="ready"))
+    assert caught.value.code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    gate.set()
+    assert list(first) == []
+
+
+async def test_permits_are_given_back_and_closed_permits_are_refused() -> None:
+    permits = Permits(2, "full", 100)
+    permits.enter(2)
+    with pytest.raises(Overloaded):
+        permits.enter()
+    permits.leave()
+    permits.close()
+    with pytest.raises(ServerDraining):
+        permits.enter()
+    permits.leave()
+    await permits.drained()
+    assert permits.in_use == 0
+
+
+def test_a_drain_lets_a_call_in_flight_finish(own_service: Callable[..., Service]) -> None:
+    service = own_service()
+    [future] = in_flight(service, 1)
+    draining = service.drain_soon(10.0)
+    eventually(lambda: service.server.admission.closed)
+    release(service)
+    assert pb.RecommendResponse.FromString(future.result(10)).recommendation_id == "r-1"
+    assert draining.result(10) is True
+
+
+def test_a_drain_cuts_off_what_outlives_the_grace_period(own_service: Callable[..., Service]) -> None:
+    service = own_service()
+    [future] = in_flight(service, 1)
+    assert service.drain_soon(0.1).result(10) is False
+    with pytest.raises(grpc.RpcError) as caught:
+        future.result(10)
+    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_drain_turns_health_to_not_serving_before_it_cuts_its_watchers_off(
+    own_service: Callable[..., Service],
+) -> None:
+    service = own_service()
+    states = service.channel.unary_stream(WATCH, response_deserializer=health_pb2.HealthCheckResponse.FromString)(
+        b"", timeout=20
+    )
+    assert next(states).status == health_pb2.HealthCheckResponse.SERVING
+    draining = service.drain_soon(10.0)
+    assert next(states).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    with pytest.raises(grpc.RpcError):
+        next(states)
+    assert draining.result(10) is True
+
+
+def test_a_drain_answers_the_groups_of_a_stream_that_it_took_and_tells_the_client(
+    own_service: Callable[..., Service],
+) -> None:
+    service = own_service()
+    service.ingestor.hold = threading.Event()
+    gate = threading.Event()
+
+    def groups() -> Iterator[pb.StreamEventsRequest]:
+        yield pb.StreamEventsRequest(events=[view("taken")])
+        gate.wait(20)
+
+    stream = service.open_events(groups(), timeout=20)
+    assert service.ingestor.entered.acquire(timeout=10)
+    draining = service.drain_soon(10.0)
+    eventually(lambda: service.server.admission.closed)
+    service.ingestor.hold.set()
+    [result] = pb.StreamEventsResponse.FromString(next(stream)).results
+    assert (result.event_id, result.status) == ("taken", pb.INGEST_STATUS_ACCEPTED)
+    with pytest.raises(grpc.RpcError) as caught:
+        next(stream)
+    failure = Failure(caught.value)
+    assert failure.code == grpc.StatusCode.UNAVAILABLE
+    assert failure.detail(error_details_pb2.ErrorInfo).reason == "DRAINING"
+    gate.set()
+    assert draining.result(10) is True
+
+
+def test_a_drain_ends_a_watch_of_explanations(own_service: Callable[..., Service]) -> None:
+    service = own_service()
+    service.board.hold = threading.Event()
+    watch = service.channel.unary_stream(f"/{SERVICE}/WatchExplanations")(
+        pb.WatchExplanationsRequest(explanation_token="ready").SerializeToString(), timeout=20
+    )
+    next(watch)
+    draining = service.drain_soon(10.0)
+    with pytest.raises(grpc.RpcError) as caught:
+        next(watch)
+    assert Failure(caught.value).code == grpc.StatusCode.UNAVAILABLE
+    assert draining.result(10) is True
+
+
+def test_many_calls_at_once_are_all_answered(service: Service) -> None:
+    with ThreadPoolExecutor(16) as threads:
+        answers = list(threads.map(lambda _: service.unary("Recommend", pb.RecommendRequest()), range(200)))
+    assert len(answers) == 200
+    assert service.server.admission.calls.in_use == 0
