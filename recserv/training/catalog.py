@@ -82,9 +82,13 @@ def read_catalog(
     problems = problems or BadRows(skip=False)
     seen: set[str] = set()
     parts = []
-    for raw in read_batches(path, Wanted(CATALOG_COLUMNS, ("item_id",), mapping), problems):
+    # The mapping is mostly meant for the events: the catalogue may well have an item_id.
+    for raw in read_batches(path, Wanted(CATALOG_COLUMNS, ("item_id",), mapping, own_names=True), problems):
         progress(f"reading {path.rsplit('/', 1)[-1]}", raw.done, raw.total)
-        parts.append(_decode(raw, problems, seen))
+        try:
+            parts.append(_decode(raw, problems, seen))
+        except pa.ArrowException as error:
+            raise DatasetError(path, f"a column has a type that cannot be read: {error}") from error
     if not any(len(part) for part in parts):
         raise DatasetError(path, "the file has no rows" if not problems.total else "no good row is left")
     return _joined(parts)
@@ -105,7 +109,7 @@ def _joined(parts: list[Catalog]) -> Catalog:
 
 
 def _decode(raw: RawBatch, problems: BadRows, seen: set[str]) -> Catalog:
-    checks = RowChecks(raw.path, raw.rows)
+    checks = RowChecks(raw.path, raw.rows, raw.sources)
     size = len(raw.rows)
     ids = _ids(raw, checks, seen)
     text = {name: _text(raw, checks, name) for name in TEXT_COLUMNS}

@@ -46,7 +46,7 @@ def as_text(column: Any) -> tuple[Any, Mask]:
 def as_number(column: Any) -> tuple[npt.NDArray[np.float64], Mask]:
     """float64, NaN where the value is missing or empty. Bad: text that is no number, NaN and infinities written out."""
     if _is_number(column.type):
-        numbers = _to_numpy(column.cast(pa.float64()))
+        numbers = _to_numpy(column.cast(pa.float64(), safe=False))
         missing = _to_numpy(column.is_null())
         return numbers, ~np.isfinite(numbers) & ~missing
     text, bad = as_text(column)
@@ -157,10 +157,10 @@ def _epoch_ms(numbers: npt.NDArray[np.float64], bad: Mask) -> tuple[npt.NDArray[
 def _iso_ms(text: Any) -> tuple[npt.NDArray[np.int64], Mask]:
     for zone in (None, "UTC"):
         try:
-            stamps = text.cast(pa.timestamp("ms", zone))
+            stamps = text.cast(pa.timestamp("us", zone))
         except pa.ArrowInvalid:
             continue
-        times_ms = np.array(_to_numpy(pc.fill_null(stamps.cast(pa.int64()), -1)), np.int64)
+        times_ms = _to_numpy(pc.fill_null(stamps.cast(pa.int64()), -1)) // 1000
         return times_ms, times_ms < 0
     return _times_one_by_one(text)
 

@@ -90,7 +90,10 @@ def read_events(
         for raw in read_batches(path, wanted, problems):
             progress(f"reading {path.rsplit('/', 1)[-1]}", raw.done, raw.total)
             seen += len(raw.rows)
-            collector.add(_decode(raw, default, problems))
+            try:
+                collector.add(_decode(raw, default, problems))
+            except pa.ArrowException as error:
+                raise DatasetError(path, f"a column has a type that cannot be read: {error}") from error
         if seen == 0:
             raise DatasetError(path, "the file has no rows")
     return collector.finish(paths)
@@ -127,7 +130,7 @@ class _Batch:
 
 
 def _decode(raw: RawBatch, default: EventType | None, problems: BadRows) -> _Batch:
-    checks = RowChecks(raw.path, raw.rows)
+    checks = RowChecks(raw.path, raw.rows, raw.sources)
     session = _ids(raw, checks, "session_id", required=True)
     event_type = _event_types(raw, checks, default)
     item, no_item, bad_item = columns.as_ids(raw.columns["item_id"])

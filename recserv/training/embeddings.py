@@ -1,7 +1,10 @@
 """Item vectors from behaviour: what goes together in sessions lies together.
 
-Positive pointwise mutual information of the pair counts (context counts smoothed by a power, the whole shifted down),
-factored by a truncated SVD: Levy & Goldberg 2014, Levy, Goldberg & Dagan 2015.
+Pair counts divided by the square roots of both items' sums, every sum raised by the mean one, then factored by a
+truncated SVD: the spectral embedding of the item graph (Ng, Jordan & Weiss 2001) regularised as by Chaudhuri, Chung &
+Tsiatas 2012. Positive PMI, the usual choice for words (Levy & Goldberg 2014), found fewer next items on clicks (.344
+against .386 among twenty) and as many on baskets (.070 against .072): it makes most of the rare pairs, and the rare
+pairs of a shop are mostly chance.
 """
 
 from __future__ import annotations
@@ -9,48 +12,38 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from recserv.training.covisitation import pair_counts
 from recserv.training.linear_algebra import Matrix, truncated_svd, unit_rows
 from recserv.training.sessions import Sessions
 
-WINDOW = 5
+WINDOW = 3
 STEP_DECAY = 0.8
-CONTEXT_SMOOTHING = 0.75
-SHIFT = 1.0
-# Counts this small are worth half their information: rare pairs look more telling than they are.
-_RARE = 1.0
+# Every item's sum is raised by this many times the mean sum: an item needs evidence of that size to stand apart.
+REGULARISATION = 1.0
 SINGULAR_VALUE_POWER = 0.5
 
 
 def behaviour_vectors(sessions: Sessions, item_count: int, dimensions: int, *, seed: int) -> Matrix:
     """float32 [n, d], rows of unit length, zero for an item that never goes with another one."""
     counts = pair_counts(sessions, item_count, window=WINDOW, backward=1.0, step_decay=STEP_DECAY)
-    information = positive_information(counts)
-    vectors, strengths = truncated_svd(information, dimensions, seed=seed)
+    if counts.nnz == 0:
+        return np.zeros((item_count, dimensions), np.float32)
+    vectors, strengths = truncated_svd(normalised(counts), dimensions, seed=seed)
     scaled = vectors * strengths**SINGULAR_VALUE_POWER
-    scaled[np.diff(information.indptr) == 0] = 0
+    scaled[np.diff(counts.indptr) == 0] = 0
     return unit_rows(scaled)
 
 
-def positive_information(counts: Any, *, smoothing: float = CONTEXT_SMOOTHING, shift: float = SHIFT) -> Any:
-    """Shifted positive PMI of a CSR matrix of pair counts, damped for rare pairs; CSR float32, no stored zeros.
-
-    pmi(i, j) = log(count(i, j) / (p(j) x rows(i))) - log(shift), where p(j) is the share of column j after its sum was
-    raised to `smoothing`.
+def normalised(counts: Any, *, regularisation: float = REGULARISATION) -> Any:
+    """count(i, j) / sqrt((sum(i) + r) (sum(j) + r)), r = regularisation x the mean sum of items that have one; CSR
+    float32 of the same pattern.
     """
-    counts = counts.tocsr()
-    rows = np.asarray(counts.sum(axis=1), np.float64).ravel()
-    columns = np.asarray(counts.sum(axis=0), np.float64).ravel() ** smoothing
-    share = columns / max(columns.sum(), 1e-12)
-    row_of = np.repeat(np.arange(counts.shape[0], dtype=np.int32), np.diff(counts.indptr))
-    row_term = np.log(np.maximum(rows, 1e-12)).astype(np.float32)
-    column_term = np.log(np.maximum(share, 1e-300)).astype(np.float32)
-    information: npt.NDArray[np.float32] = np.log(counts.data) - row_term[row_of] - column_term[counts.indices]
-    information -= np.float32(np.log(shift))
-    information *= counts.data / (counts.data + np.float32(_RARE))
-    result = counts.copy()
-    result.data = np.maximum(information, 0).astype(np.float32)
-    result.eliminate_zeros()
+    sums = np.asarray(counts.sum(axis=1), np.float64).ravel()
+    present = sums[sums > 0]
+    raised = sums + regularisation * (present.mean() if len(present) else 1.0)
+    scale = (1 / np.sqrt(raised)).astype(np.float32)
+    result = counts.tocsr().astype(np.float32)
+    result.data *= np.repeat(scale, np.diff(result.indptr))
+    result.data *= scale[result.indices]
     return result

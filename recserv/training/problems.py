@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -60,19 +60,23 @@ class RowChecks:
     whichever column was looked at first.
     """
 
-    def __init__(self, path: str, rows: npt.NDArray[np.int64]):
-        self._path, self._rows = path, rows
+    def __init__(self, path: str, rows: npt.NDArray[np.int64], sources: Mapping[str, str]):
+        self._path, self._rows, self._sources = path, rows, sources
         self._verdicts: list[SkippedRows] = []
         self.good = np.ones(len(rows), bool)
 
     def bad(self, column: str, problem: str, mask: npt.NDArray[np.bool_], values: Any = None) -> None:
-        """Rows that are bad for one reason; a row already found bad is not counted twice. `values`: the column."""
+        """Rows that are bad for one reason; a row already found bad is not counted twice. `values`: the column,
+        for an example. The report names the column as the file does.
+        """
         fresh = np.flatnonzero(mask & self.good)
         if len(fresh) == 0:
             return
         example = "" if values is None else _shown(values[int(fresh[0])])
         row = int(self._rows[fresh[0]])
-        self._verdicts.append(SkippedRows(self._path, column, problem, row, len(fresh), example))
+        self._verdicts.append(
+            SkippedRows(self._path, self._sources.get(column, column), problem, row, len(fresh), example)
+        )
         self.good[fresh] = False
 
     def settle(self, problems: BadRows) -> npt.NDArray[np.bool_]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,28 +38,38 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class RawBatch:
-    """`rows` numbers the rows from 1, the header not counted. `done` of `total` of the file is read: rows or bytes."""
+    """`rows` numbers the rows from 1, the header not counted. `done` of `total` of the file is read: rows or bytes.
+    `sources` is what the file calls our columns.
+    """
 
     path: str
     rows: Rows
     columns: dict[str, Any]
+    sources: Mapping[str, str]
     done: int
     total: int
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Our column names, those of them that a file must have, and what a file calls them where it differs."""
+    """Our column names, those of them that a file must have, and what a file calls them where it differs. With
+    `own_names` a file may also call a required column what we call it.
+    """
 
     names: tuple[str, ...]
     required: tuple[str, ...]
     mapping: Mapping[str, str]
+    own_names: bool = False
 
-    def sources(self, path: str, available: Sequence[str]) -> dict[str, str]:
+    def sources(self, path: str, available: list[str]) -> dict[str, str]:
         """Name in the file by our name, for the columns that the file has. Raises DatasetError."""
         found = {}
         for name in self.names:
             source = self.mapping.get(name, name)
+            if self.own_names and source not in available and name in self.required and name in available:
+                source = name
+            if available.count(source) > 1:
+                raise DatasetError(path, "the file has this column twice", column=source)
             if source in available:
                 found[name] = source
             elif name in self.required or name in self.mapping:
@@ -93,7 +103,7 @@ def _read_parquet(path: str, wanted: Wanted, _problems: BadRows) -> Iterator[Raw
             rows = np.arange(done + 1, done + 1 + batch.num_rows)
             done += batch.num_rows
             columns = {name: batch.column(source) for name, source in sources.items()}
-            yield RawBatch(path, rows, columns, done, total)
+            yield RawBatch(path, rows, columns, sources, done, total)
 
 
 def _read_csv(path: str, wanted: Wanted, problems: BadRows) -> Iterator[RawBatch]:
@@ -128,7 +138,7 @@ def _read_csv(path: str, wanted: Wanted, problems: BadRows) -> Iterator[RawBatch
             rows = _number_rows(next_row, batch.num_rows, broken)
             next_row = int(rows[-1]) + 1 if len(rows) else next_row
             columns = {name: batch.column(batch.schema.get_field_index(source)) for name, source in sources.items()}
-            yield RawBatch(path, rows, columns, counted.done, counted.total)
+            yield RawBatch(path, rows, columns, sources, counted.done, counted.total)
 
 
 def _number_rows(first: int, count: int, broken: set[int]) -> Rows:
@@ -175,7 +185,7 @@ def _read_jsonl(path: str, wanted: Wanted, problems: BadRows) -> Iterator[RawBat
             for name, source in sources.items()
             if source in found
         }
-        yield RawBatch(path, np.array(rows, np.int64), columns, done, total)
+        yield RawBatch(path, np.array(rows, np.int64), columns, sources, done, total)
 
 
 def _record(line: bytes) -> dict[str, Any] | str:
@@ -221,9 +231,8 @@ def _read_sessions(path: str, wanted: Wanted, problems: BadRows) -> Iterator[Raw
         items = pc.utf8_split_whitespace(pc.utf8_trim_whitespace(pa.array([text for _, text in keep], pa.string())))
         rows = np.array([number for number, _ in keep], np.int64)[pc.list_parent_indices(items).to_numpy()]
         sessions = pc.binary_join_element_wise(prefix, pa.array(rows).cast(pa.string()), ":")
-        event_type = pa.array(["view"]).take(pa.array(np.zeros(len(rows), np.int32)))
-        columns = {"session_id": sessions, "item_id": items.flatten(), "event_type": event_type}
-        yield RawBatch(path, rows, columns, done, total)
+        columns = {"session_id": sessions, "item_id": items.flatten()}
+        yield RawBatch(path, rows, columns, {}, done, total)
 
 
 def _line_text(line: bytes) -> str | None:
