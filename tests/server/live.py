@@ -15,12 +15,17 @@ class LiveApp(Client):
     def __init__(self, model: Path, state: Path, **settings: Any):
         given = {"listen": "127.0.0.1:0", "metrics_listen": "off", "default_deadline_ms": 10_000, **settings}
         self._settings = Settings(model=str(model), state=f"embedded:{state}", **given)
+        self._closed = False
         self._loop = LoopThread()
         self._block: AbstractAsyncContextManager[Running] = running(self._settings, load_model(self._settings))
         self.app = self._loop.run(self._block.__aenter__())
         super().__init__(self.app.address)
 
     def close(self) -> None:
+        """Drains and ends. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
         self.channel.close()
         self._loop.run(self._block.__aexit__(None, None, None))
         self._loop.close()

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import urllib.request
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from recserv.errors import UsageError
+from recserv.metrics import EventMetrics, Metrics, MetricsListener, PipelineMetrics
+from recserv.pipeline.observer import PipelineObserver
+from recserv.types import DegradedReason, EventType, Source
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, labels)
+
+
+def test_calls_are_counted_and_timed() -> None:
+    metrics = Metrics()
+    done = metrics.rpc("Recommend")
+    assert value(metrics, "recserv_requests_total", tenant="default", rpc="Recommend", status="OK") == 0
+    done("OK", 0.002)
+    done("UNAVAILABLE", 0.5)
+    for status in ("OK", "UNAVAILABLE"):
+        assert value(metrics, "recserv_requests_total", tenant="default", rpc="Recommend", status=status) == 1
+    assert value(metrics, "recserv_request_duration_seconds_sum", tenant="default", rpc="Recommend") == 0.502
+
+
+def test_the_request_path_reports_stages_sources_degradation_and_searches() -> None:
+    metrics = Metrics()
+    observer: PipelineObserver = PipelineMetrics(metrics, "shop")
+    observer.stage("rank", 0.001)
+    observer.stage("rank", 0.002)
+    observer.degraded(DegradedReason.STALE_STATE)
+    observer.source(Source.COVISITATION, 7)
+    observer.index_search()
+    assert value(metrics, "recserv_stage_duration_seconds_count", tenant="shop", stage="rank") == 2
+    assert value(metrics, "recserv_degraded_total", tenant="shop", reason="stale_state") == 1
+    assert value(metrics, "recserv_results_total", tenant="shop", source="covisitation") == 7
+    assert value(metrics, "recserv_index_searches_total", tenant="shop") == 1
+
+
+def test_events_are_counted_by_type_and_outcome_and_all_unknown_types_are_one() -> None:
+    metrics = Metrics()
+    events = EventMetrics(metrics)
+    events.outcome(EventType.VIEW, "accepted")
+    for number in range(1000, 1100):
+        events.outcome(number, "invalid_input")
+    events.unknown_item()
+    assert value(metrics, "recserv_events_total", tenant="default", type="view", outcome="accepted") == 1
+    assert value(metrics, "recserv_events_total", tenant="default", type="unknown", outcome="invalid_input") == 100
+    assert value(metrics, "recserv_unknown_items_total", tenant="default") == 1
+
+
+def test_the_store_reports_commits_and_what_it_could_not_do() -> None:
+    metrics = Metrics()
+    metrics.commit(100, 0.004)
+    metrics.store_unavailable(3, "disk_full")
+    metrics.sessions_evicted(2)
+    metrics.swept(ids=5, log_rows=0)
+    assert value(metrics, "recserv_commit_events_sum") == 100
+    assert value(metrics, "recserv_commit_duration_seconds_count") == 1
+    assert value(metrics, "recserv_store_unavailable_events_total", cause="disk_full") == 3
+    assert value(metrics, "recserv_sessions_evicted_total") == 2
+    assert value(metrics, "recserv_store_swept_total", kind="ids") == 5
+
+
+def test_only_the_model_that_serves_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = Metrics()
+    metrics.model("v1", 1_000_000)
+    metrics.model("v2", 2_000_000)
+    monkeypatch.setattr("time.time", lambda: 2_060.0)
+    assert value(metrics, "recserv_model_info", version="v1") is None
+    assert value(metrics, "recserv_model_info", version="v2") == 1
+    assert value(metrics, "recserv_model_age_seconds") == 60.0
+
+
+def test_the_listener_answers_in_prometheus_text_until_it_is_closed() -> None:
+    metrics = Metrics()
+    metrics.watch(in_flight=lambda: 3, streams=lambda: 2, log_lines_dropped=lambda: 0)
+    listener = MetricsListener(metrics, "127.0.0.1", 0)
+    with urllib.request.urlopen(f"http://{listener.address}/metrics", timeout=5) as response:
+        families = {family.name: family for family in text_string_to_metric_families(response.read().decode())}
+    assert families["recserv_in_flight_requests"].samples[0].value == 3
+    assert "process_resident_memory_bytes" in families
+    listener.close()
+    with pytest.raises(OSError):
+        urllib.request.urlopen(f"http://{listener.address}/metrics", timeout=5)
+
+
+def test_an_address_that_is_taken_is_told_with_the_way_out() -> None:
+    first = MetricsListener(Metrics(), "127.0.0.1", 0)
+    with pytest.raises(UsageError, match="--metrics-listen"):
+        MetricsListener(Metrics(), "127.0.0.1", int(first.address.rpartition(":")[2]))
+    first.close()
