@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -22,6 +24,13 @@ ITEMS_FILE = "items.bin"
 CATEGORIES_FILE = "categories.json"
 RANKER_FILE = "ranker.json"
 BLOB_FILES = (ITEM_IDS_FILE, ITEMS_FILE, CATEGORIES_FILE, RANKER_FILE)
+
+
+# The header that NumPy writes, read without evaluating any of it.
+_MAGIC = b"\x93NUMPY\x01\x00"
+_HEADER = re.compile(
+    rb"\{'descr': '(?P<dtype><[fi][48]|\|u1)', 'fortran_order': False, 'shape': \((?P<shape>[0-9, ]{1,60})\), \} *\n"
+)
 
 
 class ArraySpec(NamedTuple):
@@ -93,18 +102,16 @@ def encode_array(array: Array) -> bytes:
 def decode_array(name: str, data: memoryview, known: Mapping[str, int]) -> Array:
     """A read-only array over `data`, the content of an .npy file. Raises ModelError."""
     file = file_name(name)
-    head = io.BytesIO(data[:4096])
-    try:
-        if np.lib.format.read_magic(head) != (1, 0):
-            raise ModelError(file, "not an .npy file of version 1.0")
-        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(head)
-    except (ValueError, SyntaxError, TypeError, RecursionError) as error:
-        raise ModelError(file, f"not an .npy file: {error}") from error
-    if fortran_order and len(shape) > 1:
-        raise ModelError(file, "is stored column by column")
+    begin = len(_MAGIC) + 2
+    length = int.from_bytes(data[len(_MAGIC) : begin], "little")
+    header = _HEADER.fullmatch(bytes(data[begin : begin + length]))
+    if bytes(data[: len(_MAGIC)]) != _MAGIC or header is None:
+        raise ModelError(file, "does not begin like an .npy file of numbers, version 1.0, stored row by row")
+    dtype = np.dtype(header["dtype"].decode())
+    shape = tuple(int(digits) for digits in header["shape"].replace(b",", b" ").split())
     check_shape(name, dtype, shape, known)
-    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    body = data[head.tell() :]
+    size = math.prod(shape) * dtype.itemsize
+    body = data[begin + length :]
     if len(body) != size:
         raise ModelError(file, f"holds {len(body)} bytes of numbers; its header says {size}")
     array = np.frombuffer(body, dtype=dtype).reshape(shape)
