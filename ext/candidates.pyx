@@ -14,7 +14,12 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 
 import numpy as np
 
+from prefetch cimport prefetch
 from topk cimport finish, offer
+
+cdef enum:
+    AHEAD = 8
+    SESSIONS_AHEAD = 3
 
 
 cdef inline Py_ssize_t accumulate(
@@ -73,6 +78,9 @@ cdef Py_ssize_t match_sessions(
             if end > item_offsets[context[j] + 1]:
                 end = item_offsets[context[j] + 1]
             for p in range(item_offsets[context[j]], end):
+                if p + AHEAD < end:
+                    prefetch(&similarity[item_sessions[p + AHEAD]])
+                    prefetch(&newest[item_sessions[p + AHEAD]])
                 session = item_sessions[p]
                 if similarity[session] == 0.0:
                     newest[session] = context[j]
@@ -88,6 +96,9 @@ cdef Py_ssize_t nearest_sessions(
     cdef int32_t session
     cdef float score
     for t in range(n_touched):
+        if t + AHEAD < n_touched:
+            prefetch(&session_offsets[touched[t + AHEAD]])
+            prefetch(&session_age[touched[t + AHEAD]])
         session = touched[t]
         score = similarity[session] / sqrtf(<float>(session_offsets[session + 1] - session_offsets[session]))
         if age_half_life > 0.0:
@@ -107,18 +118,25 @@ cdef Py_ssize_t vote(
     cdef int32_t session
     cdef float amount
     for q in range(n_sessions):
+        if q + 2 * SESSIONS_AHEAD < n_sessions:
+            prefetch(&session_offsets[sessions[q + 2 * SESSIONS_AHEAD]])
+        if q + SESSIONS_AHEAD < n_sessions:
+            prefetch(&session_items[session_offsets[sessions[q + SESSIONS_AHEAD]]])
         session = sessions[q]
         begin = session_offsets[session]
         end = session_offsets[session + 1]
         meeting = end - 1
         while meeting > begin and session_items[meeting] != newest[session]:
             meeting -= 1
+        if meeting - begin >= n_decay:
+            begin = meeting - n_decay + 1
+        if end - meeting > n_decay:
+            end = meeting + n_decay
         for p in range(begin, end):
             distance = p - meeting if p >= meeting else meeting - p
-            if distance < n_decay:
-                amount = scores[q] * distance_decay[distance] * idf_out[session_items[p]]
-                if amount > 0.0:
-                    n_touched = accumulate(acc, touched, n_touched, session_items[p], amount)
+            amount = scores[q] * distance_decay[distance] * idf_out[session_items[p]]
+            if amount > 0.0:
+                n_touched = accumulate(acc, touched, n_touched, session_items[p], amount)
     return n_touched
 
 
@@ -266,7 +284,7 @@ cdef class SessionKnn:
        `age_half_life` of its age, in the unit of the model's ages (0: age does not count). Only the newest
        `sessions_per_item` of an item are looked at.
     2. The `neighbours` most similar sessions vote for their items: similarity x exp(-distance_decay x distance to the shared
-       item that comes last in the context) x IDF^idf_power.
+       item that comes last in the context) x IDF^idf_power; items `reach` or more away from it get no vote.
     """
 
     cdef const int64_t[::1] item_offsets
@@ -288,7 +306,7 @@ cdef class SessionKnn:
         self, const int64_t[::1] item_offsets, const int32_t[::1] item_sessions, const int64_t[::1] session_offsets,
         const int32_t[::1] session_items, const float[::1] session_age, const float[::1] idf, *,
         Py_ssize_t neighbours=200, Py_ssize_t sessions_per_item=500, float age_half_life=0.0,
-        float distance_decay=0.25, float idf_power=1.0,
+        float distance_decay=0.25, float idf_power=1.0, Py_ssize_t reach=16,
     ):
         cdef Py_ssize_t n = item_offsets.shape[0] - 1
         cdef Py_ssize_t s = session_offsets.shape[0] - 1
@@ -298,13 +316,13 @@ cdef class SessionKnn:
         check_positions("session items", session_items, n)
         if session_age.shape[0] != s or idf.shape[0] != n:
             raise ValueError("session-kNN: one age for each session, one IDF for each item")
-        if neighbours < 1 or sessions_per_item < 1:
-            raise ValueError("session-kNN: neighbours and sessions_per_item must be positive")
+        if neighbours < 1 or sessions_per_item < 1 or reach < 1:
+            raise ValueError("session-kNN: neighbours, sessions_per_item and reach must be positive")
         self.item_offsets, self.item_sessions = item_offsets, item_sessions
         self.session_offsets, self.session_items = session_offsets, session_items
         self.session_age, self.idf = session_age, idf
         self.idf_out = np.power(np.maximum(np.asarray(idf), 0), np.float32(idf_power)).astype(np.float32)
-        self.decay = np.exp(-distance_decay * np.arange(64)).astype(np.float32)
+        self.decay = np.exp(-distance_decay * np.arange(reach)).astype(np.float32)
         self.age_half_life = age_half_life
         self.neighbours, self.sessions_per_item = neighbours, sessions_per_item
         self.items = Accumulator(n)

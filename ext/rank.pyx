@@ -13,6 +13,7 @@ from libc.stdint cimport int32_t, uint8_t
 
 import numpy as np
 
+from prefetch cimport prefetch
 from topk cimport offer, worse
 
 FEATURE_NAMES = ("context_cosine", "covisitation", "session_knn", "popularity", "popularity_recent", "in_session")
@@ -25,6 +26,15 @@ cdef enum:
     POPULARITY_RECENT = 4
     IN_SESSION = 5
     FEATURES = 6
+    AHEAD = 8
+    FLOATS_PER_LINE = 16
+
+
+cdef inline void prefetch_row(const float* row, Py_ssize_t d) noexcept nogil:
+    cdef Py_ssize_t c = 0
+    while c < d:
+        prefetch(row + c)
+        c += FLOATS_PER_LINE
 
 
 cdef float dot(const float* a, const float* b, Py_ssize_t d) noexcept nogil:
@@ -136,6 +146,10 @@ cdef class CandidateTable:
             if 0 <= item < self.embeddings.shape[0] and self.row_of[item] >= 0:
                 self.table[self.row_of[item], IN_SESSION] = 1.0
         for r in range(m):
+            if r + AHEAD < m:
+                prefetch_row(&self.embeddings[self.rows[r + AHEAD], 0] if d else NULL, d)
+                prefetch(&self.popularity[self.rows[r + AHEAD]])
+                prefetch(&self.popularity_recent[self.rows[r + AHEAD]])
             item = self.rows[r]
             self.table[r, COSINE] = dot(&self.embeddings[item, 0], &context[0], d) if d else 0.0
             self.table[r, POPULARITY] = self.popularity[item]

@@ -39,4 +39,5 @@ class SessionKnn(_Lists):
         age_half_life: float = 0.0,
         distance_decay: float = 0.25,
         idf_power: float = 1.0,
+        reach: int = 16,
     ) -> None: ...

@@ -56,6 +56,7 @@ class Engine:
         self.table = CandidateTable(self.embeddings, self.popularity, self.popularity_recent)
         self.popular_order = descending(snapshot.popularity)
         self.trending_order = descending(snapshot.popularity_recent)
+        self.main_category = main_categories(snapshot)
         self.weights = ranker_weights(snapshot)
         self._available = np.ascontiguousarray(snapshot.available, np.uint8).copy()
         self._category_masks: OrderedDict[int, npt.NDArray[np.uint8]] = OrderedDict()
@@ -117,6 +118,15 @@ def log_scaled(counts: Floats) -> Floats:
 def descending(counts: Floats) -> Positions:
     """All positions, largest count first, ties by position."""
     return np.argsort(-np.asarray(counts), kind="stable").astype(np.int32)
+
+
+def main_categories(snapshot: ModelSnapshot) -> Positions:
+    """The most specific category of each item: int32 [n], -1 for none."""
+    ends = np.asarray(snapshot.item_category_offsets[1:])
+    last = np.full(len(ends), -1, np.int32)
+    some = ends > np.asarray(snapshot.item_category_offsets[:-1])
+    last[some] = np.asarray(snapshot.item_categories)[ends[some] - 1]
+    return last
 
 
 def session_ages(days: Floats) -> Floats:

@@ -1,7 +1,8 @@
 """Reasons: from the shares that ranked a result to its source, and to words that name the item behind it.
 
-Nothing is computed anew but which item of the context weighs most. A co-visitation that had a fair part is named before
-a larger but vaguer share, since "often bought with X" says more than "chosen by shoppers like you".
+Nothing is computed anew but which item of the context weighs most. The source is the largest share of the score.
+Reasons go by how strong the evidence is, not by how much the ranker makes of it, the most telling first: "often bought
+with X" says more than "chosen by shoppers like you".
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ SOURCE_OF = {
     POPULARITY_RECENT: Source.TRENDING,
 }
 POPULAR_SOURCES = (Source.POPULAR, Source.POPULAR_IN_CATEGORY, Source.TRENDING, Source.REQUESTED)
-FAIR_SHARE = 0.25
-"""Of the largest share: a co-visitation with so much is named first."""
+TELLING = 0.2
+"""Of the request's strongest co-visitation or session vote: from here on it is worth a sentence."""
+TELLING_COSINE = 0.3
 REASONS_MAX = 2
 
 WHERE = {
@@ -75,10 +77,11 @@ def explain(engine: Engine, page: Ranking, context: Context, query: RecommendQue
     because = Because(engine, page, context) if query.explain != ExplainMode.NONE else None
     later = query.explain == ExplainMode.LLM_ASYNC
     items, scores, shares = page.items.tolist(), page.scores.tolist(), page.shares.tolist()
+    features = page.features.tolist()
     results = []
     for row, at in enumerate(items):
         source = source_of(shares[row], at in page.in_category)
-        reasons = reasons_of(engine, because, row, at, shares[row], source, query) if because else ()
+        reasons = reasons_of(engine, because, row, at, features[row], source, query) if because else ()
         text = reasons[0].text if later and reasons else ""
         results.append(
             Result(
@@ -110,25 +113,24 @@ def reasons_of(
     because: Because,
     row: int,
     at: int,
-    shares: list[float],
+    features: list[float],
     source: Source,
     query: RecommendQuery,
 ) -> tuple[Reason, ...]:
     """At most REASONS_MAX, the most telling first; none for an item that nothing but the request speaks for."""
     if because.heaviest < 0 or source in POPULAR_SOURCES:
         return () if source == Source.REQUESTED else (_popular(engine, at, source, query),)
-    fair = max(FAIR_SHARE * max(shares), 1e-9)
     told: list[Reason] = []
     linked = because.linked[row]
-    if shares[COVISITATION] >= fair and linked >= 0:
+    if features[COVISITATION] >= TELLING and linked >= 0:
         if engine.snapshot.behaviour == "bought":
             told.append(because.reason(ReasonType.OFTEN_BOUGHT_WITH, "Often bought with", linked))
         else:
             told.append(because.reason(ReasonType.OFTEN_VIEWED_WITH, "Often viewed with", linked))
-    if shares[SESSION_KNN] >= fair:
+    if features[SESSION_KNN] >= TELLING or (not told and source == Source.SESSION_KNN):
         place = linked if linked >= 0 else because.heaviest
         told.append(because.reason(ReasonType.SIMILAR_SESSIONS, "Chosen by shoppers who also chose", place))
-    if shares[COSINE] >= fair and len(told) < REASONS_MAX:
+    if len(told) < REASONS_MAX and (features[COSINE] >= TELLING_COSINE or not told):
         told.append(because.reason(ReasonType.SIMILAR_TO, "Goes with", because.nearest[row]))
     return tuple(told[:REASONS_MAX])
 

@@ -45,6 +45,7 @@ def filled(engine: Engine, ranking: Ranking, query: RecommendQuery, blocked: Pos
     return Ranking(
         np.concatenate((ranking.items, more.items)),
         np.concatenate((ranking.scores, scores if len(ranking.scores) else more.scores)),
+        np.concatenate((ranking.features, more.features)),
         np.concatenate((ranking.shares, more.shares)),
         ranking.in_category | more.in_category,
     )
@@ -52,7 +53,7 @@ def filled(engine: Engine, ranking: Ranking, query: RecommendQuery, blocked: Pos
 
 def _ranking(engine: Engine, items: Positions, in_category: bool) -> Ranking:
     scores = engine.popularity[items]
-    shares = np.zeros((len(items), len(FEATURE_NAMES)), np.float32)
+    features = np.zeros((len(items), len(FEATURE_NAMES)), np.float32)
     # A trace of popularity even for an item never bought: popular is what this source is, however little.
-    shares[:, POPULARITY] = np.maximum(scores, np.float32(1e-6))
-    return Ranking(items, scores, shares, frozenset(items.tolist()) if in_category else frozenset())
+    features[:, POPULARITY] = np.maximum(scores, np.float32(1e-6))
+    return Ranking(items, scores, features, features, frozenset(items.tolist()) if in_category else frozenset())

@@ -48,7 +48,8 @@ from recserv.types import (
 )
 
 NOTHING_STORED = ShopperState()
-RANKED_MIN = 100
+DIVERSIFIED = 100
+"""Candidates that diversity chooses from, at least."""
 
 
 def wall_clock_ms() -> int:
@@ -94,7 +95,8 @@ class RecommendationPipeline:
             candidates = await trail.wait(
                 "retrieve", self._retrieval.candidates(context, query, blocked, deadline, trail)
             )
-            ranking = trail.run("rank", rank, engine, candidates, max(RANKED_MIN, 2 * query.page_size))
+            keep = max(DIVERSIFIED, 2 * query.page_size) if query.diversity else query.page_size
+            ranking = trail.run("rank", rank, engine, candidates, keep)
             page = trail.run("rerank", rerank, engine, ranking, query)
             page = filled(engine, page, query, blocked)
         results = trail.run("explain", explain, engine, page, context, query)

@@ -55,7 +55,5 @@ def rerank(engine: Engine, ranking: Ranking, query: RecommendQuery) -> Ranking:
     """The page: the best by relevance, or with diversity by maximal marginal relevance over all that were ranked."""
     size = min(query.page_size, len(ranking.items))
     if not query.diversity:
-        rows = slice(0, size)
-        return Ranking(ranking.items[rows], ranking.scores[rows], ranking.shares[rows], ranking.in_category)
-    chosen = diversify(ranking.items, ranking.scores, engine.embeddings, query.diversity, size)
-    return Ranking(ranking.items[chosen], ranking.scores[chosen], ranking.shares[chosen], ranking.in_category)
+        return ranking.rows(slice(0, size))
+    return ranking.rows(diversify(ranking.items, ranking.scores, engine.embeddings, query.diversity, size))

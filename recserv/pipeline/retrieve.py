@@ -68,7 +68,7 @@ class Retrieval:
             return self._merge([], context)
         want = self._width(query, blocked)
         members = self._small_category(category)
-        search = self._start_search(context, want, trail) if members is None else None
+        search = self._start_search(context, self._search_width(want), trail) if members is None else None
         lists, in_category = self._lists(context, category, blocked, want, trail)
         found = await self._found(search, deadline, trail)
         if members is not None:
@@ -80,6 +80,9 @@ class Retrieval:
         """Enough of each source that a full page is left when what is blocked has been taken out."""
         width = max(self._settings.candidates_per_source, 2 * query.page_size)
         return min(width + len(blocked), SOURCE_ITEMS_MAX)
+
+    def _search_width(self, want: int) -> int:
+        return want - self._settings.candidates_per_source + self._settings.search_candidates
 
     def _small_category(self, category: int | None) -> Positions | None:
         if category is None:
@@ -146,8 +149,9 @@ class Retrieval:
         if category is not None:
             return self._engine.category_popular(category)
         totals: dict[int, float] = {}
-        for at, weight in zip(context.items.tolist(), context.weights.tolist(), strict=True):
-            for member in self._engine.categories_of(at).tolist()[-1:]:
+        mains = self._engine.main_category[context.items].tolist()
+        for member, weight in zip(mains, context.weights.tolist(), strict=True):
+            if member >= 0:
                 totals[member] = totals.get(member, 0.0) + weight
         heaviest = sorted(totals, key=lambda member: (-totals[member], member))[:SESSION_CATEGORIES]
         if not heaviest:

@@ -33,7 +33,9 @@ def covisitation(context, weights, offsets, neighbours, strengths):
     return scores
 
 
-def session_knn(context, weights, lists, *, neighbours, sessions_per_item, age_half_life, distance_decay, idf_power):
+def session_knn(
+    context, weights, lists, *, neighbours, sessions_per_item, age_half_life, distance_decay, idf_power, reach
+):
     item_offsets, item_sessions, session_offsets, session_items, session_age, idf = lists
     similarity: dict[int, float] = defaultdict(float)
     newest: dict[int, int] = {}
@@ -54,7 +56,7 @@ def session_knn(context, weights, lists, *, neighbours, sessions_per_item, age_h
         places = [p for p, item in enumerate(members) if item == newest[session]]
         meeting = places[-1] if places else 0
         for p, item in enumerate(members):
-            if abs(p - meeting) < 64:
+            if abs(p - meeting) < reach:
                 amount = (
                     similarity[session] * np.exp(-distance_decay * abs(p - meeting)) * max(idf[item], 0) ** idf_power
                 )

@@ -14,7 +14,14 @@ from recserv._rank import FEATURE_NAMES, CandidateTable, linear, top_k
 from recserv._rerank import diversify
 from tests.ext import oracles
 
-KNN = {"neighbours": 7, "sessions_per_item": 5, "age_half_life": 0.5, "distance_decay": 0.3, "idf_power": 1.0}
+KNN = {
+    "neighbours": 7,
+    "sessions_per_item": 5,
+    "age_half_life": 0.5,
+    "distance_decay": 0.3,
+    "idf_power": 1.0,
+    "reach": 4,
+}
 seeds = st.integers(0, 2**32 - 1)
 
 
