@@ -13,7 +13,7 @@ _READING = "reading "
 
 @contextmanager
 def progress_bar(console: Console, title: str) -> Iterator[Callable[[str, int, int], None]]:
-    """Yields the function to report to. A file that is read has a bar of its own; all other stages share one, `title`."""
+    """Yields the function to report to. A file that is read has a bar of its own; all other stages share `title`."""
     columns = (TextColumn("{task.description:<44}"), BarColumn(bar_width=32), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         bars: dict[str, TaskID] = {}

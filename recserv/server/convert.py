@@ -1,18 +1,17 @@
 """Wire messages <-> recserv's types. Wire messages in are already validated; see `validate`.
 
-Answers are built from nested keyword dictionaries: in upb that is as fast as setting attributes one by one and half the
-time of building each message with its own constructor. Empty fields are left out.
+Building an answer costs more than scoring it. Attributes set one by one on messages that were added in place are the
+fastest way in upb (17 us for ten results with a reason each; 24 us from keyword dictionaries, 42 us from constructors).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Any
 
 from recserv.types import (
     DEFAULT_TENANT,
-    PAGE_SIZE_DEFAULT,
     Event,
     EventType,
     ExplainMode,
@@ -27,9 +26,6 @@ from recserv.types import (
 )
 from recserv.v1 import recommendation_pb2 as pb
 
-# Unset means REASONS and NORMAL.
-_EXPLAIN = {**{int(mode): mode for mode in ExplainMode}, 0: ExplainMode.REASONS}
-_PRIORITY = {**{int(priority): priority for priority in Priority}, 0: Priority.NORMAL}
 _EVENT_TYPES = {int(kind): kind for kind in EventType}
 
 
@@ -59,77 +55,73 @@ def event_from_wire(message: pb.Event) -> Event:
 
 
 def query_from_wire(message: pb.RecommendRequest, tenant: str = DEFAULT_TENANT) -> RecommendQuery:
-    return RecommendQuery(
-        tenant=tenant,
-        session_id=message.session_id,
-        user_id=message.user_id,
-        placement=message.placement,
-        priority=_PRIORITY[message.priority],
-        context_events=tuple([event_from_wire(event) for event in message.context_events]),
-        anchor_item_ids=tuple(message.anchor_item_ids),
-        candidate_item_ids=tuple(message.candidate_item_ids),
-        category=message.category,
-        page_size=message.page_size or PAGE_SIZE_DEFAULT,
-        exclude_item_ids=tuple(message.exclude_item_ids),
-        exclude_purchased=message.exclude_purchased if message.HasField("exclude_purchased") else None,
-        diversity=message.diversity if message.HasField("diversity") else None,
-        explain=_EXPLAIN[message.explain],
-        consistency_token=message.consistency_token,
-        return_items=message.return_items,
-        locale=message.locale,
-        device_type=message.device_type,
-        user_attributes=dict(message.user_attributes),
-        request_id=message.request_id,
+    # Of 21 fields a request sets a few: those alone are read.
+    fields: dict[str, Any] = {}
+    for descriptor, value in message.ListFields():
+        name = descriptor.name
+        convert = _CONVERT.get(name)
+        fields[name] = value if convert is None else convert(value)
+    return RecommendQuery(tenant=tenant, **fields)
+
+
+# A field that is set to its zero and has no presence is not listed, so 0 never gets here.
+_CONVERT: dict[str, Callable[[Any], Any]] = {
+    "priority": Priority,
+    "explain": ExplainMode,
+    "context_events": lambda events: tuple([event_from_wire(event) for event in events]),
+    "anchor_item_ids": tuple,
+    "candidate_item_ids": tuple,
+    "exclude_item_ids": tuple,
+    "user_attributes": dict,
+}
+
+
+def _item(item: Item) -> pb.Item:
+    return pb.Item(
+        item_id=item.item_id,
+        title=item.title,
+        description=item.description,
+        brand=item.brand,
+        categories=item.categories,
+        tags=item.tags,
+        price=item.price,
+        currency_code=item.currency_code,
+        available=item.available,
+        image_uri=item.image_uri,
+        attributes=item.attributes,
     )
-
-
-def _item(item: Item) -> dict[str, Any]:
-    return {
-        "item_id": item.item_id,
-        "title": item.title,
-        "description": item.description,
-        "brand": item.brand,
-        "categories": item.categories,
-        "tags": item.tags,
-        "price": item.price,
-        "currency_code": item.currency_code,
-        "available": item.available,
-        "image_uri": item.image_uri,
-        "attributes": item.attributes,
-    }
-
-
-def _result(result: Result) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        "item_id": result.item_id,
-        "score": result.score,
-        "rank": result.rank,
-        "source": result.source,
-    }
-    if result.reasons:
-        fields["reasons"] = [
-            {"type": reason.type, "because_item_ids": reason.because_item_ids, "text": reason.text}
-            for reason in result.reasons
-        ]
-    if result.item is not None:
-        fields["item"] = _item(result.item)
-    if result.explanation:
-        fields["explanation"] = result.explanation
-    if result.explanation_state:
-        fields["explanation_state"] = result.explanation_state
-    return fields
 
 
 def recommendation_to_wire(answer: Recommendation) -> pb.RecommendResponse:
-    return pb.RecommendResponse(
-        results=[_result(result) for result in answer.results],
-        recommendation_id=answer.recommendation_id,
-        model_version=answer.model_version,
-        degraded=bool(answer.degraded_reasons),
-        degraded_reasons=[enum(reason) for reason in answer.degraded_reasons],
-        explanation_token=answer.explanation_token,
-        missing_item_ids=answer.missing_item_ids,
-    )
+    message = pb.RecommendResponse(recommendation_id=answer.recommendation_id, model_version=answer.model_version)
+    for result in answer.results:
+        _fill(message.results.add(), result)
+    if answer.degraded_reasons:
+        message.degraded = True
+        message.degraded_reasons.extend([enum(reason) for reason in answer.degraded_reasons])
+    if answer.explanation_token:
+        message.explanation_token = answer.explanation_token
+    if answer.missing_item_ids:
+        message.missing_item_ids.extend(answer.missing_item_ids)
+    return message
+
+
+def _fill(message: pb.RecommendResult, result: Result) -> None:
+    message.item_id = result.item_id
+    message.score = result.score
+    message.rank = result.rank
+    message.source = enum(result.source)
+    for reason in result.reasons:
+        added = message.reasons.add()
+        added.type = enum(reason.type)
+        added.text = reason.text
+        added.because_item_ids.extend(reason.because_item_ids)
+    if result.item is not None:
+        message.item.MergeFrom(_item(result.item))
+    if result.explanation:
+        message.explanation = result.explanation
+    if result.explanation_state:
+        message.explanation_state = enum(result.explanation_state)
 
 
 def context_to_wire(context: ShopperContext) -> pb.GetContextResponse:
