@@ -134,8 +134,7 @@ def _silent_handlers(path: Path) -> list[str]:
         if not isinstance(node, ast.ExceptHandler):
             continue
         silent = all(
-            isinstance(step, ast.Pass)
-            or (isinstance(step, ast.Expr) and isinstance(step.value, ast.Constant))
+            isinstance(step, ast.Pass) or (isinstance(step, ast.Expr) and isinstance(step.value, ast.Constant))
             for step in node.body
         )
         end = node.body[-1].end_lineno or node.lineno

