@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from recserv.config import Settings, parse_address
 from recserv.errors import IndexUnavailable, ModelError, StoreUnavailable, UsageError
 from recserv.index.hnsw import HnswIndex
-from recserv.logs import Logs
+from recserv.logs import Logs, UserTag
 from recserv.metrics import EventMetrics, Metrics, MetricsListener, PipelineMetrics
 from recserv.model.snapshot import ModelSnapshot, load_popular, load_snapshot
 from recserv.pipeline.engine import Engine
@@ -234,7 +234,8 @@ def _make_server(
         max_in_flight=settings.max_in_flight,
         max_streams=settings.max_streams,
     )
-    server = GrpcServer(pipeline, ingestor, board, metrics=metrics, limits=limits, clock=wall_clock_ms)
+    tag = UserTag(settings.log_salt)
+    server = GrpcServer(pipeline, ingestor, board, metrics=metrics, limits=limits, clock=wall_clock_ms, tag=tag)
     return server, ingestor
 
 

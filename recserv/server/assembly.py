@@ -13,6 +13,7 @@ import grpc.aio
 import msgspec
 
 from recserv.errors import UsageError
+from recserv.logs import UserTag
 from recserv.metrics import EventMetrics, Metrics
 from recserv.server.admission import Admission
 from recserv.server.call import MESSAGE_BYTES_MAX
@@ -61,9 +62,12 @@ class GrpcServer:
         metrics: Metrics,
         limits: ServerLimits,
         clock: Clock,
+        tag: UserTag | None = None,
     ):
         self.admission = Admission(limits.max_in_flight, limits.max_streams)
-        self._servicer = Servicer(recommender, ingestor, explanations, self.admission, EventMetrics(metrics), clock)
+        self._servicer = Servicer(
+            recommender, ingestor, explanations, self.admission, EventMetrics(metrics), clock, tag or UserTag()
+        )
         self._factory = HandlerFactory(self.admission, metrics, limits.default_deadline_ms)
         self._health = Health((SERVICE,))
         self._server = grpc.aio.server(options=_OPTIONS)

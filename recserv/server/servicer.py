@@ -6,9 +6,11 @@ Each one checks, converts, asks the part behind it and converts back. Whatever i
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from recserv.errors import DeadlineTooNear, InvalidInput, StoreUnavailable, Violation
+from recserv.logs import UserTag
 from recserv.metrics import EventMetrics
 from recserv.server.admission import Admission
 from recserv.server.call import Call, log_failure, within
@@ -31,8 +33,10 @@ from recserv.server.validate import (
     check_token,
     with_prefix,
 )
-from recserv.types import BATCH_EVENTS_MAX, BATCH_REQUESTS_MAX, Clock, IngestStatus, ShopperKey
+from recserv.types import BATCH_EVENTS_MAX, BATCH_REQUESTS_MAX, Clock, IngestStatus, Recommendation, ShopperKey
 from recserv.v1 import recommendation_pb2 as pb
+
+logger = logging.getLogger("recserv.server")
 
 BATCH_RECOMMEND_AT_ONCE = 8
 # A group has no deadline of its own, and its stream may have none for hours.
@@ -40,7 +44,7 @@ GROUP_TIMEOUT_S = 10.0
 
 
 class Servicer:
-    """`clock`: the server's wall clock, against which event times are judged."""
+    """`clock`: the server's wall clock, against which event times are judged. `tag` stands for shoppers in the logs."""
 
     def __init__(
         self,
@@ -50,7 +54,9 @@ class Servicer:
         admission: Admission,
         events: EventMetrics,
         clock: Clock,
+        tag: UserTag,
     ):
+        self._tag = tag
         self._recommender, self._ingestor, self._explanations = recommender, ingestor, explanations
         self._admission, self._events, self._clock = admission, events, clock
 
@@ -58,7 +64,20 @@ class Servicer:
         check_recommend(request, self._clock())
         call.named(request.request_id)
         answer = await self._recommender.recommend(query_from_wire(request, call.tenant), call.deadline)
+        if logger.isEnabledFor(logging.DEBUG):
+            self._log_answer(request, call, answer)
         return recommendation_to_wire(answer)
+
+    def _log_answer(self, request: pb.RecommendRequest, call: Call, answer: Recommendation) -> None:
+        fields = {
+            "request_id": call.request_id(),
+            "recommendation_id": answer.recommendation_id,
+            "session": self._tag(request.session_id),
+            "user": self._tag(request.user_id),
+            "results": len(answer.results),
+            "degraded": [reason.name for reason in answer.degraded_reasons],
+        }
+        logger.debug("recommended", extra={"fields": fields})
 
     async def batch_recommend(self, batch: pb.BatchRecommendRequest, call: Call) -> pb.BatchRecommendResponse:
         """Every entry succeeds or fails by itself; a few run at once, and each of those counts as a call in flight."""

@@ -214,6 +214,17 @@ def test_an_unexpected_error_is_internal_and_is_in_the_log_under_its_request_id(
     assert record.fields["request_id"] == request_id  # type: ignore[attr-defined]
 
 
+def test_an_answer_is_logged_under_its_request_id_and_without_the_shoppers_ids(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="recserv.server")
+    recommend(service, session_id="raw-session", user_id="raw-user", request_id="req-1")
+    [fields] = [record.fields for record in caplog.records]  # type: ignore[attr-defined]
+    assert (fields["request_id"], fields["recommendation_id"], fields["results"]) == ("req-1", "r-1", 3)
+    assert fields["session"] != fields["user"]
+    assert "raw-" not in str(fields)
+
+
 def test_a_cancellation_from_inside_is_answered_and_leaves_no_client_hanging(service: Service) -> None:
     failure = failure_of(service, asyncio.CancelledError())
     assert failure.code == grpc.StatusCode.UNAVAILABLE
