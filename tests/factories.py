@@ -80,7 +80,7 @@ def build_tiny_model(path: Path, *, items: int = 200, sessions: int = 400, seed:
     """Writes a whole model directory to `path` and returns it. The same arguments give the same bytes."""
     options = BuildOptions(events=("made up",), out=str(path), seed=seed, dimensions=dimensions)
     contents, _ = assemble(tiny_log(items, sessions, seed), tiny_catalog(items, seed), options, 0)
-    save_snapshot(contents, path, now_ms=START_MS)
+    save_snapshot(contents, path, now_ms=START_MS, durable=False)
     return path
 
 

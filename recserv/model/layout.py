@@ -23,7 +23,8 @@ ITEM_IDS_FILE = "item_ids.bin"
 ITEMS_FILE = "items.bin"
 CATEGORIES_FILE = "categories.json"
 RANKER_FILE = "ranker.json"
-BLOB_FILES = (ITEM_IDS_FILE, ITEMS_FILE, CATEGORIES_FILE, RANKER_FILE)
+WORDS_FILE = "words.json"
+BLOB_FILES = (ITEM_IDS_FILE, ITEMS_FILE, CATEGORIES_FILE, RANKER_FILE, WORDS_FILE)
 
 
 # The header that NumPy writes, read without evaluating any of it.
@@ -63,6 +64,8 @@ ARRAYS: dict[str, ArraySpec] = {
     "trending_items": ArraySpec("int32", ("*",)),
     "category_popular_offsets": ArraySpec("int64", ("c+1",)),
     "category_popular_items": ArraySpec("int32", ("*",)),
+    "word_vectors": ArraySpec("float32", ("*", "d")),
+    "word_rarity": ArraySpec("float32", ("*",)),
 }
 
 

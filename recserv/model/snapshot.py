@@ -21,6 +21,9 @@
     popularity.npy                float32 [n], weighted event counts        popularity_recent.npy      float32 [n]
     popular_items.npy             int32, at most 1000, most popular first   trending_items.npy         int32, by recency
     category_popular_offsets.npy  int64 [c + 1]     category_popular_items.npy  int32, at most 200 a category
+    words.json                    words of the catalogue, most frequent first; positions name them     (w words)
+    word_vectors.npy              float32 [w, d], rows of unit length or zero
+    word_rarity.npy               float32 [w], > 0: the weight of a word in a query
     ranker.json                   kind "linear": names of the features, their weights
 
 n items, d dimensions, s sessions, c categories. Items are numbered from the most to the least popular. No pickle
@@ -50,6 +53,7 @@ from recserv.model.files import ModelDirectory, verified_copy
 from recserv.model.items import ItemTable
 from recserv.model.layout import ARRAYS, Array
 from recserv.model.manifest import INDEX_FILE, MANIFEST_FILE, SEAL_FILE, Manifest, decode
+from recserv.model.words import WordTable
 
 ORIGIN_NONE, ORIGIN_BEHAVIOUR, ORIGIN_CONTENT = 0, 1, 2
 
@@ -81,6 +85,7 @@ class ModelSnapshot:
     items: ItemTable
     category_names: list[str]
     ranker: Ranker
+    words: WordTable
     index_path: Path | None
     popular_only: bool
     embeddings: Floats
@@ -151,8 +156,10 @@ def load_snapshot(path: Path | str, *, allow_missing_index: bool = True) -> Mode
         raise ModelError(layout.CATEGORIES_FILE, f"must hold {manifest.categories} different names")
     validate.check_arrays(arrays, manifest.items, manifest.sessions, manifest.categories)
     ranker = _read_ranker(blobs[layout.RANKER_FILE])
+    words = _decode_json(layout.WORDS_FILE, blobs[layout.WORDS_FILE], list[str])
+    validate.check_words(arrays, len(words))
     return _snapshot(
-        Path(path), manifest, built_at_ms, arrays, items=table, categories=names, ranker=ranker, index_path=index_path
+        Path(path), manifest, built_at_ms, arrays, items=table, categories=names, words=words, ranker=ranker, index_path=index_path
     )
 
 
@@ -184,11 +191,13 @@ def _snapshot(  # noqa: PLR0913
     *,
     items: ItemTable,
     categories: Sequence[str] = (),
+    words: Sequence[str] = (),
     ranker: Ranker,
     index_path: Path | None = None,
     popular_only: bool = False,
 ) -> ModelSnapshot:
-    served = {name: array for name, array in arrays.items() if name not in ("item_id_offsets", "item_offsets")}
+    inside = ("item_id_offsets", "item_offsets", "word_vectors", "word_rarity")
+    served = {name: array for name, array in arrays.items() if name not in inside}
     return ModelSnapshot(
         path=path,
         version=manifest.model_version,
@@ -197,6 +206,7 @@ def _snapshot(  # noqa: PLR0913
         items=items,
         category_names=list(categories),
         ranker=ranker,
+        words=WordTable(list(words), arrays["word_vectors"], arrays["word_rarity"]),
         index_path=index_path,
         popular_only=popular_only,
         _categories={name: position for position, name in enumerate(categories)},

@@ -39,6 +39,19 @@ def check_arrays(arrays: Mapping[str, Array], items: int, sessions: int, categor
     _check_embeddings(arrays["embeddings"], arrays["embedding_origin"])
 
 
+def check_words(arrays: Mapping[str, Array], words: int) -> None:
+    """As many vectors and weights as words, all finite; raises ModelError."""
+    vectors, rarity = arrays["word_vectors"], arrays["word_rarity"]
+    for name in ("word_vectors", "word_rarity"):
+        if len(arrays[name]) != words:
+            raise ModelError(file_name(name), f"has {len(arrays[name])} rows for {words} words")
+    if not np.isfinite(rarity).all() or rarity.min(initial=1.0) <= 0:
+        raise ModelError(file_name("word_rarity"), "has a weight that is not positive and finite")
+    lengths = np.linalg.norm(vectors, axis=1)
+    if not (np.isfinite(lengths) & ((lengths == 0) | (abs(lengths - 1) < _UNIT_TOLERANCE))).all():
+        raise ModelError(file_name("word_vectors"), "has a row that is neither of unit length nor zero")
+
+
 def check_offsets(name: str, offsets: Array, length: int) -> None:
     """Offsets begin at 0, never fall and end at `length`."""
     if offsets[0] != 0 or offsets[-1] != length:

@@ -50,10 +50,13 @@ class ModelContents:
     write_index: Callable[[Path], None] | None = field(default=None)
 
 
-def save_snapshot(contents: ModelContents, path: Path | str, *, now_ms: int | None = None) -> Manifest:
+def save_snapshot(
+    contents: ModelContents, path: Path | str, *, now_ms: int | None = None, durable: bool = True
+) -> Manifest:
     """Writes the model to `path`, replacing a model that is there. Returns the manifest as written.
 
-    `now_ms` is the time of the build that the seal records; the wall clock if None. Raises UsageError if `path` holds
+    `now_ms` is the time of the build that the seal records; the wall clock if None. `durable` false leaves it
+    to the system when the files reach the disk. Raises UsageError if `path` holds
     something other than a model or cannot be written.
     """
     target = Path(os.path.realpath(path))
@@ -65,7 +68,12 @@ def save_snapshot(contents: ModelContents, path: Path | str, *, now_ms: int | No
         building.mkdir()
         try:
             manifest = _write_all(contents, building, time.time_ns() // 1_000_000 if now_ms is None else now_ms)
+            if durable:
+                for file in (*building.iterdir(), building):
+                    _flush(file)
             _put_in_place(building, target)
+            if durable:
+                _flush(target.parent)
         finally:
             shutil.rmtree(building, ignore_errors=True)
     except OSError as error:
@@ -98,15 +106,11 @@ def _write_all(contents: ModelContents, directory: Path, now_ms: int) -> Manifes
     manifest, manifest_bytes = encode_manifest(msgspec.structs.replace(contents.manifest, files=files))
     _write_file(directory / MANIFEST_FILE, manifest_bytes)
     _write_file(directory / SEAL_FILE, encode_seal(manifest_bytes, now_ms))
-    _flush(directory)
     return manifest
 
 
 def _write_file(path: Path, data: bytes) -> FileEntry:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    path.write_bytes(data)
     return FileEntry(len(data), hashlib.sha256(data).hexdigest())
 
 
@@ -116,12 +120,12 @@ def _entry(path: Path) -> FileEntry:
         while chunk := file.read(_HASH_BYTES):
             digest.update(chunk)
             size += len(chunk)
-        os.fsync(file.fileno())
     return FileEntry(size, digest.hexdigest())
 
 
-def _flush(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+def _flush(path: Path) -> None:
+    """A file's content, or a directory's names, onto the disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
     finally:
@@ -136,7 +140,6 @@ def _put_in_place(building: Path, target: Path) -> None:
         target.rename(old)
         building.rename(target)
         shutil.rmtree(old, ignore_errors=True)
-    _flush(target.parent)
 
 
 def _exchange(one: Path, other: Path) -> bool:

@@ -36,6 +36,7 @@ from recserv.training.problems import BadRows, Progress, SkippedRows, no_progres
 from recserv.training.ranker import linear_ranker
 from recserv.training.session_knn import session_knn
 from recserv.training.sessions import Sessions, build_sessions
+from recserv.training.words import word_vectors
 from recserv.types import EventType
 
 
@@ -80,6 +81,7 @@ _STAGES = (
     "covisitation",
     "embeddings",
     "content vectors",
+    "words",
     "session-kNN",
     "popularity",
     "writing the model",
@@ -156,6 +158,10 @@ def assemble(
     behaviour = behaviour_vectors(sessions, space.count, options.dimensions, seed=options.seed)
     stage("content vectors")
     arrays["embeddings"], arrays["embedding_origin"] = _vectors(behaviour, catalog, space, sessions, options.seed)
+    stage("words")
+    words, arrays["word_vectors"], arrays["word_rarity"] = word_vectors(
+        space.items, arrays["embeddings"], space.popularity
+    )
     stage("session-kNN")
     knn = session_knn(sessions, space.count)
     arrays |= {
@@ -169,6 +175,7 @@ def assemble(
     stage("popularity")
     arrays |= _popularity(space)
     blobs, item_arrays = _item_table(space)
+    blobs[layout.WORDS_FILE] = msgspec.json.encode(words) + b"\n"
     arrays |= item_arrays
     stage("writing the model")
     manifest = _manifest(log, space, sessions, options, skipped, len(knn.session_age))

@@ -22,7 +22,7 @@ Mask = npt.NDArray[np.bool_]
 # An epoch time is in seconds below this, else in milliseconds, microseconds, nanoseconds: each a thousand times more.
 # The bounds lie in the year 5138 read as the smaller unit and in 1973 read as the larger one.
 _SECONDS_BELOW = 1e11
-_TIME_MS_MAX = 253_402_300_799_999  # the end of the year 9999
+_TIME_MS_MAX = 7_258_118_400_000  # the year 2200
 _CONTROL = r"[\x00-\x1f\x7f]"
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,13 +110,13 @@ def _read_csv(path: str, wanted: Wanted, problems: BadRows) -> Iterator[RawBatch
     names, delimiter = _csv_header(path)
     sources = wanted.sources(path, names)
     broken: set[int] = set()
+    pending: list[SkippedRows] = []
 
     def on_broken_row(row: Any) -> str:
-        # Counted by the physical row, header included.
-        number = (row.number or 1) - 1
-        broken.add(number)
+        # Arrow swallows what a handler raises, so problems are only noted here. It counts the header as a row.
         problem = f"{row.actual_columns} values where the header names {row.expected_columns}"
-        problems.add(SkippedRows(path, "", problem, number, 1))
+        broken.add(row.number - 1)
+        pending.append(SkippedRows(path, "", problem, row.number - 1, 1))
         return "skip"
 
     used = list(dict.fromkeys(sources.values()))
@@ -134,18 +134,29 @@ def _read_csv(path: str, wanted: Wanted, problems: BadRows) -> Iterator[RawBatch
             ),
         )
         next_row = 1
-        for batch in reader:
+        for batch in _until_end(reader):
+            for problem in pending:
+                problems.add(problem)
+            pending.clear()
+            if batch is None:
+                break
             rows = _number_rows(next_row, batch.num_rows, broken)
             next_row = int(rows[-1]) + 1 if len(rows) else next_row
             columns = {name: batch.column(batch.schema.get_field_index(source)) for name, source in sources.items()}
             yield RawBatch(path, rows, columns, sources, counted.done, counted.total)
 
 
-def _number_rows(first: int, count: int, broken: set[int]) -> Rows:
+def _until_end(reader: Any) -> Iterator[Any]:
+    """The batches, then None."""
+    yield from reader
+    yield None
+
+
+def _number_rows(first: int, count: int, broken: Collection[int]) -> Rows:
     """The numbers of `count` rows from `first` on, leaving out those of the broken rows."""
     rows = np.arange(first, first + count + len(broken))
     if broken:
-        rows = rows[~np.isin(rows, np.fromiter(broken, np.int64))]
+        rows = rows[~np.isin(rows, np.fromiter(broken, np.int64, len(broken)))]
     return rows[:count]
 
 
