@@ -48,6 +48,7 @@ RATING_BEST = 5.0
 
 # A sum of weights so small that it no longer says anything; it also keeps log2 away from zero.
 _TASTE_WEIGHT_MIN = 1e-9
+_PER_HALF_LIFE = 1.0 / TASTE_HALF_LIFE_MS
 
 _SETTLES_ANONYMOUS = frozenset((EventType.REMOVE_FROM_CART, EventType.PURCHASE, EventType.DISLIKE))
 
@@ -241,14 +242,16 @@ def _decay(age_ms: int) -> float:
     return float(2.0 ** (-age_ms / TASTE_HALF_LIFE_MS)) if age_ms else 1.0
 
 
-def _strength(taste: Taste) -> float:
-    """Orders tastes as their weights at any common time would: log2 of the weight, in half-lives since the epoch."""
-    return log2(max(taste.weight, _TASTE_WEIGHT_MIN)) + taste.time_ms / TASTE_HALF_LIFE_MS
-
-
 def _without_weakest(taste: tuple[Taste, ...]) -> tuple[Taste, ...]:
-    """Of equally weak ones the one that was touched longest ago goes."""
-    weakest = min(range(len(taste)), key=[_strength(held) for held in taste].__getitem__)
+    """Without the item that weighs least at any common time; of equally weak ones, the one that comes first.
+
+    Strength is log2 of the weight plus time in half-lives: the order of decayed weights, with no time to agree on.
+    """
+    strengths = [
+        log2(held.weight if held.weight > _TASTE_WEIGHT_MIN else _TASTE_WEIGHT_MIN) + held.time_ms * _PER_HALF_LIFE
+        for held in taste
+    ]
+    weakest = strengths.index(min(strengths))
     return taste[:weakest] + taste[weakest + 1 :]
 
 
