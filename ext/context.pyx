@@ -27,11 +27,10 @@ cdef void event_weights(
 cdef float aggregate_vector(
     const int32_t* items, const float* weights, Py_ssize_t n, const float* embeddings, Py_ssize_t d, float* out,
 ) noexcept nogil:
+    """Adds to what `out` holds, then brings it to unit length."""
     cdef Py_ssize_t j, c
     cdef const float* row
     cdef float w, norm = 0.0
-    for c in range(d):
-        out[c] = 0.0
     for j in range(n):
         w = weights[j]
         row = embeddings + <Py_ssize_t>items[j] * d
@@ -74,10 +73,13 @@ def weigh(
     return out
 
 
-def aggregate(const int32_t[::1] items, const float[::1] weights, const float[:, ::1] embeddings):
-    """The weighted sum of the items' vectors, of unit length.
+def aggregate(
+    const int32_t[::1] items, const float[::1] weights, const float[:, ::1] embeddings, const float[::1] beside=None
+):
+    """The weighted sum of the items' vectors and of what stands beside them, of unit length.
 
-    items: int32 [n], rows of embeddings; weights: float32 [n]. Returns float32 [d]: all zero if nothing is left to point
+    items: int32 [n], rows of embeddings; weights: float32 [n]; beside: float32 [d], such as the vector of a search, already
+    weighted. Returns float32 [d]: all zero if nothing is left to point
     anywhere. Raises ValueError if lengths differ, IndexError if an item has no row.
     """
     cdef Py_ssize_t n = items.shape[0]
@@ -90,6 +92,12 @@ def aggregate(const int32_t[::1] items, const float[::1] weights, const float[:,
             raise IndexError(f"item {items[j]} has no row")
     out = np.zeros(d, np.float32)
     cdef float[::1] view = out
-    if n and d:
-        aggregate_vector(&items[0], &weights[0], n, &embeddings[0, 0], d, &view[0])
+    if beside is not None:
+        if beside.shape[0] != d:
+            raise ValueError(f"beside has {beside.shape[0]} dimensions, the embeddings {d}")
+        view[:] = beside
+    if d:
+        aggregate_vector(
+            &items[0] if n else NULL, &weights[0] if n else NULL, n, &embeddings[0, 0] if n else NULL, d, &view[0]
+        )
     return out

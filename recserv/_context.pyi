@@ -9,5 +9,8 @@ def weigh(
     position_decay: float,
 ) -> npt.NDArray[np.float32]: ...
 def aggregate(
-    items: npt.NDArray[np.int32], weights: npt.NDArray[np.float32], embeddings: npt.NDArray[np.float32]
+    items: npt.NDArray[np.int32],
+    weights: npt.NDArray[np.float32],
+    embeddings: npt.NDArray[np.float32],
+    beside: npt.NDArray[np.float32] | None = None,
 ) -> npt.NDArray[np.float32]: ...

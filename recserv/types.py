@@ -73,6 +73,7 @@ class ReasonType(IntEnum):
     POPULAR_IN_CATEGORY = 6
     TRENDING = 7
     ALREADY_IN_SESSION = 8
+    MATCHES_SEARCH = 9
 
 
 class DegradedReason(IntEnum):

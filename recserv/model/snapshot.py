@@ -108,6 +108,8 @@ class ModelSnapshot:
     trending_items: Positions
     category_popular_offsets: Offsets
     category_popular_items: Positions
+    word_vectors: Floats
+    word_rarity: Floats
     _categories: dict[str, int] = field(repr=False)
 
     @property
@@ -159,7 +161,15 @@ def load_snapshot(path: Path | str, *, allow_missing_index: bool = True) -> Mode
     words = _decode_json(layout.WORDS_FILE, blobs[layout.WORDS_FILE], list[str])
     validate.check_words(arrays, len(words))
     return _snapshot(
-        Path(path), manifest, built_at_ms, arrays, items=table, categories=names, words=words, ranker=ranker, index_path=index_path
+        Path(path),
+        manifest,
+        built_at_ms,
+        arrays,
+        items=table,
+        categories=names,
+        words=words,
+        ranker=ranker,
+        index_path=index_path,
     )
 
 
@@ -196,8 +206,7 @@ def _snapshot(  # noqa: PLR0913
     index_path: Path | None = None,
     popular_only: bool = False,
 ) -> ModelSnapshot:
-    inside = ("item_id_offsets", "item_offsets", "word_vectors", "word_rarity")
-    served = {name: array for name, array in arrays.items() if name not in inside}
+    served = {name: array for name, array in arrays.items() if name not in ("item_id_offsets", "item_offsets")}
     return ModelSnapshot(
         path=path,
         version=manifest.model_version,

@@ -5,9 +5,9 @@
     context_events       of the request, after the stored ones
     anchors              heaviest, last: the request is about them
 
-An item counts once, with its newest place and its largest weight. Items that the model does not know are reported, not
-guessed. Events without an item (searches) count through their text once text queries are built; until then they only
-appear in GetContext.
+An item counts once, with its newest place and its largest weight. A search counts through its words: they have vectors
+in the items' space, and stand beside the items in the sum. Items and words that the model does not know are left out;
+items are reported, not guessed.
 """
 
 from __future__ import annotations
@@ -39,11 +39,10 @@ class Role(IntEnum):
 
     TASTE = 0
     VIEWED = 1
-    SEARCHED = 2
-    IN_CART = 3
-    BOUGHT = 4
-    REJECTED = 5
-    ANCHOR = 6
+    IN_CART = 2
+    BOUGHT = 3
+    REJECTED = 4
+    ANCHOR = 5
 
 
 ROLE_OF = {
@@ -54,19 +53,20 @@ ROLE_OF = {
     EventType.REMOVE_FROM_CART: Role.REJECTED,
     EventType.DISLIKE: Role.REJECTED,
     EventType.PURCHASE: Role.BOUGHT,
-    EventType.SEARCH: Role.SEARCHED,
 }
 
 
 class Context(msgspec.Struct, frozen=True):
     """items: int32 [m], distinct, oldest first, at most settings.context_items_max; weights: float32 [m]; roles [m];
-    vector: float32 [d] of unit length, or zero where there is nothing to go by; `disliked` are never recommended.
+    vector: float32 [d] of unit length, or zero where there is nothing to go by; `search`: text and vector of the newest
+    search that has any meaning here; `disliked` are never recommended.
     """
 
     items: Positions
     weights: Floats
     roles: tuple[Role, ...]
     vector: Floats
+    search: tuple[str, Floats] | None
     disliked: tuple[int, ...]
     missing_item_ids: tuple[str, ...]
 
@@ -89,7 +89,15 @@ def build_context(
     missing: dict[str, None] = {}
     _add_profile(entries, engine, state, settings, now_ms)
     disliked: set[int] = set()
-    for item, kind, weight in _weighted_events(state, query, settings, now_ms):
+    beside: Floats | None = None
+    search: tuple[str, Floats] | None = None
+    for item, text, kind, weight in _weighted_events(state, query, settings, now_ms):
+        if kind == EventType.SEARCH:
+            meaning = engine.snapshot.words.vector(text)
+            if meaning is not None:
+                search = (text, meaning)
+                beside = meaning * np.float32(weight) if beside is None else beside + meaning * np.float32(weight)
+            continue
         at = position(item)
         if at >= 0:
             _put(entries, at, weight, ROLE_OF[kind])
@@ -112,8 +120,9 @@ def build_context(
     kept = list(entries.items())[-settings.context_items_max :]
     items = np.array([at for at, _ in kept], np.int32)
     weights = np.array([entry.weight for _, entry in kept], np.float32)
-    vector = aggregate(items, weights, engine.embeddings)
-    return Context(items, weights, tuple(e.role for _, e in kept), vector, tuple(disliked), tuple(missing))
+    vector = aggregate(items, weights, engine.embeddings, beside)
+    roles = tuple(entry.role for _, entry in kept)
+    return Context(items, weights, roles, vector, search, tuple(disliked), tuple(missing))
 
 
 def _put(entries: dict[int, _Entry], at: int, weight: float, role: Role) -> None:
@@ -145,27 +154,27 @@ def _add_profile(
 
 def _weighted_events(
     state: ShopperState, query: RecommendQuery, settings: PipelineSettings, now_ms: int
-) -> list[tuple[str, EventType, float]]:
-    """Item events of the session, then of the request, oldest first, with their weights."""
+) -> list[tuple[str, str, EventType, float]]:
+    """Item id, search text, type and weight of the events of the session, then of the request, oldest first."""
     events = [
-        (e.item_id, EventType(e.event_type), now_ms - e.event_time_ms)
+        (e.item_id, e.search_query, EventType(e.event_type), now_ms - e.event_time_ms)
         for e in state.session.events
-        if e.item_id and e.event_type in settings.type_weights
+        if e.event_type in settings.type_weights
     ]
     events += [
-        (e.item_id, e.event_type, now_ms - e.event_time_ms if e.event_time_ms else 0)
+        (e.item_id, e.search_query, e.event_type, now_ms - e.event_time_ms if e.event_time_ms else 0)
         for e in query.context_events
-        if e.item_id and e.event_type in settings.type_weights
+        if e.event_type in settings.type_weights
     ]
     if not events:
         return []
     table = np.zeros(len(EventType), np.float32)
     for kind, weight in settings.type_weights.items():
         table[kind] = weight
-    kinds = np.array([kind for _, kind, _ in events], np.uint8)
-    ages = np.array([max(age, 0) / 1000 for _, _, age in events], np.float32)
+    kinds = np.array([kind for _, _, kind, _ in events], np.uint8)
+    ages = np.array([max(age, 0) / 1000 for *_, age in events], np.float32)
     weights = weigh(kinds, ages, table, settings.half_life_s, settings.position_decay)
-    return [(item, kind, float(w)) for (item, kind, _), w in zip(events, weights, strict=True)]
+    return [(*event[:3], weight) for event, weight in zip(events, weights.tolist(), strict=True)]
 
 
 def shopper_context(engine: Engine, state: ShopperState, context: Context) -> ShopperContext:

@@ -37,6 +37,7 @@ class Engine:
         self.snapshot = snapshot
         self.items = snapshot.items
         self.version = snapshot.version
+        self.popular_only = snapshot.popular_only
         self.embeddings: npt.NDArray[np.float32] = np.ascontiguousarray(snapshot.embeddings, np.float32)
         self.search = SearchThread(index) if index is not None and index.size else None
         self.covisitation = Covisitation(
@@ -54,8 +55,8 @@ class Engine:
         self.popularity = log_scaled(snapshot.popularity)
         self.popularity_recent = log_scaled(snapshot.popularity_recent)
         self.table = CandidateTable(self.embeddings, self.popularity, self.popularity_recent)
-        self.popular_order = descending(snapshot.popularity)
-        self.trending_order = descending(snapshot.popularity_recent)
+        self.popular_order = descending(snapshot.popularity, first=snapshot.popular_items)
+        self.trending_order = descending(snapshot.popularity_recent, first=snapshot.trending_items)
         self.main_category = main_categories(snapshot)
         self.weights = ranker_weights(snapshot)
         self._available = np.ascontiguousarray(snapshot.available, np.uint8).copy()
@@ -115,9 +116,10 @@ def log_scaled(counts: Floats) -> Floats:
     return np.asarray(logs / largest if largest > 0 else logs, np.float32)
 
 
-def descending(counts: Floats) -> Positions:
-    """All positions, largest count first, ties by position."""
-    return np.argsort(-np.asarray(counts), kind="stable").astype(np.int32)
+def descending(counts: Floats, first: Positions) -> Positions:
+    """All positions: those listed in `first`, then the others, largest count first, ties by position."""
+    order = np.argsort(-np.asarray(counts), kind="stable").astype(np.int32)
+    return np.concatenate((np.asarray(first, np.int32), order[~np.isin(order, first)]))
 
 
 def main_categories(snapshot: ModelSnapshot) -> Positions:
@@ -140,7 +142,9 @@ def session_ages(days: Floats) -> Floats:
 
 
 def ranker_weights(snapshot: ModelSnapshot) -> Floats:
-    """The model's weights in the order of the features that the kernels make."""
+    """The model's weights in the order of the kernels' features; zeros where only popular items are left."""
+    if snapshot.popular_only:
+        return np.zeros(len(FEATURE_NAMES), np.float32)
     given = dict(zip(snapshot.ranker.names, snapshot.ranker.weights, strict=True))
     if set(given) != set(FEATURE_NAMES):
         raise ModelError("ranker.json", f"features {sorted(given)}, but this version makes {sorted(FEATURE_NAMES)}")

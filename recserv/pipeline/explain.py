@@ -33,12 +33,12 @@ POPULAR_SOURCES = (Source.POPULAR, Source.POPULAR_IN_CATEGORY, Source.TRENDING, 
 TELLING = 0.2
 """Of the request's strongest co-visitation or session vote: from here on it is worth a sentence."""
 TELLING_COSINE = 0.3
+TELLING_SEARCH = 0.6
 REASONS_MAX = 2
 
 WHERE = {
     Role.TASTE: "you liked before",
     Role.VIEWED: "you viewed",
-    Role.SEARCHED: "you searched for",
     Role.IN_CART: "in your cart",
     Role.BOUGHT: "you bought",
     Role.REJECTED: "you saw",
@@ -53,6 +53,11 @@ class Because:
         self._engine = engine
         self._context = context
         self._words: dict[int, tuple[str, str]] = {}
+        self.searched = [0.0] * len(page.items)
+        self.search_text = ""
+        if context.search is not None:
+            self.search_text, meaning = context.search
+            self.searched = (engine.embeddings[page.items] @ meaning).tolist()
         if context.empty:
             self.linked, self.nearest, self.heaviest = [-1] * len(page.items), [-1] * len(page.items), -1
             return
@@ -118,9 +123,13 @@ def reasons_of(
     query: RecommendQuery,
 ) -> tuple[Reason, ...]:
     """At most REASONS_MAX, the most telling first; none for an item that nothing but the request speaks for."""
-    if because.heaviest < 0 or source in POPULAR_SOURCES:
-        return () if source == Source.REQUESTED else (_popular(engine, at, source, query),)
     told: list[Reason] = []
+    if because.searched[row] >= TELLING_SEARCH:
+        told.append(Reason(ReasonType.MATCHES_SEARCH, (), f'Matches your search "{because.search_text}"'))
+    if because.heaviest < 0 or source in POPULAR_SOURCES:
+        if told:
+            return tuple(told)
+        return () if source == Source.REQUESTED else (_popular(engine, at, source, query),)
     linked = because.linked[row]
     if features[COVISITATION] >= TELLING and linked >= 0:
         if engine.snapshot.behaviour == "bought":

@@ -88,8 +88,9 @@ class RecommendationPipeline:
         state = await trail.wait("state", self._state(query.tenant, key, sequence, deadline, trail))
         context = trail.run("context", build_context, engine, state, query, settings, self._clock())
         blocked = trail.run("filter", blocked_items, engine, state, context, query, settings)
-        if deadline.remaining_s() * 1000 < settings.full_answer_min_ms:
-            trail.degrade(DegradedReason.DEADLINE)
+        too_late = deadline.remaining_s() * 1000 < settings.full_answer_min_ms
+        if too_late or engine.popular_only:
+            trail.degrade(DegradedReason.DEADLINE if too_late else DegradedReason.SOURCE_UNAVAILABLE)
             page = trail.run("fallback", popular, engine, query, blocked, query.page_size)
         else:
             candidates = await trail.wait(

@@ -12,6 +12,7 @@ TYPE_WEIGHTS_DEFAULT: dict[EventType, float] = {
     EventType.ADD_TO_CART: 2.0,
     EventType.REMOVE_FROM_CART: -0.3,
     EventType.PURCHASE: 1.5,
+    EventType.SEARCH: 1.5,
     EventType.RATE: 1.0,
     EventType.DISLIKE: -1.0,
 }

@@ -60,6 +60,7 @@ class ReasonType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_TYPE_POPULAR_IN_CATEGORY: _ClassVar[ReasonType]
     REASON_TYPE_TRENDING: _ClassVar[ReasonType]
     REASON_TYPE_ALREADY_IN_SESSION: _ClassVar[ReasonType]
+    REASON_TYPE_MATCHES_SEARCH: _ClassVar[ReasonType]
 
 class DegradedReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -121,6 +122,7 @@ REASON_TYPE_POPULAR: ReasonType
 REASON_TYPE_POPULAR_IN_CATEGORY: ReasonType
 REASON_TYPE_TRENDING: ReasonType
 REASON_TYPE_ALREADY_IN_SESSION: ReasonType
+REASON_TYPE_MATCHES_SEARCH: ReasonType
 DEGRADED_REASON_UNSPECIFIED: DegradedReason
 DEGRADED_REASON_STATE_UNAVAILABLE: DegradedReason
 DEGRADED_REASON_STALE_STATE: DegradedReason

@@ -13,8 +13,10 @@ def weigh(kinds, ages_s, type_weights, half_life_s, position_decay):
     return type_weights[kinds] * 2.0 ** (-ages_s.astype(np.float64) / half_life_s) * position_decay**after
 
 
-def aggregate(items, weights, embeddings):
+def aggregate(items, weights, embeddings, beside=None):
     total = (embeddings[items].astype(np.float64) * weights[:, None].astype(np.float64)).sum(axis=0)
+    if beside is not None:
+        total = total + beside
     norm = np.linalg.norm(total)
     return total / norm if norm > 1e-12 else np.zeros_like(total)
 

@@ -94,8 +94,9 @@ def test_the_context_vector_agrees_with_the_twin(seed, n, d):
     embeddings = unit_rows(rng, 30, d)
     items = rng.integers(0, 30, n).astype(np.int32)
     weights = rng.uniform(0.01, 1, n).astype(np.float32)
-    found = aggregate(items, weights, embeddings)
-    np.testing.assert_allclose(found, oracles.aggregate(items, weights, embeddings), atol=1e-4)
+    beside = rng.standard_normal(d).astype(np.float32) if seed % 2 else None
+    found = aggregate(items, weights, embeddings, beside)
+    np.testing.assert_allclose(found, oracles.aggregate(items, weights, embeddings, beside), atol=1e-4)
     assert np.linalg.norm(found) == pytest.approx(1.0, abs=1e-4) or not found.any()
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from recserv.errors import DeadlineTooNear, IndexUnavailable, InvalidInput, NotFound, StoreUnavailable
+from recserv.model.snapshot import load_popular
 from recserv.pipeline.engine import Engine
 from recserv.pipeline.pipeline import RecommendationPipeline
 from recserv.pipeline.settings import PipelineSettings
@@ -237,6 +238,41 @@ async def test_unknown_items_are_reported_and_harmless(pipeline):
     answer = await pipeline().recommend(RecommendQuery(context_events=viewed("ghost", "item-2", "ghost")), Deadline(5))
     assert answer.missing_item_ids == ("ghost",)
     assert len(answer.results) == 10
+
+
+async def test_a_search_alone_finds_what_lies_near_its_words_and_says_so(pipeline, engine, recorder):
+    search = (Event(event_type=EventType.SEARCH, search_query="kettle"),)
+    answer = await pipeline().recommend(RecommendQuery(context_events=search), Deadline(5))
+    closeness = engine.embeddings @ engine.snapshot.words.vector("kettle")
+    found = [closeness[engine.items.position(item)] for item in ids(answer)]
+    assert min(found) > np.quantile(closeness, 0.75)
+    assert recorder.searches == 1
+    reasons = [reason for r in answer.results for reason in r.reasons if reason.type == ReasonType.MATCHES_SEARCH]
+    assert reasons
+    assert {reason.text for reason in reasons} == {'Matches your search "kettle"'}
+
+
+async def test_a_search_beside_views_changes_the_answer(pipeline):
+    plain = await pipeline().recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(5))
+    search = Event(event_type=EventType.SEARCH, search_query="shovel")
+    searched = await pipeline().recommend(RecommendQuery(context_events=(*viewed("item-5"), search)), Deadline(5))
+    assert ids(plain) != ids(searched)
+
+
+async def test_a_search_for_words_that_no_product_has_changes_nothing(pipeline):
+    plain = await pipeline().recommend(RecommendQuery(), Deadline(5))
+    search = (Event(event_type=EventType.SEARCH, search_query="xyzzy \u0000 \U0001f600"),)
+    searched = await pipeline().recommend(RecommendQuery(context_events=search), Deadline(5))
+    assert ids(plain) == ids(searched)
+
+
+async def test_a_damaged_model_can_serve_its_popular_items(tiny_model):
+    engine = Engine(load_popular(tiny_model), None)
+    pipeline = RecommendationPipeline(engine, None, PipelineSettings())
+    answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(5))
+    assert answer.degraded_reasons == (DegradedReason.SOURCE_UNAVAILABLE,)
+    assert len(answer.results) == 10
+    assert {r.source for r in answer.results} == {Source.POPULAR}
 
 
 async def test_diversity_trades_relevance_for_difference(pipeline, engine):
