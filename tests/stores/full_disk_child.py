@@ -20,7 +20,7 @@ from recserv.stores.base import AppendEvent, AppendStatus
 from recserv.stores.embedded import EmbeddedStore
 from tests.stores.support import Recorder, make, read_one
 
-ROOM_BYTES = 1_000_000
+ROOM_BYTES = 500_000
 EVENTS_MAX = 20_000
 
 

@@ -12,6 +12,10 @@ from recserv.types import Clock
 from tests.stores.machine import Stored, StoreMachine
 
 
+# Syncing to a disk would be most of the time, and is not what is tested here.
+MEMORY = Path("/dev/shm")
+
+
 class SmallMemoryBackend:
     """So few profiles fit in memory that most reads go through the file."""
 
@@ -26,7 +30,7 @@ class SmallMemoryBackend:
 
 class EmbeddedMachine(StoreMachine):
     def make_backend(self) -> SmallMemoryBackend:
-        self.directory = Path(tempfile.mkdtemp())
+        self.directory = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None))
         return SmallMemoryBackend(self.directory)
 
     def teardown(self) -> None:
@@ -46,7 +50,7 @@ class EmbeddedMachine(StoreMachine):
 
 TestEmbeddedMachine = EmbeddedMachine.TestCase
 TestEmbeddedMachine.settings = settings(
-    max_examples=40,
+    max_examples=30,
     stateful_step_count=20,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
