@@ -12,26 +12,35 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "recserv"
 GENERATED = PACKAGE / "v1"
-LEFT_BY_TOOLS = {"__pycache__", "build", "dist", "demo-model"}
+LEFT_BY_TOOLS = {"__pycache__"}
+OURS = ("recserv", "tests", "ext", "protos", ".ci", ".github")
+"""Folders in which a file that is not tracked yet is one that somebody is writing. Elsewhere it may be anything: a
+model, a state file, a shop's events."""
 
 
 @cache
 def project_files() -> tuple[Path, ...]:
-    """What git tracks or would track; without git, every file but what tools leave behind. Relative to ROOT."""
-    git = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    """What git tracks, and what is new in the folders of ours. Without git, all of those folders but what tools leave
+    behind. Relative to ROOT.
+    """
+    git = ["git", "-C", str(ROOT), "ls-files", "-z", "--exclude-standard"]
     try:
-        listed = subprocess.run(git, capture_output=True, text=True, timeout=30, check=True).stdout.split("\0")
+        listed = [*_names([*git, "--cached"]), *_names([*git, "--others", "--", *OURS])]
     except (OSError, subprocess.CalledProcessError):
         # No git here, or a checkout that belongs to somebody else.
-        return tuple(sorted(_walk(ROOT)))
-    return tuple(sorted(Path(name) for name in listed if name and (ROOT / name).is_file()))
+        return tuple(sorted(path for name in OURS for path in _walk(ROOT / name)))
+    return tuple(sorted({Path(name) for name in listed if (ROOT / name).is_file()}))
+
+
+def _names(command: list[str]) -> list[str]:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    return [name for name in done.stdout.split("\0") if name]
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    for path in folder.iterdir():
+    for path in folder.iterdir() if folder.is_dir() else ():
         if path.is_dir():
-            hidden = path.name.startswith(".") and path.name not in {".ci", ".github"}
-            if not hidden and path.name not in LEFT_BY_TOOLS and not path.name.endswith(".egg-info"):
+            if path.name not in LEFT_BY_TOOLS:
                 yield from _walk(path)
         elif path.suffix not in {".so", ".pyc", ".c", ".cpp", ".html"}:
             yield path.relative_to(ROOT)
