@@ -20,16 +20,17 @@ from recserv.stores.base import AppendEvent, AppendStatus
 from recserv.stores.embedded import EmbeddedStore
 from tests.stores.support import Recorder, make, read_one
 
-ROOM_BYTES = 500_000
+FILE_BYTES_MAX = 500_000
+DISK_BYTES_LEFT = 1_000_000
 EVENTS_MAX = 20_000
 
 
 def take_space(ballast: Path, way: str) -> None:
     if way == "limit":
-        resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM_BYTES, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES_MAX, resource.RLIM_INFINITY))
         return
     free = os.statvfs(ballast.parent).f_bavail * os.statvfs(ballast.parent).f_frsize
-    ballast.write_bytes(b"x" * (free - ROOM_BYTES))
+    ballast.write_bytes(b"x" * (free - DISK_BYTES_LEFT))
 
 
 def make_room(ballast: Path, way: str) -> None:

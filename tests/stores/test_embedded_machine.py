@@ -11,7 +11,6 @@ from recserv.stores.embedded import EmbeddedLimits, EmbeddedStore
 from recserv.types import Clock
 from tests.stores.machine import Stored, StoreMachine
 
-
 # Syncing to a disk would be most of the time, and is not what is tested here.
 MEMORY = Path("/dev/shm")
 
