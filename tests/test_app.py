@@ -40,6 +40,15 @@ def test_a_damaged_model_is_refused_by_directory_and_file(own_model: Path, tmp_p
     assert str(own_model) in str(caught.value)
 
 
+async def test_a_damaged_model_serves_its_popular_items_if_asked_to(own_model: Path, tmp_path: Path) -> None:
+    flip(own_model / "embeddings.npy")
+    chosen = settings(own_model, tmp_path, on_bad_model="popular")
+    model = load_model(chosen)
+    assert (model.index, model.snapshot.popular_only) == (None, True)
+    async with running(chosen, model) as app:
+        assert app.address
+
+
 def test_a_model_whose_popular_items_are_damaged_too_is_refused_all_the_same(own_model: Path, tmp_path: Path) -> None:
     flip(own_model / "popular_items.npy")
     with pytest.raises(UsageError, match=r"popular_items\.npy"):

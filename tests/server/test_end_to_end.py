@@ -191,6 +191,17 @@ def test_without_an_index_the_other_sources_answer_and_say_so(
     assert list(response.degraded_reasons) == [pb.DEGRADED_REASON_INDEX_UNAVAILABLE]
 
 
+def test_a_model_reduced_to_its_popular_items_still_answers(
+    start: Callable[..., LiveApp], tiny_model: Path, tmp_path: Path
+) -> None:
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    (model / "embeddings.npy").write_bytes(b"")
+    response = recommend(start(model, on_bad_model="popular"), session_id="s", anchor_item_ids=["item-6"])
+    assert len(response.results) == 10
+    assert {result.source for result in response.results} <= POPULAR
+    assert response.degraded
+
+
 def test_the_servers_setting_decides_about_purchases_where_the_request_does_not(start: Callable[..., LiveApp]) -> None:
     app = start(exclude_purchased=True)
     ingest(app, event("p", "s", "item-9", pb.EVENT_TYPE_PURCHASE))
