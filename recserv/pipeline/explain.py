@@ -8,6 +8,7 @@ with X" says more than "chosen by shoppers like you".
 from __future__ import annotations
 
 from recserv._rank import FEATURE_NAMES
+from recserv.model.words import tokens
 from recserv.pipeline.context import Context, Role
 from recserv.pipeline.engine import Engine
 from recserv.pipeline.rank import Ranking
@@ -33,7 +34,6 @@ POPULAR_SOURCES = (Source.POPULAR, Source.POPULAR_IN_CATEGORY, Source.TRENDING, 
 TELLING = 0.2
 """Of the request's strongest co-visitation or session vote: from here on it is worth a sentence."""
 TELLING_COSINE = 0.3
-TELLING_SEARCH = 0.6
 REASONS_MAX = 2
 
 WHERE = {
@@ -53,11 +53,7 @@ class Because:
         self._engine = engine
         self._context = context
         self._words: dict[int, tuple[str, str]] = {}
-        self.searched = [0.0] * len(page.items)
-        self.search_text = ""
-        if context.search is not None:
-            self.search_text, meaning = context.search
-            self.searched = (engine.embeddings[page.items] @ meaning).tolist()
+        self._searched = frozenset(tokens(context.search[0])) if context.search else frozenset()
         if context.empty:
             self.linked, self.nearest, self.heaviest = [-1] * len(page.items), [-1] * len(page.items), -1
             return
@@ -65,6 +61,19 @@ class Because:
         self.linked = engine.covisitation.strongest(page.items, context.items, context.weights).tolist()
         self.nearest = closeness.argmax(axis=1).tolist()
         self.heaviest = int(context.weights.argmax())
+
+    def search(self, at: int, source: Source) -> Reason | None:
+        """What the newest search has to do with an item: its words name half of the search, or it lies near it."""
+        if self._context.search is None:
+            return None
+        text = self._context.search[0]
+        item = self._engine.items.get(at)
+        words = tokens(" ".join((item.title, item.brand, *item.tags, *item.categories)))
+        if 2 * len(self._searched.intersection(words)) >= len(self._searched):
+            return Reason(ReasonType.MATCHES_SEARCH, (), f'Matches your search "{text}"')
+        if source == Source.CONTEXT_VECTOR and self._context.empty:
+            return Reason(ReasonType.SIMILAR_TO, (), f'Goes with your search "{text}"')
+        return None
 
     def reason(self, kind: ReasonType, words: str, place: int) -> Reason:
         """`words` and the item at a place of the context: "Often bought with COFFEE FILTERS in your cart"."""
@@ -124,8 +133,8 @@ def reasons_of(
 ) -> tuple[Reason, ...]:
     """At most REASONS_MAX, the most telling first; none for an item that nothing but the request speaks for."""
     told: list[Reason] = []
-    if because.searched[row] >= TELLING_SEARCH:
-        told.append(Reason(ReasonType.MATCHES_SEARCH, (), f'Matches your search "{because.search_text}"'))
+    if (searched := because.search(at, source)) is not None:
+        told.append(searched)
     if because.heaviest < 0 or source in POPULAR_SOURCES:
         if told:
             return tuple(told)
