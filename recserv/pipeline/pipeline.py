@@ -21,7 +21,8 @@ import time
 from collections import Counter
 
 from recserv.errors import DeadlineTooNear, StoreUnavailable
-from recserv.pipeline.context import build_context, shopper_context
+from recserv.pipeline.context import Context, build_context, shopper_context
+from recserv.pipeline.context_cache import ContextCache, cacheable
 from recserv.pipeline.engine import Engine
 from recserv.pipeline.enrich import ExplanationBoard
 from recserv.pipeline.explain import explain
@@ -75,6 +76,7 @@ class RecommendationPipeline:
         self._settings = settings
         self._clock = clock
         self._observer = observer or SilentObserver()
+        self._contexts = ContextCache() if settings.context_cache else None
         self._retrieval = Retrieval(engine, settings, self._observer)
         self._ids = (f"{secrets.token_hex(6)}-{number:x}" for number in itertools.count(1))
 
@@ -86,7 +88,7 @@ class RecommendationPipeline:
             decode_token(query.consistency_token).sequence_for(query.tenant, key) if query.consistency_token else 0
         )
         state = await trail.wait("state", self._state(query.tenant, key, sequence, deadline, trail))
-        context = trail.run("context", build_context, engine, state, query, settings, self._clock())
+        context = trail.run("context", self._build_context, state, query)
         blocked = trail.run("filter", blocked_items, engine, state, context, query, settings)
         too_late = deadline.remaining_s() * 1000 < settings.full_answer_min_ms
         if too_late or engine.popular_only:
@@ -114,6 +116,16 @@ class RecommendationPipeline:
             raise DeadlineTooNear("the stored state was not read in time") from error
         context = build_context(self._engine, state, RecommendQuery(), self._settings, self._clock())
         return shopper_context(self._engine, state, context)
+
+    def _build_context(self, state: ShopperState, query: RecommendQuery) -> Context:
+        now_ms = self._clock()
+        if self._contexts is None or not cacheable(query):
+            return build_context(self._engine, state, query, self._settings, now_ms)
+        context = self._contexts.get(query, state, now_ms)
+        if context is None:
+            context = build_context(self._engine, state, query, self._settings, now_ms)
+            self._contexts.put(query, state, now_ms, context)
+        return context
 
     async def _state(
         self, tenant: str, key: ShopperKey, sequence: int, deadline: Deadline, trail: Trail
