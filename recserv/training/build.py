@@ -148,14 +148,15 @@ def assemble(
     stage("sessions")
     sessions = build_sessions(log, space.position_of_code, seed=options.seed)
     stage("covisitation")
-    offsets, neighbours, weights = covisitation.covisitation(sessions, space.count)
+    baskets = covisitation.basket_pairs(sessions, space.count)
+    offsets, neighbours, weights = covisitation.covisitation(sessions, space.count, baskets=baskets)
     arrays: dict[str, layout.Array] = {
         "covisitation_offsets": offsets,
         "covisitation_items": neighbours,
         "covisitation_weights": weights,
     }
     stage("embeddings")
-    behaviour = behaviour_vectors(sessions, space.count, options.dimensions, seed=options.seed)
+    behaviour = behaviour_vectors(sessions, space.count, options.dimensions, seed=options.seed, baskets=baskets)
     stage("content vectors")
     arrays["embeddings"], arrays["embedding_origin"] = _vectors(behaviour, catalog, space, sessions, options.seed)
     stage("words")

@@ -26,12 +26,15 @@ _ROWS_A_BLOCK = 4096
 
 
 def covisitation(
-    sessions: Sessions, item_count: int, *, neighbours: int = NEIGHBOURS_MAX, popularity_power: float = POPULARITY_POWER
+    sessions: Sessions, item_count: int, *, baskets: Any = None, neighbours: int = NEIGHBOURS_MAX
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-    """Offsets int64 [n + 1], neighbours int32, weights float32: per item at most `neighbours`, heaviest first."""
-    pairs = pair_counts(sessions, item_count)
+    """Offsets int64 [n + 1], neighbours int32, weights float32: per item at most `neighbours`, heaviest first.
+
+    `baskets`: what `basket_pairs` found, where it is known already.
+    """
+    pairs = pair_counts(sessions, item_count, baskets=baskets)
     popularity = np.bincount(sessions.items, minlength=item_count).astype(np.float32)
-    discount = np.maximum(popularity, 1.0) ** -popularity_power
+    discount = np.maximum(popularity, 1.0) ** -POPULARITY_POWER
     pairs.data *= discount[pairs.indices]
     return strongest(pairs, neighbours)
 
@@ -43,11 +46,12 @@ def pair_counts(
     window: int = WINDOW,
     backward: float = BACKWARD,
     step_decay: float = STEP_DECAY,
+    baskets: Any = None,
 ) -> Any:
     """CSR float32 [n, n]: how strongly the column's item goes with the row's, never an item with itself."""
     counts = ordered_pairs(sessions, item_count, window, backward, step_decay)
     if sessions.unordered.any():
-        counts = counts + basket_pairs(sessions, item_count)
+        counts = counts + (basket_pairs(sessions, item_count) if baskets is None else baskets)
     counts.sort_indices()
     return counts
 
@@ -93,6 +97,7 @@ def basket_pairs(sessions: Sessions, item_count: int) -> Any:
     counts = (weighted.T.tocsr() @ baskets).tocsr()
     counts.setdiag(0)
     counts.eliminate_zeros()
+    counts.sort_indices()
     return counts
 
 

@@ -24,9 +24,14 @@ REGULARISATION = 1.0
 SINGULAR_VALUE_POWER = 0.5
 
 
-def behaviour_vectors(sessions: Sessions, item_count: int, dimensions: int, *, seed: int) -> Matrix:
-    """float32 [n, d], rows of unit length, zero for an item that never goes with another one."""
-    counts = pair_counts(sessions, item_count, window=WINDOW, backward=1.0, step_decay=STEP_DECAY)
+def behaviour_vectors(
+    sessions: Sessions, item_count: int, dimensions: int, *, seed: int, baskets: Any = None
+) -> Matrix:
+    """float32 [n, d], rows of unit length, zero for an item that never goes with another one.
+
+    `baskets`: what `basket_pairs` found, where it is known already.
+    """
+    counts = pair_counts(sessions, item_count, window=WINDOW, backward=1.0, step_decay=STEP_DECAY, baskets=baskets)
     if counts.nnz == 0:
         return np.zeros((item_count, dimensions), np.float32)
     vectors, strengths = truncated_svd(normalised(counts), dimensions, seed=seed)

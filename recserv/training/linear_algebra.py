@@ -11,6 +11,8 @@ Matrix = npt.NDArray[np.float32]
 
 _OVERSAMPLING = 16
 _POWER_ITERATIONS = 2
+_RANK_TOLERANCE = 1e-11
+_ROWS_A_BLOCK = 1 << 14
 
 
 def truncated_svd(matrix: Any, rank: int, *, seed: int) -> tuple[Matrix, Matrix]:
@@ -23,12 +25,13 @@ def truncated_svd(matrix: Any, rank: int, *, seed: int) -> tuple[Matrix, Matrix]
     width = min(rank + _OVERSAMPLING, rows, columns)
     transposed = matrix.T.tocsr()
     sample = np.random.default_rng(seed).standard_normal((columns, width), np.float32)
-    basis = np.linalg.qr(matrix @ sample)[0]
+    basis = _orthonormal(matrix @ sample)
     for _ in range(_POWER_ITERATIONS):
-        basis = np.linalg.qr(transposed @ basis)[0]
-        basis = np.linalg.qr(matrix @ basis)[0]
-    _, values, right = np.linalg.svd(transposed @ basis, full_matrices=False)
-    left = basis @ right.T
+        basis = _orthonormal(transposed @ basis)
+        basis = _orthonormal(matrix @ basis)
+    squares, rotation = _gram_eigen(transposed @ basis)
+    values = np.sqrt(squares).astype(np.float32)
+    left = basis @ rotation.astype(np.float32)
     # A singular vector and its negative are the same answer: choose by the largest entry.
     signs = np.sign(left[np.abs(left).argmax(axis=0), np.arange(left.shape[1])])
     left = left * np.where(signs == 0, 1, signs)
@@ -36,6 +39,30 @@ def truncated_svd(matrix: Any, rank: int, *, seed: int) -> tuple[Matrix, Matrix]
     vectors, strengths = np.zeros((rows, rank), np.float32), np.zeros(rank, np.float32)
     vectors[:, :kept], strengths[:kept] = left[:, :kept], values[:kept]
     return vectors, strengths
+
+
+def _orthonormal(matrix: Matrix) -> Matrix:
+    """Orthonormal columns that span the columns of a tall matrix; zero columns where its rank falls short.
+
+    By the eigenvectors of its Gram matrix, twice, because once loses accuracy with the square of the condition: on
+    tall matrices several times as fast as a QR decomposition.
+    """
+    for _ in range(2):
+        squares, rotation = _gram_eigen(matrix)
+        kept = squares > squares.max(initial=0) * _RANK_TOLERANCE
+        scale = np.where(kept, 1 / np.sqrt(np.where(kept, squares, 1)), 0)
+        matrix = matrix @ (rotation * scale).astype(np.float32)
+    return matrix
+
+
+def _gram_eigen(matrix: Matrix) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Eigenvalues float64 [k], largest first and never negative, and eigenvectors float64 [k, k] of matrix^T matrix."""
+    gram = np.zeros((matrix.shape[1], matrix.shape[1]))
+    for first in range(0, len(matrix), _ROWS_A_BLOCK):
+        block = matrix[first : first + _ROWS_A_BLOCK].astype(np.float64)
+        gram += block.T @ block
+    squares, rotation = np.linalg.eigh(gram)
+    return np.maximum(squares[::-1], 0), rotation[:, ::-1]
 
 
 def unit_rows(matrix: Matrix) -> Matrix:
