@@ -26,6 +26,10 @@ Positions = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 
 CATEGORY_MASKS_MAX = 32
+POPULAR_HEAD = 50
+NEIGHBOURS = 100
+SESSIONS_PER_ITEM = 300
+"""Twice as many of both cost twice the time, and changed HR@20 on a hold-out of Diginetica by less than 0.002."""
 SESSION_AGE_HALF_LIFE = 0.5
 """Of the training data's span: mild, because strong recency costs accuracy (Diginetica: 2 to 5 points)."""
 
@@ -50,21 +54,31 @@ class Engine:
             snapshot.knn_session_items,
             session_ages(snapshot.knn_session_age),
             snapshot.knn_item_idf,
+            neighbours=NEIGHBOURS,
+            sessions_per_item=SESSIONS_PER_ITEM,
             age_half_life=SESSION_AGE_HALF_LIFE,
         )
         self.popularity = log_scaled(snapshot.popularity)
         self.popularity_recent = log_scaled(snapshot.popularity_recent)
         self.table = CandidateTable(self.embeddings, self.popularity, self.popularity_recent)
+        self._available = np.ascontiguousarray(snapshot.available, np.uint8).copy()
         self.popular_order = descending(snapshot.popularity, first=snapshot.popular_items)
         self.trending_order = descending(snapshot.popularity_recent, first=snapshot.trending_items)
+        self.popular_head = self._head()
         self.main_category = main_categories(snapshot)
         self.weights = ranker_weights(snapshot)
-        self._available = np.ascontiguousarray(snapshot.available, np.uint8).copy()
         self._category_masks: OrderedDict[int, npt.NDArray[np.uint8]] = OrderedDict()
 
     def close(self) -> None:
         if self.search is not None:
             self.search.close()
+
+    def _head(self) -> Positions:
+        """The most popular items and the most popular lately, each once, available ones only."""
+        heads = [
+            order[self._available[order] != 0][:POPULAR_HEAD] for order in (self.popular_order, self.trending_order)
+        ]
+        return np.array(list(dict.fromkeys(np.concatenate(heads).tolist())), np.int32)
 
     def category_items(self, category: int) -> Positions:
         """Positions of the category's items, ascending."""

@@ -6,11 +6,11 @@ It needs nothing but the model's popularity order, so it cannot fail for a depen
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from recserv._rank import FEATURE_NAMES
 from recserv.pipeline.engine import Engine, Positions
 from recserv.pipeline.rank import Ranking
-from recserv.pipeline.retrieve import first_allowed
 from recserv.types import RecommendQuery
 
 POPULARITY = FEATURE_NAMES.index("popularity")
@@ -49,6 +49,20 @@ def filled(engine: Engine, ranking: Ranking, query: RecommendQuery, blocked: Pos
         np.concatenate((ranking.shares, more.shares)),
         ranking.in_category | more.in_category,
     )
+
+
+def first_allowed(order: Positions, allowed: npt.NDArray[np.uint8], k: int) -> Positions:
+    """The first k allowed positions of an order; looks at it piece by piece, since nearly always the first will do."""
+    kept: list[Positions] = []
+    missing, step = k, max(2 * k, 64)
+    for begin in range(0, len(order), step):
+        piece = order[begin : begin + step]
+        piece = piece[allowed[piece] != 0][:missing]
+        kept.append(piece)
+        missing -= len(piece)
+        if missing <= 0:
+            break
+    return np.concatenate(kept) if kept else np.empty(0, np.int32)
 
 
 def _ranking(engine: Engine, items: Positions, in_category: bool) -> Ranking:

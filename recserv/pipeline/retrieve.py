@@ -13,9 +13,12 @@ search's k results too few would pass the filter.
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Callable
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from recserv._rank import FEATURE_NAMES
 from recserv.errors import IndexUnavailable
@@ -33,8 +36,11 @@ COVISITATION = FEATURE_NAMES.index("covisitation")
 SESSION_KNN = FEATURE_NAMES.index("session_knn")
 POPULARITY = FEATURE_NAMES.index("popularity")
 
+logger = logging.getLogger(__name__)
+
 SOURCE_ITEMS_MAX = 400
 SESSION_CATEGORIES = 2
+CATEGORY_CANDIDATES = 25
 
 ColumnScores = tuple[int, Positions, Floats]
 EMPTY: Neighbours = (np.empty(0, np.int32), np.empty(0, np.float32))
@@ -123,25 +129,19 @@ class Retrieval:
     ) -> tuple[list[ColumnScores], frozenset[int]]:
         engine, lists = self._engine, list[ColumnScores]()
         recent = self._settings.covisitation_items_max
+        newest, weights = context.items[-recent:], context.weights[-recent:]
         with engine.allowing(category, blocked) as allowed:
             if not context.empty:
-                lists.append(
-                    (
-                        COVISITATION,
-                        *engine.covisitation.top(context.items[-recent:], context.weights[-recent:], allowed, want),
-                    )
-                )
-                lists.append((SESSION_KNN, *engine.session_knn.top(context.items, context.weights, allowed, want)))
+                found = _answer(engine.covisitation.top, trail, newest, weights, allowed, want)
+                lists.append((COVISITATION, *found))
+                found = _answer(engine.session_knn.top, trail, context.items, context.weights, allowed, want)
+                lists.append((SESSION_KNN, *found))
             listed = self._popular_in_categories(context, category)
-            few = max(self._settings.popular_candidates, want - self._settings.candidates_per_source)
-            in_category = listed[allowed[listed] != 0][:few]
-            popular = [in_category]
+            in_category = listed[allowed[listed] != 0] if len(listed) else listed
+            items = in_category
             if category is None:
-                popular += [
-                    first_allowed(engine.popular_order, allowed, few),
-                    first_allowed(engine.trending_order, allowed, few),
-                ]
-            items = np.concatenate(popular)
+                head = engine.popular_head[allowed[engine.popular_head] != 0] if len(blocked) else engine.popular_head
+                items = np.concatenate((in_category, head)) if len(in_category) else head
         lists.append((POPULARITY, items, engine.popularity[items]))
         return lists, frozenset(in_category.tolist())
 
@@ -156,9 +156,7 @@ class Retrieval:
         heaviest = sorted(totals, key=lambda member: (-totals[member], member))[:SESSION_CATEGORIES]
         if not heaviest:
             return EMPTY[0]
-        return np.concatenate(
-            [self._engine.category_popular(member)[: self._settings.popular_candidates // 2] for member in heaviest]
-        )
+        return np.concatenate([self._engine.category_popular(member)[:CATEGORY_CANDIDATES] for member in heaviest])
 
     def _allowed(self, found: Neighbours, category: int | None, blocked: Positions) -> Neighbours:
         with self._engine.allowing(category, blocked) as allowed:
@@ -193,15 +191,18 @@ class Retrieval:
         return Candidates(items, features, in_category)
 
 
-def first_allowed(order: Positions, allowed: np.ndarray, k: int) -> Positions:
-    """The first k allowed positions of an order; looks at it piece by piece, since nearly always the first will do."""
-    kept: list[Positions] = []
-    missing, step = k, max(2 * k, 64)
-    for begin in range(0, len(order), step):
-        piece = order[begin : begin + step]
-        piece = piece[allowed[piece] != 0][:missing]
-        kept.append(piece)
-        missing -= len(piece)
-        if missing <= 0:
-            break
-    return np.concatenate(kept) if kept else EMPTY[0]
+def _answer(
+    source: Callable[[Positions, Floats, npt.NDArray[np.uint8], int], Neighbours],
+    trail: Trail,
+    items: Positions,
+    weights: Floats,
+    allowed: npt.NDArray[np.uint8],
+    k: int,
+) -> Neighbours:
+    """What a source finds; nothing, and a word in the trail, if it fails."""
+    try:
+        return source(items, weights, allowed, k)
+    except Exception:
+        logger.exception("a candidate source failed")
+        trail.degrade(DegradedReason.SOURCE_UNAVAILABLE)
+        return EMPTY

@@ -36,7 +36,6 @@ class PipelineSettings(msgspec.Struct, frozen=True, kw_only=True):
     candidates_per_source: int = 100
     search_candidates: int = 64
     """Of the vector search, whose time grows with it; more of them changed no metric by more than 0.001."""
-    popular_candidates: int = 50
     state_share: float = 0.4
     search_share: float = 0.6
     full_answer_min_ms: float = 2.0

@@ -441,3 +441,15 @@ async def test_the_context_needs_a_store(pipeline):
         await pipeline().context("default", ShopperKey("s"), Deadline(5))
     with pytest.raises(DeadlineTooNear):
         await pipeline(FakeStore(ShopperState(), hang=True)).context("default", ShopperKey("s"), Deadline(0.01))
+
+
+async def test_a_source_that_fails_is_named_and_the_others_answer(engine):
+    class Broken:
+        def top(self, *args):
+            raise MemoryError
+
+    engine.session_knn = Broken()
+    pipeline = RecommendationPipeline(engine, None, PipelineSettings())
+    answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(5))
+    assert answer.degraded_reasons == (DegradedReason.SOURCE_UNAVAILABLE,)
+    assert len(answer.results) == 10
