@@ -67,7 +67,8 @@ def evaluate(model_dir: Path, sessions_path: Path, k: int = 20, progress: Progre
     snapshot = load_snapshot(model_dir)
     index = None
     if snapshot.index_path is not None:
-        index = HnswIndex.load(snapshot.index_path, dimensions=snapshot.dimensions)
+        with snapshot.verified_index() as path:
+            index = HnswIndex.load(path, dimensions=snapshot.dimensions)
     engine = Engine(snapshot, index)
     try:
         pipeline = RecommendationPipeline(engine, None, PipelineSettings())

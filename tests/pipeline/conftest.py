@@ -14,7 +14,8 @@ def snapshot(tiny_model):
 
 @pytest.fixture(scope="session")
 def index(snapshot):
-    return HnswIndex.load(snapshot.index_path, dimensions=snapshot.dimensions)
+    with snapshot.verified_index() as path:
+        return HnswIndex.load(path, dimensions=snapshot.dimensions)
 
 
 @pytest.fixture
