@@ -206,7 +206,28 @@ cdef class Accumulator:
             self.acc[self.touched[t]] = 0.0
 
 
-cdef class Covisitation:
+cdef class ListSource:
+    """What the sources have in common: a context fills the accumulator, which is then read and left clean."""
+
+    cdef Accumulator items
+
+    cdef Py_ssize_t fill(self, const int32_t[::1] context, const float[::1] weights) except -1:
+        """Scores into the accumulator; how many items it touched."""
+        raise NotImplementedError
+
+    def top(self, const int32_t[::1] context, const float[::1] weights, const uint8_t[::1] allowed, Py_ssize_t k):
+        """The k best items with allowed[item] != 0: (int32 [m], float32 [m]), best first, ties by position."""
+        if allowed.shape[0] != self.items.size:
+            raise ValueError("allowed: one entry for each item")
+        return self.items.top(self.fill(context, weights), allowed, k)
+
+    def score(self, const int32_t[::1] context, const float[::1] weights, const int32_t[::1] wanted):
+        """The scores of given items: float32 [len(wanted)], 0 where nothing links them to the context."""
+        check_positions("wanted", wanted, self.items.size)
+        return self.items.gather(self.fill(context, weights), wanted)
+
+
+cdef class Covisitation(ListSource):
     """Items seen together with those of the context: sum over the context of weight x strength of the pair.
 
     offsets: int64 [n + 1], neighbours: int32, strengths: float32 (> 0), as in the model.
@@ -215,7 +236,6 @@ cdef class Covisitation:
     cdef const int64_t[::1] offsets
     cdef const int32_t[::1] neighbours
     cdef const float[::1] strengths
-    cdef Accumulator items
     cdef int32_t[::1] row_of
 
     def __init__(self, const int64_t[::1] offsets, const int32_t[::1] neighbours, const float[::1] strengths):
@@ -237,17 +257,6 @@ cdef class Covisitation:
                 &context[0], &weights[0], context.shape[0], &self.offsets[0], &self.neighbours[0], &self.strengths[0],
                 &self.items.acc[0], &self.items.touched[0],
             )
-
-    def top(self, const int32_t[::1] context, const float[::1] weights, const uint8_t[::1] allowed, Py_ssize_t k):
-        """The k best items with allowed[item] != 0: (int32 [m], float32 [m]), best first, ties by position."""
-        if allowed.shape[0] != self.items.size:
-            raise ValueError("allowed: one entry for each item")
-        return self.items.top(self.fill(context, weights), allowed, k)
-
-    def score(self, const int32_t[::1] context, const float[::1] weights, const int32_t[::1] wanted):
-        """The scores of given items: float32 [len(wanted)], 0 where nothing links them to the context."""
-        check_positions("wanted", wanted, self.items.size)
-        return self.items.gather(self.fill(context, weights), wanted)
 
     def strongest(self, const int32_t[::1] items, const int32_t[::1] context, const float[::1] weights):
         """For each item (int32 [m], distinct) the place in the context that contributes most to it: int32 [m], -1 where none
@@ -276,7 +285,7 @@ cdef class Covisitation:
         return places
 
 
-cdef class SessionKnn:
+cdef class SessionKnn(ListSource):
     """Items of the past sessions most similar to this one (vector-multiplication session-kNN: Ludewig & Jannach 2018,
     with the position-aware votes of STAN: Garg et al. 2019).
 
@@ -297,7 +306,7 @@ cdef class SessionKnn:
     cdef float[::1] decay
     cdef float age_half_life
     cdef Py_ssize_t neighbours, sessions_per_item
-    cdef Accumulator items, sessions
+    cdef Accumulator sessions
     cdef int32_t[::1] newest
     cdef int32_t[::1] near_sessions
     cdef float[::1] near_scores
@@ -350,14 +359,3 @@ cdef class SessionKnn:
                 &self.session_items[0], &self.decay[0], self.decay.shape[0], &self.idf_out[0], &self.items.acc[0],
                 &self.items.touched[0],
             )
-
-    def top(self, const int32_t[::1] context, const float[::1] weights, const uint8_t[::1] allowed, Py_ssize_t k):
-        """The k best items with allowed[item] != 0: (int32 [m], float32 [m]), best first, ties by position."""
-        if allowed.shape[0] != self.items.size:
-            raise ValueError("allowed: one entry for each item")
-        return self.items.top(self.fill(context, weights), allowed, k)
-
-    def score(self, const int32_t[::1] context, const float[::1] weights, const int32_t[::1] wanted):
-        """The scores of given items: float32 [len(wanted)], 0 where no similar session has them."""
-        check_positions("wanted", wanted, self.items.size)
-        return self.items.gather(self.fill(context, weights), wanted)
