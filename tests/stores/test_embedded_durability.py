@@ -11,7 +11,16 @@ import pytest
 
 from recserv.stores.embedded import EmbeddedStore
 from tests.project_files import ROOT
-from tests.stores.tracing import Step, acknowledged, false_acknowledgements, parse_strace, python, tracers
+from tests.stores.tracing import (
+    Step,
+    acknowledged,
+    acknowledgements,
+    false_acknowledgements,
+    parse_strace,
+    python,
+    trace,
+    tracers,
+)
 
 CHILD = "tests.stores.acknowledging_child"
 TRACERS = tracers()
@@ -20,14 +29,14 @@ TRACERS = tracers()
 @pytest.mark.parametrize("tracer", sorted(TRACERS))
 @pytest.mark.parametrize("group", [1, 10])
 def test_an_event_is_synced_before_it_is_acknowledged(tracer: str, group: int, tmp_path: Path) -> None:
-    steps = TRACERS[tracer](python(CHILD, str(tmp_path / "state.db"), "e", "30", str(group), "FULL"), tmp_path)
+    steps = trace(TRACERS[tracer], python(CHILD, str(tmp_path / "state.db"), "e", "30", str(group), "FULL"), tmp_path)
     assert acknowledged(steps) == [f"e-{number}" for number in range(30)]
     assert false_acknowledgements(steps) == []
 
 
 @pytest.mark.parametrize("tracer", sorted(TRACERS))
 def test_the_same_check_fails_once_syncing_is_lowered(tracer: str, tmp_path: Path) -> None:
-    steps = TRACERS[tracer](python(CHILD, str(tmp_path / "state.db"), "e", "30", "1", "NORMAL"), tmp_path)
+    steps = trace(TRACERS[tracer], python(CHILD, str(tmp_path / "state.db"), "e", "30", "1", "NORMAL"), tmp_path)
     assert len(acknowledged(steps)) == 30
     assert len(false_acknowledgements(steps)) >= 28
 
@@ -41,6 +50,15 @@ def test_the_check_wants_a_sync_of_the_same_file_between_write_and_acknowledgeme
         assert false_acknowledgements(steps) == ["e"]
 
 
+def test_what_is_sent_is_an_acknowledgement_if_it_holds_the_text_of_one() -> None:
+    write, begin, end = Step("write", 5, "e"), Step("sync-begin", 5), Step("sync-end", 5)
+    other, ack, later = Step("send", 9, "..tokens.."), Step("send", 9, "..token-e.."), Step("write", 5, "e")
+    # The event's page is written once more, with an event that is not synced yet.
+    assert acknowledgements([write, begin, end, other, later, ack, ack], {"e": "token-e"}) == [("e", True)]
+    assert acknowledgements([write, begin, ack, end], {"e": "token-e"}) == [("e", False)]
+    assert acknowledgements([write, begin, end, other], {"e": "token-e"}) == []
+
+
 def test_calls_that_strace_splits_are_put_together() -> None:
     lines = [
         '7 pwrite64(5, "..<<e>>..", 9, 0) = 9',
@@ -48,6 +66,7 @@ def test_calls_that_strace_splits_are_put_together() -> None:
         '8 write(1, "<<ack d>>", 9) = 9',
         "7 <... fdatasync resumed>) = 0",
         "7 fsync(6) = -1 EIO (Input/output error)",
+        '8 sendmsg(9, {msg_iov=[{iov_base="..token..", iov_len=9}]}, 0 <unfinished ...>',
     ]
     assert list(parse_strace(lines)) == [
         Step("write", 5, "e"),
@@ -55,6 +74,7 @@ def test_calls_that_strace_splits_are_put_together() -> None:
         Step("write", 1, "ack d"),
         Step("sync-end", 5),
         Step("sync-begin", 6),
+        Step("send", 9, lines[-1].removeprefix("8 ")),
     ]
 
 

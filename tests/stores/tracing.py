@@ -1,9 +1,10 @@
-"""What a traced program wrote and synced, in order, and whether its acknowledgements were true.
+"""What a traced program wrote, synced and sent, in order, and whether its acknowledgements were true.
 
     strace, or a preloaded shim compiled from syscalls.c  -> trace file -> Step*  -> false_acknowledgements
 
-Markers name the events: `<<name>>` stands in the event, so it is in the write of the write-ahead log, and
-`<<ack name>>` in the program's acknowledgement.
+Markers name the events: `<<name>>` stands in the event, so it is in the write of the write-ahead log. An
+acknowledgement is a write of `<<ack name>>`, or whatever is sent on a socket and holds a text that only the answer to
+that event holds.
 """
 
 from __future__ import annotations
@@ -14,40 +15,62 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from tests.project_files import ROOT
 
 SHIM_SOURCE = Path(__file__).with_name("syscalls.c")
+STRACE_FILE, SHIM_FILE = "strace.out", "shim.out"
 MARKER = re.compile(r"<<(.{1,98}?)>>")
 
 
 class Step(NamedTuple):
-    """`fd` of what was written or synced. A sync that failed has no `sync-end`."""
+    """`fd` of what was written, sent to or synced. `text`: the marker written, or what was sent as far as it can be
+    printed. A sync that failed has no `sync-end`.
+    """
 
-    kind: Literal["write", "sync-begin", "sync-end"]
+    kind: Literal["write", "send", "sync-begin", "sync-end"]
     fd: int
-    marker: str = ""
+    text: str = ""
 
 
-Tracer = Callable[[Sequence[str], Path], list[Step]]
+class Traced(NamedTuple):
+    """How to run a program so that it is traced: the command, and what its environment has besides."""
+
+    command: list[str]
+    environment: dict[str, str]
+
+
+class Tracer(NamedTuple):
+    """`prepare(command, directory)` before the program runs, `steps(directory)` after it has ended."""
+
+    prepare: Callable[[Sequence[str], Path], Traced]
+    steps: Callable[[Path], list[Step]]
 
 
 def tracers() -> dict[str, Tracer]:
     """The shim always, strace where it is there and may trace."""
-    found: dict[str, Tracer] = {"shim": trace_with_shim}
+    found = {"shim": Tracer(prepare_shim, shim_steps)}
     if shutil.which("strace") and subprocess.run(["strace", "-qq", "true"], capture_output=True).returncode == 0:
-        found["strace"] = trace_with_strace
+        found["strace"] = Tracer(prepare_strace, strace_steps)
     return found
 
 
-def trace_with_strace(command: Sequence[str], directory: Path) -> list[Step]:
-    out = directory / "strace.out"
-    calls = "trace=write,pwrite64,fsync,fdatasync"
-    run(["strace", "-f", "-qq", "-e", "signal=none", "-e", calls, "-s", "100000", "-o", str(out), *command], {})
-    return list(parse_strace(out.read_text(errors="replace").splitlines()))
+def trace(tracer: Tracer, command: Sequence[str], directory: Path) -> list[Step]:
+    run(*tracer.prepare(command, directory))
+    return tracer.steps(directory)
+
+
+def prepare_strace(command: Sequence[str], directory: Path) -> Traced:
+    calls = "trace=write,pwrite64,writev,sendto,sendmsg,sendmmsg,fsync,fdatasync"
+    options = ["-f", "--seccomp-bpf", "-qq", "-e", "signal=none", "-e", calls, "-s", "100000"]
+    return Traced(["strace", *options, "-o", str(directory / STRACE_FILE), *command], {})
+
+
+def strace_steps(directory: Path) -> list[Step]:
+    return list(parse_strace((directory / STRACE_FILE).read_text(errors="replace").splitlines()))
 
 
 def parse_strace(lines: Sequence[str]) -> Iterator[Step]:
@@ -61,6 +84,8 @@ def parse_strace(lines: Sequence[str]) -> Iterator[Step]:
             if name in ("fsync", "fdatasync"):
                 yield Step("sync-begin", fd)
                 pending[thread] = fd
+            elif name in ("sendto", "sendmsg", "sendmmsg", "writev"):
+                yield Step("send", fd, call)
             else:
                 yield from (Step("write", fd, marker) for marker in MARKER.findall(call))
         returned = call.endswith("= 0") and re.match(r"(<\.\.\. )?(fsync|fdatasync)\b", call)
@@ -68,13 +93,16 @@ def parse_strace(lines: Sequence[str]) -> Iterator[Step]:
             yield Step("sync-end", pending.pop(thread))
 
 
-def trace_with_shim(command: Sequence[str], directory: Path) -> list[Step]:
-    library, out = directory / "syscalls.so", directory / "shim.out"
+def prepare_shim(command: Sequence[str], directory: Path) -> Traced:
+    library = directory / "syscalls.so"
     compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
     compiler = compiler if shutil.which(compiler) else "cc"
     run([compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(SHIM_SOURCE)], {})
-    run(command, {"LD_PRELOAD": str(library), "SYSCALLS_LOG": str(out)})
-    return list(parse_shim(out.read_text().splitlines()))
+    return Traced([*command], {"LD_PRELOAD": str(library), "SYSCALLS_LOG": str(directory / SHIM_FILE)})
+
+
+def shim_steps(directory: Path) -> list[Step]:
+    return list(parse_shim((directory / SHIM_FILE).read_text().splitlines()))
 
 
 def parse_shim(lines: Sequence[str]) -> Iterator[Step]:
@@ -82,13 +110,15 @@ def parse_shim(lines: Sequence[str]) -> Iterator[Step]:
         kind, fd, *rest = line.split(" ", 2)
         if kind == "write":
             yield Step("write", int(fd), rest[0])
+        elif kind == "send":
+            yield Step("send", int(fd), rest[0])
         elif kind == "sync-begin":
             yield Step("sync-begin", int(fd))
         elif kind == "sync-end" and rest == ["0"]:
             yield Step("sync-end", int(fd))
 
 
-def run(command: Sequence[str], environment: dict[str, str]) -> str:
+def run(command: Sequence[str], environment: Mapping[str, str]) -> str:
     """Its standard output. A program that fails fails the test."""
     ended = subprocess.run(
         command, capture_output=True, text=True, timeout=120, cwd=ROOT, env={**os.environ, **environment}
@@ -101,29 +131,48 @@ def python(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", module, *arguments]
 
 
-def false_acknowledgements(steps: Sequence[Step]) -> list[str]:
-    """The acknowledged events that were not durable yet: no sync of the file that they were written to began after the
-    write and returned before the acknowledgement.
+class Acknowledgement(NamedTuple):
+    event: str
+    true: bool
+
+
+def acknowledgements(steps: Sequence[Step], sent: Mapping[str, str] | None = None) -> list[Acknowledgement]:
+    """Every acknowledgement, in order. It is true if the event was durable: a sync of the file that it was written to
+    began after the write and returned before the acknowledgement began.
+
+    `sent`: event -> the text by which what was sent on a socket is known as the event's acknowledgement.
     """
     written: dict[str, tuple[int, int]] = {}
     begun: dict[int, int] = {}
     # Per file, the position of the latest begin of a sync that has returned.
     synced: dict[int, int] = {}
-    false = []
+    waiting = dict(sent or {})
+    found: list[Acknowledgement] = []
+
+    def acknowledge(name: str) -> None:
+        fd, at = written.get(name, (-1, len(steps)))
+        found.append(Acknowledgement(name, synced.get(fd, -1) > at))
+
     for position, step in enumerate(steps):
         if step.kind == "sync-begin":
             begun[step.fd] = position
         elif step.kind == "sync-end":
             synced[step.fd] = begun[step.fd]
-        elif not step.marker.startswith("ack "):
-            written[step.marker] = (step.fd, position)
+        elif step.kind == "send":
+            for name in [name for name, text in waiting.items() if text in step.text]:
+                acknowledge(name)
+                del waiting[name]
+        elif step.text.startswith("ack "):
+            acknowledge(step.text.removeprefix("ack "))
         else:
-            name = step.marker.removeprefix("ack ")
-            fd, at = written.get(name, (-1, len(steps)))
-            if synced.get(fd, -1) < at:
-                false.append(name)
-    return false
+            # Its page is written again with every later event that it has room for; the first write is its commit.
+            written.setdefault(step.text, (step.fd, position))
+    return found
 
 
-def acknowledged(steps: Sequence[Step]) -> list[str]:
-    return [step.marker.removeprefix("ack ") for step in steps if step.marker.startswith("ack ")]
+def false_acknowledgements(steps: Sequence[Step], sent: Mapping[str, str] | None = None) -> list[str]:
+    return [name for name, true in acknowledgements(steps, sent) if not true]
+
+
+def acknowledged(steps: Sequence[Step], sent: Mapping[str, str] | None = None) -> list[str]:
+    return [name for name, _ in acknowledgements(steps, sent)]
