@@ -84,7 +84,7 @@ def _build(console: Console, out: Path, scratch: Path) -> float:
     console.print("[bold]Building[/bold] a model from The Complete Journey, a grocer's year of purchases")
     began = time.monotonic()
     with progress_bar(console, "building") as progress:
-        progress("taking out the data", 0, 0)
+        progress("reading the data package", 0, 0)
         events, catalog = complete_journey.prepare(scratch)
         report = build(BuildOptions(events=(str(events),), catalog=str(catalog), out=str(out)), progress)
     seconds = time.monotonic() - began

@@ -15,9 +15,10 @@ from rich.markup import escape
 
 from recserv.client import RecommendationClient
 from recserv.commands.tables import changes_lines, degraded_label, title_of
-from recserv.types import PAGE_SIZE_MAX, Event, EventType, Recommendation, RecommendQuery, Result
+from recserv.types import PAGE_SIZE_MAX, Event, EventType, ReasonType, Recommendation, RecommendQuery, Result
 
 ROWS = 6
+IMPERSONAL = (ReasonType.POPULAR, ReasonType.POPULAR_IN_CATEGORY, ReasonType.TRENDING)
 T = TypeVar("T")
 
 
@@ -178,7 +179,9 @@ def _search_words(result: Result) -> str:
 
 def _first_of_interest(results: Sequence[Result]) -> Result:
     """The best result that follows from what the shopper did, not from popularity alone."""
-    return next((result for result in results if result.reasons and result.reasons[0].because_item_ids), results[0])
+    return next(
+        (result for result in results if result.reasons and result.reasons[0].type not in IMPERSONAL), results[0]
+    )
 
 
 def _timed(call: Callable[[], T]) -> tuple[T, float]:
