@@ -1,8 +1,8 @@
 """Compiles ext/*.pyx into recserv._* (everything else stands in pyproject.toml).
 
 Directives are set here once. RECSERV_DEBUG=1 turns bounds checks, initialisation checks and line tracing back on: the
-suite passes in both builds. RECSERV_SANITIZE=address,undefined adds the sanitizers. Nothing is tuned to the machine that
-compiles (no -march=native), and floating point keeps its NaNs (no -ffast-math).
+suite passes in both builds. RECSERV_SANITIZE=address,undefined adds the sanitizers. Nothing is tuned to the machine
+that compiles (no -march=native), and floating point keeps its NaNs (no -ffast-math).
 """
 
 import os

@@ -27,7 +27,7 @@ from recserv.stores.hooks import StoreHooks
 from recserv.stores.keys import profile_key, timeline_key
 from recserv.stores.memory import LiveState
 from recserv.stores.sqlite_file import FileLock
-from recserv.stores.sqlite_log import LoggedEvent, replay, select_log, select_profiles
+from recserv.stores.sqlite_log import LoggedEvent, known_profiles, replay, select_log, select_profiles
 from recserv.stores.sqlite_reader import SqliteReader
 from recserv.stores.sqlite_sweep import CounterRow, Retention, Sweeper, Swept, read_counters
 from recserv.stores.sqlite_writer import AppendRequest, FileOptions, Group, SqliteWriter
@@ -153,7 +153,8 @@ class EmbeddedStore:
     def _open_file(self) -> LiveState:
         log = self._writer.open_log()
         limits = self._limits
-        live = LiveState(sessions_max=limits.sessions_max, profiles_max=limits.profiles_in_memory_max)
+        known = known_profiles(log.connection)
+        live = LiveState(sessions_max=limits.sessions_max, profiles_max=limits.profiles_in_memory_max, known=known)
         live.apply(replay(log.connection, self._clock() - SESSION_TTL_MS), {}, log.sequence)
         return live
 
@@ -231,7 +232,7 @@ class EmbeddedStore:
         names = dict.fromkeys(name for key in keys for name in _profile_names(tenant, key))
         profiles: dict[str, Profile] = {}
         for name in names:
-            cached = self._live.profiles.get(name)
+            cached = self._live.profile(name)
             if cached is not None:
                 profiles[name] = cached
         if len(profiles) < len(names):

@@ -1,7 +1,7 @@
 """What the embedded store serves from memory: the live sessions, and the profiles used lately.
 
     commit  -> apply            sessions and profiles move on together, in the order of the log
-    read    -> session, profile; a profile that is not here is loaded: begin_load ... end_load
+    read    -> session, profile; a profile that is not here but known is loaded: begin_load ... end_load
 
 One thread owns it, the event loop's, so a read between two commits sees neither of them by half.
 
@@ -20,6 +20,7 @@ from itertools import islice
 import msgspec
 
 from recserv.stores.base import AppendEvent
+from recserv.stores.known_keys import KnownKeys
 from recserv.stores.lru import LruCache
 from recserv.stores.state import EMPTY_PROFILE, EMPTY_SESSION, apply_to_session, visible_session
 from recserv.types import SESSION_TTL_MS, SESSION_WINDOW_MS, EventType, Profile, SessionState
@@ -55,7 +56,8 @@ class _Watch:
 class LiveState:
     """Sessions and cached profiles, both bounded in number. Not safe to share between threads."""
 
-    def __init__(self, *, sessions_max: int, profiles_max: int):
+    def __init__(self, *, sessions_max: int, profiles_max: int, known: KnownKeys | None = None):
+        self._known = known or KnownKeys()
         self._sessions: OrderedDict[str, _Live] = OrderedDict()
         self._sessions_max = max(sessions_max, 1)
         self._watches: dict[str, _Watch] = {}
@@ -72,11 +74,19 @@ class LiveState:
         for entry in accepted:
             self._apply_to_session(entry)
         for key, profile in profiles.items():
+            self._known.add(key)
             self.profiles.put(key, profile)
             watch = self._watches.get(key)
             if watch is not None:
                 watch.newest = profile
         self.sequence = sequence
+
+    def profile(self, key: str) -> Profile | None:
+        """The profile as of the last commit; None: it must be loaded."""
+        cached = self.profiles.get(key)
+        if cached is None and key not in self._known:
+            return EMPTY_PROFILE
+        return cached
 
     def _apply_to_session(self, entry: Accepted) -> None:
         append = entry.append

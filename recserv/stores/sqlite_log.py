@@ -17,6 +17,7 @@ import msgspec
 from recserv.stores.base import AppendEvent, AppendResult, AppendStatus
 from recserv.stores.decide import Decision, KnownId, LogBody, Prepared, decide, new_entries, prepare
 from recserv.stores.keys import profile_key, timeline_key
+from recserv.stores.known_keys import KnownKeys
 from recserv.stores.lru import LruCache
 from recserv.stores.memory import Accepted
 from recserv.stores.sqlite_file import cause_of, is_breaking
@@ -198,6 +199,15 @@ def select_log(connection: sqlite3.Connection, where: str, parameters: Row) -> I
     for tenant, body, arrival_ms, sequence in connection.execute(sql, parameters):
         held = _decode_body(body)
         yield LoggedEvent(tenant, AppendEvent(held.event, held.body_hash, arrival_ms, held.event_time_ms), sequence)
+
+
+def known_profiles(connection: sqlite3.Connection) -> KnownKeys:
+    """The keys of all profiles in the file."""
+    [[count]] = connection.execute("SELECT count(*) FROM profiles")
+    known = KnownKeys(count)
+    for [key] in connection.execute("SELECT key FROM profiles"):
+        known.add(key.decode())
+    return known
 
 
 def select_profiles(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Profile]:

@@ -145,8 +145,29 @@ async def test_a_profile_read_from_the_file_is_never_older_than_an_acknowledgeme
     assert (await reading).profile.cart == {"item": 2}
 
 
+async def test_a_shopper_never_seen_costs_no_read_of_the_file(
+    opened: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await opened(profiles_in_memory_max=1)
+    await put(store, make("e1", kind=EventType.ADD_TO_CART), make("e2", session_id="other"))
+    await store.close()
+    store = await opened(profiles_in_memory_max=1)
+    asked: list[list[str]] = []
+
+    def counted(connection: sqlite3.Connection, keys: list[str]) -> Any:
+        asked.append(keys)
+        return select_profiles(connection, keys)
+
+    monkeypatch.setattr("recserv.stores.embedded.select_profiles", counted)
+    assert (await read_one(store, "stranger")).profile.cart == {}
+    assert asked == []
+    assert (await read_one(store)).profile.cart == {"item": 1}
+    assert len(asked) == 1
+
+
 async def test_reads_beyond_the_bound_are_refused(opened: OpenStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = await opened(reads_waiting_max=2)
+    store = await opened(reads_waiting_max=2, profiles_in_memory_max=1)
+    await put(store, *[make(f"e{n}", session_id=f"s{n}") for n in range(5)])
     go = threading.Event()
     monkeypatch.setattr("recserv.stores.embedded.select_profiles", lambda connection, keys: go.wait() and {})
     waiting = [asyncio.create_task(read_one(store, f"s{n}")) for n in range(2)]
