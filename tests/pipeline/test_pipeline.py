@@ -1,26 +1,17 @@
-"""The request path as a caller sees it, on a small model, with stores and indices that misbehave on purpose."""
+"""The request path as a caller sees it, on a small model."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 
 import numpy as np
 import pytest
 
-from recserv.errors import DeadlineTooNear, IndexUnavailable, InvalidInput, NotFound, StoreUnavailable
-from recserv.model.snapshot import load_popular
-from recserv.pipeline.engine import Engine
-from recserv.pipeline.pipeline import RecommendationPipeline
-from recserv.pipeline.settings import PipelineSettings
-from recserv.pipeline.tokens import encode_token
 from recserv.resilience.deadline import Deadline
 from recserv.types import (
-    DegradedReason,
     Event,
     EventType,
     ExplainMode,
-    ExplanationState,
     Profile,
     Purchase,
     ReasonType,
@@ -31,74 +22,7 @@ from recserv.types import (
     ShopperState,
     Source,
 )
-
-NOW_MS = 1_800_000_000_000
-
-
-class FakeStore:
-    """Answers what it is told to, as often as it is asked."""
-
-    def __init__(self, *states: ShopperState | Exception, hang: bool = False):
-        self.states = list(states)
-        self.hang = hang
-        self.reads = 0
-
-    async def read(self, tenant, keys):
-        self.reads += 1
-        if self.hang:
-            await asyncio.Event().wait()
-        state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
-        if isinstance(state, Exception):
-            raise state
-        return [state for _ in keys]
-
-
-class Recorder:
-    def __init__(self):
-        self.searches, self.stages, self.reasons, self.sources = 0, [], [], {}
-
-    def stage(self, name, seconds):
-        self.stages.append(name)
-
-    def degraded(self, reason):
-        self.reasons.append(reason)
-
-    def source(self, source, count):
-        self.sources[source] = self.sources.get(source, 0) + count
-
-    def index_search(self):
-        self.searches += 1
-
-
-def session(*events: tuple[EventType, str]) -> SessionState:
-    made = tuple(
-        SessionEvent(kind, item, NOW_MS - 1000 * (len(events) - n), NOW_MS, n + 1)
-        for n, (kind, item) in enumerate(events)
-    )
-    return SessionState(made, len(made))
-
-
-def viewed(*items: str) -> tuple[Event, ...]:
-    return tuple(Event(event_type=EventType.VIEW, item_id=item) for item in items)
-
-
-@pytest.fixture
-def recorder():
-    return Recorder()
-
-
-@pytest.fixture
-def pipeline(engine, recorder):
-    def make(store=None, **settings):
-        return RecommendationPipeline(
-            engine, store, PipelineSettings(**settings), clock=lambda: NOW_MS, observer=recorder
-        )
-
-    return make
-
-
-def ids(answer):
-    return [result.item_id for result in answer.results]
+from tests.pipeline.support import NOW_MS, FakeStore, ids, session, viewed
 
 
 async def test_an_empty_request_gets_popular_items_and_says_so(pipeline, snapshot):
@@ -268,15 +192,6 @@ async def test_a_search_for_words_that_no_product_has_changes_nothing(pipeline):
     assert ids(plain) == ids(searched)
 
 
-async def test_a_damaged_model_can_serve_its_popular_items(tiny_model):
-    engine = Engine(load_popular(tiny_model), None)
-    pipeline = RecommendationPipeline(engine, None, PipelineSettings())
-    answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(5))
-    assert answer.degraded_reasons == (DegradedReason.SOURCE_UNAVAILABLE,)
-    assert len(answer.results) == 10
-    assert {r.source for r in answer.results} == {Source.POPULAR}
-
-
 async def test_diversity_trades_relevance_for_difference(pipeline, engine):
     async def spread(diversity):
         query = RecommendQuery(context_events=viewed("item-5"), diversity=diversity)
@@ -292,124 +207,6 @@ async def test_no_explanation_wanted_none_made(pipeline):
         RecommendQuery(context_events=viewed("item-5"), explain=ExplainMode.NONE), Deadline(5)
     )
     assert all(r.reasons == () for r in answer.results)
-
-
-async def test_later_explanations_are_the_reasons_for_now_under_a_token(pipeline):
-    serving = pipeline()
-    answer = await serving.recommend(
-        RecommendQuery(context_events=viewed("item-5"), explain=ExplainMode.LLM_ASYNC), Deadline(5)
-    )
-    texts = serving.board.explanations("default", answer.explanation_token)
-    assert [t.item_id for t in texts] == ids(answer)
-    assert [t.text for t in texts] == [r.reasons[0].text for r in answer.results]
-    assert {t.state for t in texts} == {ExplanationState.TEMPLATE}
-    with pytest.raises(NotFound):
-        serving.board.explanations("another tenant", answer.explanation_token)
-
-
-async def test_a_store_that_is_down_leaves_the_request_its_own_context(pipeline):
-    own = RecommendQuery(session_id="s", context_events=viewed("item-5"))
-    answer = await pipeline(FakeStore(StoreUnavailable("refused"))).recommend(own, Deadline(5))
-    stateless = await pipeline().recommend(own, Deadline(5))
-    assert answer.degraded_reasons == (DegradedReason.STATE_UNAVAILABLE,)
-    assert ids(answer) == ids(stateless)
-
-
-async def test_a_store_that_hangs_costs_its_share_of_the_budget_only(pipeline):
-    answer = await pipeline(FakeStore(ShopperState(), hang=True)).recommend(
-        RecommendQuery(session_id="s"), Deadline(0.2)
-    )
-    assert answer.degraded_reasons == (DegradedReason.STATE_UNAVAILABLE,)
-    assert len(answer.results) == 10
-
-
-async def test_a_token_waits_for_its_event(pipeline):
-    token = encode_token("default", "s", "", 7)
-    store = FakeStore(ShopperState(sequence=5), ShopperState(sequence=6), ShopperState(sequence=7))
-    answer = await pipeline(store).recommend(RecommendQuery(session_id="s", consistency_token=token), Deadline(5))
-    assert answer.degraded_reasons == ()
-    assert store.reads == 3
-
-
-async def test_a_token_whose_event_does_not_come_is_answered_as_stale(pipeline):
-    token = encode_token("default", "s", "", 7)
-    store = FakeStore(ShopperState(sequence=5))
-    answer = await pipeline(store).recommend(RecommendQuery(session_id="s", consistency_token=token), Deadline(0.1))
-    assert answer.degraded_reasons == (DegradedReason.STALE_STATE,)
-
-
-async def test_a_token_that_is_none_is_refused(pipeline):
-    with pytest.raises(InvalidInput, match="consistency_token"):
-        await pipeline(FakeStore(ShopperState())).recommend(
-            RecommendQuery(session_id="s", consistency_token="garbage"), Deadline(5)
-        )
-
-
-class BrokenIndex:
-    size, dimensions = 100, 64
-
-    def search(self, query, k):
-        raise IndexUnavailable("broken")
-
-
-class HangingIndex:
-    size, dimensions = 100, 64
-
-    def __init__(self):
-        self.released = threading.Event()
-
-    def search(self, query, k):
-        self.released.wait(30)
-        return np.empty(0, np.int32), np.empty(0, np.float32)
-
-
-async def test_without_an_index_the_other_sources_answer(snapshot):
-    engine = Engine(snapshot, None)
-    pipeline = RecommendationPipeline(engine, None, PipelineSettings())
-    answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(5))
-    assert answer.degraded_reasons == (DegradedReason.INDEX_UNAVAILABLE,)
-    assert len(answer.results) == 10
-    cold = await pipeline.recommend(RecommendQuery(), Deadline(5))
-    assert cold.degraded_reasons == ()
-
-
-async def test_an_index_that_raises_is_named_and_the_others_answer(snapshot):
-    engine = Engine(snapshot, BrokenIndex())
-    pipeline = RecommendationPipeline(engine, None, PipelineSettings())
-    answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(5))
-    engine.close()
-    assert answer.degraded_reasons == (DegradedReason.INDEX_UNAVAILABLE,)
-    assert len(answer.results) == 10
-
-
-async def test_a_search_that_hangs_is_left_behind(snapshot):
-    index = HangingIndex()
-    engine = Engine(snapshot, index)
-    pipeline = RecommendationPipeline(engine, None, PipelineSettings())
-    answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(0.1))
-    assert answer.degraded_reasons == (DegradedReason.INDEX_TIMEOUT,)
-    assert len(answer.results) == 10
-    assert engine.search.pending == 1
-    index.released.set()
-    engine.close()
-
-
-async def test_behind_a_search_that_hangs_nobody_queues_for_ever(snapshot):
-    index = HangingIndex()
-    engine = Engine(snapshot, index)
-    pipeline = RecommendationPipeline(engine, None, PipelineSettings())
-    for _ in range(64):
-        engine.search.start(np.zeros(1, np.float32), 1)
-    answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(5))
-    assert answer.degraded_reasons == (DegradedReason.INDEX_UNAVAILABLE,)
-    index.released.set()
-    engine.close()
-
-
-async def test_too_little_time_gives_popular_items(pipeline):
-    answer = await pipeline().recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(0.0))
-    assert answer.degraded_reasons == (DegradedReason.DEADLINE,)
-    assert {r.source for r in answer.results} == {Source.POPULAR}
 
 
 async def test_concurrent_requests_do_not_mix_their_scratch(pipeline):
@@ -434,22 +231,3 @@ async def test_the_context_of_a_shopper(pipeline):
     assert context.purchased_item_ids == ("b", "a")
     assert context.event_count == 6
     assert sum(weight for _, weight in context.category_weights) == pytest.approx(1.0)
-
-
-async def test_the_context_needs_a_store(pipeline):
-    with pytest.raises(StoreUnavailable):
-        await pipeline().context("default", ShopperKey("s"), Deadline(5))
-    with pytest.raises(DeadlineTooNear):
-        await pipeline(FakeStore(ShopperState(), hang=True)).context("default", ShopperKey("s"), Deadline(0.01))
-
-
-async def test_a_source_that_fails_is_named_and_the_others_answer(engine):
-    class Broken:
-        def top(self, *args):
-            raise MemoryError
-
-    engine.session_knn = Broken()
-    pipeline = RecommendationPipeline(engine, None, PipelineSettings())
-    answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(5))
-    assert answer.degraded_reasons == (DegradedReason.SOURCE_UNAVAILABLE,)
-    assert len(answer.results) == 10

@@ -1,0 +1,172 @@
+"""The request path beside stores and indices that misbehave: what is left answers, and says what was missing."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from recserv.errors import DeadlineTooNear, IndexUnavailable, InvalidInput, NotFound, StoreUnavailable
+from recserv.model.snapshot import load_popular
+from recserv.pipeline.engine import Engine
+from recserv.pipeline.pipeline import RecommendationPipeline
+from recserv.pipeline.settings import PipelineSettings
+from recserv.pipeline.tokens import encode_token
+from recserv.resilience.deadline import Deadline
+from recserv.types import (
+    DegradedReason,
+    ExplainMode,
+    ExplanationState,
+    RecommendQuery,
+    ShopperKey,
+    ShopperState,
+    Source,
+)
+from tests.pipeline.support import FakeStore, ids, viewed
+
+
+async def test_a_damaged_model_can_serve_its_popular_items(tiny_model):
+    engine = Engine(load_popular(tiny_model), None)
+    pipeline = RecommendationPipeline(engine, None, PipelineSettings())
+    answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(5))
+    assert answer.degraded_reasons == (DegradedReason.SOURCE_UNAVAILABLE,)
+    assert len(answer.results) == 10
+    assert {r.source for r in answer.results} == {Source.POPULAR}
+
+
+async def test_later_explanations_are_the_reasons_for_now_under_a_token(pipeline):
+    serving = pipeline()
+    answer = await serving.recommend(
+        RecommendQuery(context_events=viewed("item-5"), explain=ExplainMode.LLM_ASYNC), Deadline(5)
+    )
+    texts = serving.board.explanations("default", answer.explanation_token)
+    assert [t.item_id for t in texts] == ids(answer)
+    assert [t.text for t in texts] == [r.reasons[0].text for r in answer.results]
+    assert {t.state for t in texts} == {ExplanationState.TEMPLATE}
+    with pytest.raises(NotFound):
+        serving.board.explanations("another tenant", answer.explanation_token)
+
+
+async def test_a_store_that_is_down_leaves_the_request_its_own_context(pipeline):
+    own = RecommendQuery(session_id="s", context_events=viewed("item-5"))
+    answer = await pipeline(FakeStore(StoreUnavailable("refused"))).recommend(own, Deadline(5))
+    stateless = await pipeline().recommend(own, Deadline(5))
+    assert answer.degraded_reasons == (DegradedReason.STATE_UNAVAILABLE,)
+    assert ids(answer) == ids(stateless)
+
+
+async def test_a_store_that_hangs_costs_its_share_of_the_budget_only(pipeline):
+    answer = await pipeline(FakeStore(ShopperState(), hang=True)).recommend(
+        RecommendQuery(session_id="s"), Deadline(0.2)
+    )
+    assert answer.degraded_reasons == (DegradedReason.STATE_UNAVAILABLE,)
+    assert len(answer.results) == 10
+
+
+async def test_a_token_waits_for_its_event(pipeline):
+    token = encode_token("default", "s", "", 7)
+    store = FakeStore(ShopperState(sequence=5), ShopperState(sequence=6), ShopperState(sequence=7))
+    answer = await pipeline(store).recommend(RecommendQuery(session_id="s", consistency_token=token), Deadline(5))
+    assert answer.degraded_reasons == ()
+    assert store.reads == 3
+
+
+async def test_a_token_whose_event_does_not_come_is_answered_as_stale(pipeline):
+    token = encode_token("default", "s", "", 7)
+    store = FakeStore(ShopperState(sequence=5))
+    answer = await pipeline(store).recommend(RecommendQuery(session_id="s", consistency_token=token), Deadline(0.1))
+    assert answer.degraded_reasons == (DegradedReason.STALE_STATE,)
+
+
+async def test_a_token_that_is_none_is_refused(pipeline):
+    with pytest.raises(InvalidInput, match="consistency_token"):
+        await pipeline(FakeStore(ShopperState())).recommend(
+            RecommendQuery(session_id="s", consistency_token="garbage"), Deadline(5)
+        )
+
+
+class BrokenIndex:
+    size, dimensions = 100, 64
+
+    def search(self, query, k):
+        raise IndexUnavailable("broken")
+
+
+class HangingIndex:
+    size, dimensions = 100, 64
+
+    def __init__(self):
+        self.released = threading.Event()
+
+    def search(self, query, k):
+        self.released.wait(30)
+        return np.empty(0, np.int32), np.empty(0, np.float32)
+
+
+async def test_without_an_index_the_other_sources_answer(snapshot):
+    engine = Engine(snapshot, None)
+    pipeline = RecommendationPipeline(engine, None, PipelineSettings())
+    answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(5))
+    assert answer.degraded_reasons == (DegradedReason.INDEX_UNAVAILABLE,)
+    assert len(answer.results) == 10
+    cold = await pipeline.recommend(RecommendQuery(), Deadline(5))
+    assert cold.degraded_reasons == ()
+
+
+async def test_an_index_that_raises_is_named_and_the_others_answer(snapshot):
+    engine = Engine(snapshot, BrokenIndex())
+    pipeline = RecommendationPipeline(engine, None, PipelineSettings())
+    answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(5))
+    engine.close()
+    assert answer.degraded_reasons == (DegradedReason.INDEX_UNAVAILABLE,)
+    assert len(answer.results) == 10
+
+
+async def test_a_search_that_hangs_is_left_behind(snapshot):
+    index = HangingIndex()
+    engine = Engine(snapshot, index)
+    pipeline = RecommendationPipeline(engine, None, PipelineSettings())
+    answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(0.1))
+    assert answer.degraded_reasons == (DegradedReason.INDEX_TIMEOUT,)
+    assert len(answer.results) == 10
+    assert engine.search.pending == 1
+    index.released.set()
+    engine.close()
+
+
+async def test_behind_a_search_that_hangs_nobody_queues_for_ever(snapshot):
+    index = HangingIndex()
+    engine = Engine(snapshot, index)
+    pipeline = RecommendationPipeline(engine, None, PipelineSettings())
+    for _ in range(64):
+        engine.search.start(np.zeros(1, np.float32), 1)
+    answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(5))
+    assert answer.degraded_reasons == (DegradedReason.INDEX_UNAVAILABLE,)
+    index.released.set()
+    engine.close()
+
+
+async def test_too_little_time_gives_popular_items(pipeline):
+    answer = await pipeline().recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(0.0))
+    assert answer.degraded_reasons == (DegradedReason.DEADLINE,)
+    assert {r.source for r in answer.results} == {Source.POPULAR}
+
+
+async def test_the_context_needs_a_store(pipeline):
+    with pytest.raises(StoreUnavailable):
+        await pipeline().context("default", ShopperKey("s"), Deadline(5))
+    with pytest.raises(DeadlineTooNear):
+        await pipeline(FakeStore(ShopperState(), hang=True)).context("default", ShopperKey("s"), Deadline(0.01))
+
+
+async def test_a_source_that_fails_is_named_and_the_others_answer(engine):
+    class Broken:
+        def top(self, *args):
+            raise MemoryError
+
+    engine.session_knn = Broken()
+    pipeline = RecommendationPipeline(engine, None, PipelineSettings())
+    answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(5))
+    assert answer.degraded_reasons == (DegradedReason.SOURCE_UNAVAILABLE,)
+    assert len(answer.results) == 10
