@@ -20,26 +20,35 @@ Version = tuple[int, int, int]
 
 
 class ContextCache:
-    """Bounded; the least recently used entry goes first. Belongs to one model: build a new one with a new engine."""
+    """Bounded in age and number; the oldest entry goes first. Belongs to one model: build a new one with a new engine."""
 
     def __init__(self, entries_max: int = ENTRIES_MAX, age_ms_max: int = AGE_MS_MAX):
         self._entries_max = entries_max
         self._age_ms_max = age_ms_max
         self._entries: OrderedDict[Key, tuple[Version, int, Context]] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._entries)
+
     def get(self, query: RecommendQuery, state: ShopperState, now_ms: int) -> Context | None:
         """The context of this state, if it was put here lately."""
         entry = self._entries.get(_key(query))
         if entry is None or entry[0] != _version(state) or not 0 <= now_ms - entry[1] <= self._age_ms_max:
             return None
-        self._entries.move_to_end(_key(query))
         return entry[2]
 
     def put(self, query: RecommendQuery, state: ShopperState, now_ms: int, context: Context) -> None:
         self._entries[_key(query)] = (_version(state), now_ms, context)
         self._entries.move_to_end(_key(query))
-        if len(self._entries) > self._entries_max:
-            self._entries.popitem(last=False)
+        self._drop(now_ms)
+
+    def _drop(self, now_ms: int) -> None:
+        """Entries are in order of age. None that nobody may use any more is kept, so a spike leaves nothing behind."""
+        while self._entries:
+            key, (_, put_ms, _) = next(iter(self._entries.items()))
+            if 0 <= now_ms - put_ms <= self._age_ms_max and len(self._entries) <= self._entries_max:
+                return
+            del self._entries[key]
 
 
 def cacheable(query: RecommendQuery) -> bool:

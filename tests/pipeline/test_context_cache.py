@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recserv.pipeline.context import Context
-from recserv.pipeline.context_cache import ContextCache, cacheable
+from recserv.pipeline.context_cache import AGE_MS_MAX, ContextCache, cacheable
 from recserv.types import Event, Profile, RecommendQuery, SessionEvent, SessionState, ShopperState
 
 EMPTY = np.empty(0, np.float32)
@@ -49,13 +49,20 @@ def test_tenants_and_shoppers_do_not_share():
     assert cache.get(RecommendQuery(session_id="s", user_id="u"), STATE, 1000) is None
 
 
-def test_the_least_recently_used_goes_first():
+def test_the_oldest_goes_first_when_there_are_too_many():
     cache = filled()
     cache.put(RecommendQuery(session_id="t"), STATE, 1000, CONTEXT)
-    cache.get(QUERY, STATE, 1000)
     cache.put(RecommendQuery(session_id="u"), STATE, 1000, CONTEXT)
-    assert cache.get(QUERY, STATE, 1000) is CONTEXT
-    assert cache.get(RecommendQuery(session_id="t"), STATE, 1000) is None
+    assert cache.get(QUERY, STATE, 1000) is None
+    assert cache.get(RecommendQuery(session_id="t"), STATE, 1000) is CONTEXT
+
+
+def test_what_is_too_old_to_be_used_is_not_kept():
+    cache = ContextCache()
+    for number in range(100):
+        cache.put(RecommendQuery(session_id=str(number)), STATE, 1000, CONTEXT)
+    cache.put(QUERY, STATE, 1001 + AGE_MS_MAX, CONTEXT)
+    assert len(cache) == 1
 
 
 def test_what_the_request_brings_is_not_cached():
