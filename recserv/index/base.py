@@ -16,6 +16,12 @@ class VectorIndex(Protocol):
     @property
     def dimensions(self) -> int: ...
 
+    @property
+    def bounded(self) -> bool:
+        """A search is computation over resident memory, hardly more for more vectors, and it never
+        waits for anything. Such an index may be searched where the event loop runs.
+        """
+
     def search(self, query: npt.NDArray[np.float32], k: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         """The (at most) k nearest items by cosine similarity.
 

@@ -25,6 +25,10 @@ class ExactIndex:
     def dimensions(self) -> int:
         return int(self._vectors.shape[1])
 
+    @property
+    def bounded(self) -> bool:
+        return False
+
     def search(self, query: npt.NDArray[np.float32], k: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         k = min(k, self.size)
         if k <= 0:

@@ -46,7 +46,7 @@ class HnswIndex:
         graph.set_num_threads(1)
 
     @classmethod
-    def load(cls, path: Path, *, dimensions: int, ef: int = 80) -> HnswIndex:
+    def load(cls, path: Path, *, dimensions: int, ef: int = 48) -> HnswIndex:
         """Opens a verified file. `ef` is the width of the search: recall against time; it is not stored in the file."""
         try:
             graph = hnswlib.Index(space="ip", dim=dimensions)
@@ -62,6 +62,10 @@ class HnswIndex:
     @property
     def dimensions(self) -> int:
         return int(self._graph.dim)
+
+    @property
+    def bounded(self) -> bool:
+        return True
 
     def search(self, query: npt.NDArray[np.float32], k: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         k = min(k, self.size)

@@ -20,7 +20,7 @@ Version = tuple[int, int, int]
 
 
 class ContextCache:
-    """Bounded in age and number; the oldest entry goes first. Belongs to one model: build a new one with a new engine."""
+    """Bounded in age and number; the oldest entry goes first. Belongs to one model: a new engine needs a new one."""
 
     def __init__(self, entries_max: int = ENTRIES_MAX, age_ms_max: int = AGE_MS_MAX):
         self._entries_max = entries_max

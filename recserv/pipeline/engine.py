@@ -17,7 +17,7 @@ from recserv._candidates import Covisitation, SessionKnn
 from recserv._rank import FEATURE_NAMES, CandidateTable
 from recserv.errors import ModelError
 from recserv.index.base import VectorIndex
-from recserv.pipeline.search_thread import SearchThread
+from recserv.pipeline.vector_search import VectorSearch
 
 if TYPE_CHECKING:
     from recserv.model.snapshot import ModelSnapshot
@@ -43,7 +43,7 @@ class Engine:
         self.version = snapshot.version
         self.popular_only = snapshot.popular_only
         self.embeddings: npt.NDArray[np.float32] = np.ascontiguousarray(snapshot.embeddings, np.float32)
-        self.search = SearchThread(index) if index is not None and index.size else None
+        self.search = VectorSearch(index) if index is not None and index.size else None
         self.covisitation = Covisitation(
             snapshot.covisitation_offsets, snapshot.covisitation_items, snapshot.covisitation_weights
         )

@@ -1,6 +1,6 @@
 """Retrieval: a context -> one table of candidates from all sources, without duplicates and without blocked items.
 
-    context vector   HNSW search, on the engine's thread, started first and awaited last
+    context vector   HNSW search, started first; awaited last if it runs on the engine's thread
     co-visitation    neighbours of the newest items
     session-kNN      items of the most similar past sessions
     popular          of the category asked for, else of the session's heaviest categories, overall, and lately
@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 
 from recserv._rank import FEATURE_NAMES
-from recserv.errors import IndexUnavailable
 from recserv.pipeline.context import Context
 from recserv.pipeline.engine import Engine, Floats, Positions
 from recserv.pipeline.observer import PipelineObserver
@@ -43,6 +42,7 @@ SESSION_CATEGORIES = 2
 CATEGORY_CANDIDATES = 25
 
 ColumnScores = tuple[int, Positions, Floats]
+Found = Neighbours | asyncio.Future[Neighbours]
 EMPTY: Neighbours = (np.empty(0, np.int32), np.empty(0, np.float32))
 
 
@@ -74,7 +74,7 @@ class Retrieval:
             return self._merge([], context)
         want = self._width(query, blocked)
         members = self._small_category(category)
-        search = self._start_search(context, self._search_width(want), trail) if members is None else None
+        search = self._start_search(context, self._search_width(want), trail) if members is None else EMPTY
         lists, in_category = self._lists(context, category, blocked, want, trail)
         found = await self._found(search, deadline, trail)
         if members is not None:
@@ -96,23 +96,23 @@ class Retrieval:
         members = self._engine.category_items(category)
         return members if len(members) <= self._settings.exact_category_items_max else None
 
-    def _start_search(self, context: Context, k: int, trail: Trail) -> asyncio.Future[Neighbours] | None:
+    def _start_search(self, context: Context, k: int, trail: Trail) -> Found:
         if not context.vector.any():
-            return None
+            return EMPTY
         if self._engine.search is None:
             trail.degrade(DegradedReason.INDEX_UNAVAILABLE)
-            return None
+            return EMPTY
         try:
             search = self._engine.search.start(context.vector, k)
-        except IndexUnavailable:
+        except Exception:  # whatever it is, the other sources still answer
             trail.degrade(DegradedReason.INDEX_UNAVAILABLE)
-            return None
+            return EMPTY
         self._observer.index_search()
         return search
 
-    async def _found(self, search: asyncio.Future[Neighbours] | None, deadline: Deadline, trail: Trail) -> Neighbours:
-        if search is None:
-            return EMPTY
+    async def _found(self, search: Found, deadline: Deadline, trail: Trail) -> Neighbours:
+        if not isinstance(search, asyncio.Future):
+            return search
         if not search.done():
             # `wait` neither cancels the search nor raises: it cannot be stopped, only left alone.
             await asyncio.wait((search,), timeout=max(0.0, deadline.remaining_s()) * self._settings.search_share)

@@ -42,6 +42,7 @@ def index(make):
 
 def test_it_knows_its_size_and_dimensions_and_leaves_zero_rows_out(index):
     assert (index.size, index.dimensions) == (N - N // 10, D)
+    assert index.bounded == isinstance(index, HnswIndex)
     positions, _ = index.search(vectors()[1], N)
     assert not set(positions.tolist()) & set(range(0, N, 10))
 
@@ -99,7 +100,9 @@ def test_vectors_that_are_not_finite_are_refused(make):
 
 def test_hnsw_finds_nearly_all_that_exact_finds(tmp_path):
     embeddings = vectors(5000, 64, seed=3)
-    found, truth = hnsw(embeddings, tmp_path), ExactIndex(embeddings)
+    build(embeddings, tmp_path / "index.hnsw")
+    found = HnswIndex.load(tmp_path / "index.hnsw", dimensions=64, ef=80)
+    truth = ExactIndex(embeddings)
     queries = vectors(100, 64, seed=4)[1::2]
     recalls = [len(set(found.search(q, 50)[0]) & set(truth.search(q, 50)[0])) / 50 for q in queries if q.any()]
     assert np.mean(recalls) > 0.85

@@ -87,14 +87,14 @@ async def test_a_token_that_is_none_is_refused(pipeline):
 
 
 class BrokenIndex:
-    size, dimensions = 100, 64
+    size, dimensions, bounded = 100, 64, False
 
     def search(self, query, k):
         raise IndexUnavailable("broken")
 
 
 class HangingIndex:
-    size, dimensions = 100, 64
+    size, dimensions, bounded = 100, 64, False
 
     def __init__(self):
         self.released = threading.Event()
@@ -114,8 +114,11 @@ async def test_without_an_index_the_other_sources_answer(snapshot):
     assert cold.degraded_reasons == ()
 
 
-async def test_an_index_that_raises_is_named_and_the_others_answer(snapshot):
-    engine = Engine(snapshot, BrokenIndex())
+@pytest.mark.parametrize("on_the_spot", [False, True])
+async def test_an_index_that_raises_is_named_and_the_others_answer(snapshot, on_the_spot):
+    index = BrokenIndex()
+    index.bounded = on_the_spot
+    engine = Engine(snapshot, index)
     pipeline = RecommendationPipeline(engine, None, PipelineSettings())
     answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(5))
     engine.close()
@@ -130,7 +133,7 @@ async def test_a_search_that_hangs_is_left_behind(snapshot):
     answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(0.1))
     assert answer.degraded_reasons == (DegradedReason.INDEX_TIMEOUT,)
     assert len(answer.results) == 10
-    assert engine.search.pending == 1
+    assert engine.search.thread.pending == 1
     index.released.set()
     engine.close()
 
