@@ -1,33 +1,115 @@
 """Ranking: the candidates of all sources in one table, a row of features each, a score, the best k.
 
-    CandidateTable   merges the sources' lists; a candidate is one row, whichever sources named it
-    features         float32 [m, FEATURES], columns as in FEATURE_NAMES
-    linear scorer    features x weights
-    top_k            best first; ties by item position; NaN never
+    CandidateTable.begin     what may be recommended
+    .add, .put               the sources' lists; a candidate is one row, whichever sources named it
+    .rank                    features -> Scorer -> top k with the share each source has in the score
 
-Source scores are scaled by the largest of the request, because sums over a context of any length are not comparable
-from one request to the next. Popularity enters as a logarithm, scaled to 0..1 by the model's largest.
+Features (float32 [rows, FEATURES], columns as in FEATURE_NAMES) are what sources, session and popularity say of an item; sums
+over a context of any length are not comparable from one request to the next, so source scores also stand scaled by the
+largest of the request. The NumPy twins stand in tests/ext/oracles.py.
 """
 
-from libc.stdint cimport int32_t, uint8_t
+from libc.math cimport log1pf, logf
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
 import numpy as np
 
+from mlp cimport HIDDEN_MAX, add_feature, output, standardised
 from prefetch cimport prefetch
 from topk cimport offer, worse
 
-FEATURE_NAMES = ("context_cosine", "covisitation", "session_knn", "popularity", "popularity_recent", "in_session")
+FEATURE_NAMES = (
+    "context_cosine",
+    "last_item_cosine",
+    "search_rank",
+    "covisitation",
+    "covisitation_log",
+    "covisitation_rank",
+    "covisitation_last_item",
+    "session_knn",
+    "session_knn_log",
+    "session_knn_rank",
+    "popularity",
+    "popularity_recent",
+    "popularity_trend",
+    "in_session",
+    "session_count",
+    "session_recency",
+    "session_last",
+    "session_weight",
+    "in_session_unique",
+    "session_length",
+    "session_unique",
+    "category_last_item",
+    "category_share",
+    "importance",
+)
 
 cdef enum:
     COSINE = 0
-    COVISITATION = 1
-    SESSION_KNN = 2
-    POPULARITY = 3
-    POPULARITY_RECENT = 4
-    IN_SESSION = 5
-    FEATURES = 6
+    LAST_COSINE = 1
+    SEARCH_RANK = 2
+    COVISITATION = 3
+    COVISITATION_LOG = 4
+    COVISITATION_RANK = 5
+    COVISITATION_LAST = 6
+    SESSION_KNN = 7
+    SESSION_KNN_LOG = 8
+    SESSION_KNN_RANK = 9
+    POPULARITY = 10
+    POPULARITY_RECENT = 11
+    POPULARITY_TREND = 12
+    IN_SESSION = 13
+    SESSION_COUNT = 14
+    SESSION_RECENCY = 15
+    SESSION_LAST = 16
+    SESSION_WEIGHT = 17
+    IN_SESSION_UNIQUE = 18
+    SESSION_LENGTH = 19
+    SESSION_UNIQUE = 20
+    CATEGORY_LAST = 21
+    CATEGORY_SHARE = 22
+    IMPORTANCE = 23
+    FEATURES = 24
+
+# What a feature speaks for, in the order of SHARE_NAMES; NO_GROUP: for the request as a whole.
+SHARE_NAMES = ("context_vector", "covisitation", "session_knn", "popular", "trending", "session")
+cdef enum:
+    GROUPS = 6
+    NO_GROUP = 6
+_GROUPS = {
+    "context_cosine": 0, "last_item_cosine": 0, "search_rank": 0, "importance": 0,
+    "covisitation": 1, "covisitation_log": 1, "covisitation_rank": 1, "covisitation_last_item": 1,
+    "session_knn": 2, "session_knn_log": 2, "session_knn_rank": 2,
+    "popularity": 3, "popularity_recent": 4, "popularity_trend": 4,
+    "in_session": 5, "session_count": 5, "session_recency": 5, "session_last": 5, "session_weight": 5,
+    "in_session_unique": 5, "category_last_item": 0, "category_share": 0,
+}
+# Features that every item has: their neutral value is the average one, that of all others is their absence.
+_ALWAYS_THERE = frozenset(
+    ("context_cosine", "last_item_cosine", "importance", "popularity", "popularity_recent", "popularity_trend")
+)
+
+# Which lists named a candidate; one bit each.
+NAMED_BY = {"context_vector": 1, "covisitation": 2, "session_knn": 4, "popular": 8, "category": 16, "given": 32}
+
+# Columns of the session matrix: how often the item occurs, events after its last occurrence, its largest type weight.
+SESSION_COLUMNS = ("count", "after", "weight")
+
+cdef enum:
+    BY_VECTOR = 1
+    BY_COVISITATION = 2
+    BY_SESSION_KNN = 4
+    BY_POPULAR = 8
+    BY_CATEGORY = 16
+    BY_GIVEN = 32
+    COUNT = 0
+    AFTER = 1
+    WEIGHT = 2
+    SESSION_WIDTH = 3
     AHEAD = 8
     FLOATS_PER_LINE = 16
+    CATEGORIES_MAX = 20
 
 
 cdef inline void prefetch_row(const float* row, Py_ssize_t d) noexcept nogil:
@@ -54,163 +136,442 @@ cdef float dot(const float* a, const float* b, Py_ssize_t d) noexcept nogil:
     return (s0 + s1) + (s2 + s3)
 
 
-cdef void scale_column(float* features, Py_ssize_t m, Py_ssize_t column) noexcept nogil:
+cdef void scale_source(float* table, Py_ssize_t m, Py_ssize_t column, Py_ssize_t log_column) noexcept nogil:
+    """Raw scores of a source -> their logarithms beside the scores as shares of the largest."""
     cdef Py_ssize_t r
     cdef float largest = 0.0
     for r in range(m):
-        if features[r * FEATURES + column] > largest:
-            largest = features[r * FEATURES + column]
+        if table[r * FEATURES + column] > largest:
+            largest = table[r * FEATURES + column]
     if largest > 0.0:
         for r in range(m):
-            features[r * FEATURES + column] /= largest
+            table[r * FEATURES + log_column] = log1pf(table[r * FEATURES + column])
+            table[r * FEATURES + column] /= largest
+
+
+cdef class Scorer:
+    """score = skip . x + out . relu(hidden^T x + bias) over x, the standardised features clipped at `limit`.
+
+    names: of the features, any subset of FEATURE_NAMES in any order; mean, scale (> 0), skip: float32 [f]; hidden:
+    float32 [f, h]; bias, out: float32 [h], h <= 64. Features that are not named count nothing. Raises ValueError.
+    """
+
+    cdef readonly float limit
+    cdef readonly Py_ssize_t n_hidden
+    cdef float[::1] mean
+    cdef float[::1] inverse_scale
+    cdef float[::1] skip
+    cdef float[:, ::1] hidden
+    cdef float[::1] bias
+    cdef float[::1] out
+    cdef float[::1] neutral
+    cdef int32_t[::1] group
+
+    def __init__(self, names, mean, scale, skip, hidden, bias, out, float limit=6.0):
+        cdef Py_ssize_t h = len(out)
+        at = [FEATURE_NAMES.index(name) for name in names]
+        if len(set(at)) != len(at):
+            raise ValueError("a feature is named twice")
+        columns = [np.asarray(values, np.float32) for values in (mean, scale, skip)]
+        inner = np.asarray(hidden, np.float32).reshape(len(at), h)
+        ends = [np.ascontiguousarray(values, np.float32) for values in (bias, out)]
+        if any(values.shape != (len(at),) for values in columns) or any(values.shape != (h,) for values in ends):
+            raise ValueError("as many means, scales and weights as names, as many biases as hidden units")
+        if not all(np.isfinite(values).all() for values in (*columns, inner, *ends)) or not (columns[1] > 0).all():
+            raise ValueError("weights must be finite, scales positive")
+        if h > HIDDEN_MAX or not limit > 0:
+            raise ValueError(f"at most {HIDDEN_MAX} hidden units, a positive limit")
+        self.limit, self.n_hidden = limit, h
+        full = [np.zeros(FEATURES, np.float32), np.ones(FEATURES, np.float32), np.zeros(FEATURES, np.float32)]
+        for whole, values in zip(full, columns):
+            whole[at] = values
+        weights = np.zeros((FEATURES, max(h, 1)), np.float32)
+        weights[at, :h] = inner
+        self.mean, self.inverse_scale, self.skip = full[0], (1 / full[1]).astype(np.float32), full[2]
+        self.hidden = weights
+        self.bias = np.concatenate((ends[0], np.zeros(1, np.float32)))
+        self.out = np.concatenate((ends[1], np.zeros(1, np.float32)))
+        absent = np.clip(-full[0] / full[1], -limit, limit)
+        always = np.array([name in _ALWAYS_THERE for name in FEATURE_NAMES])
+        self.neutral = np.where(always & (full[0] != 0), 0, absent).astype(np.float32)
+        self.group = np.array([_GROUPS.get(name, NO_GROUP) for name in FEATURE_NAMES], np.int32)
+
+    cdef float score(self, const float* row) noexcept nogil:
+        cdef float h[HIDDEN_MAX]
+        cdef float x, linear = 0.0
+        cdef Py_ssize_t f, u
+        for u in range(self.n_hidden):
+            h[u] = self.bias[u]
+        for f in range(FEATURES):
+            x = standardised(row[f], self.mean[f], self.inverse_scale[f], self.limit)
+            if x != 0.0:
+                linear += x * self.skip[f]
+                add_feature(h, &self.hidden[f, 0], self.n_hidden, x)
+        return linear + output(h, &self.out[0], self.n_hidden)
+
+    cdef void shares(self, const float* row, float* shares) noexcept nogil:
+        """What each group adds: the score less what it would be with the group's features at their neutral values."""
+        cdef float h[HIDDEN_MAX]
+        cdef float without[HIDDEN_MAX]
+        cdef float x[FEATURES]
+        cdef float linear = 0.0, less, whole
+        cdef Py_ssize_t f, u, g
+        for u in range(self.n_hidden):
+            h[u] = self.bias[u]
+        for f in range(FEATURES):
+            x[f] = standardised(row[f], self.mean[f], self.inverse_scale[f], self.limit)
+            linear += x[f] * self.skip[f]
+            add_feature(h, &self.hidden[f, 0], self.n_hidden, x[f])
+        whole = linear + output(h, &self.out[0], self.n_hidden)
+        for g in range(GROUPS):
+            less = linear
+            for u in range(self.n_hidden):
+                without[u] = h[u]
+            for f in range(FEATURES):
+                if self.group[f] == g and x[f] != self.neutral[f]:
+                    less += (self.neutral[f] - x[f]) * self.skip[f]
+                    add_feature(without, &self.hidden[f, 0], self.n_hidden, self.neutral[f] - x[f])
+            shares[g] = whole - less - output(without, &self.out[0], self.n_hidden)
+
+    def scores(self, const float[:, ::1] features):
+        """float32 [m] of features float32 [m, FEATURES]."""
+        cdef Py_ssize_t r
+        if features.shape[1] != FEATURES:
+            raise ValueError(f"{features.shape[1]} features, not {FEATURES}")
+        result = np.empty(features.shape[0], np.float32)
+        cdef float[::1] view = result
+        for r in range(features.shape[0]):
+            view[r] = self.score(&features[r, 0])
+        return result
+
+
+def linear_scorer(weights):
+    """A Scorer without hidden units over raw features: weights by feature name."""
+    names = tuple(weights)
+    zeros = np.zeros(len(names))
+    return Scorer(
+        names, zeros, np.ones(len(names)), list(weights.values()), np.zeros((len(names), 0)), (), (), limit=1e30
+    )
 
 
 cdef class CandidateTable:
-    """Merges candidate lists, then turns them into features.
+    """Merges candidate lists, turns them into features, ranks them.
 
-    embeddings: float32 [n, d]; popularity, popularity_recent: float32 [n] in 0..1. One thread at a time; the calls of
-    one request must not be interleaved with another's: begin, add..., features.
+    embeddings: float32 [n, d]; popularity, popularity_recent (0..1), importance: float32 [n]; categories: int32 [n], the main
+    one of each item, -1 for none; neighbour_offsets, neighbours, strengths: the co-visitation lists.
+    One thread at a time; the calls of one request must not be interleaved with another's.
     """
 
     cdef const float[:, ::1] embeddings
     cdef const float[::1] popularity
     cdef const float[::1] popularity_recent
+    cdef const float[::1] importance
+    cdef const int32_t[::1] categories
+    cdef const int64_t[::1] neighbour_offsets
+    cdef const int32_t[::1] neighbours
+    cdef const float[::1] strengths
+    cdef const uint8_t[::1] allowed
     cdef int32_t[::1] row_of
     cdef int32_t[::1] rows
+    cdef uint8_t[::1] named
+    cdef float[::1] scores
     cdef float[:, ::1] table
-    cdef Py_ssize_t count, capacity
+    cdef int32_t[::1] best_items
+    cdef float[::1] best_scores
+    cdef int32_t[::1] best_rows
+    cdef readonly Py_ssize_t capacity
+    cdef readonly Py_ssize_t count
 
     def __init__(
         self, const float[:, ::1] embeddings, const float[::1] popularity, const float[::1] popularity_recent,
-        Py_ssize_t capacity=2048,
+        const float[::1] importance, const int32_t[::1] categories, const int64_t[::1] neighbour_offsets,
+        const int32_t[::1] neighbours, const float[::1] strengths, Py_ssize_t capacity=2048,
     ):
         cdef Py_ssize_t n = embeddings.shape[0]
-        if popularity.shape[0] != n or popularity_recent.shape[0] != n:
-            raise ValueError("popularity: one value for each item")
+        if not popularity.shape[0] == popularity_recent.shape[0] == importance.shape[0] == categories.shape[0] == n:
+            raise ValueError("popularity, importance, category: one value for each item")
+        if neighbour_offsets.shape[0] != n + 1 or neighbours.shape[0] != strengths.shape[0]:
+            raise ValueError("co-visitation lists: one for each item, one strength for each neighbour")
         self.embeddings, self.popularity, self.popularity_recent = embeddings, popularity, popularity_recent
+        self.importance, self.categories = importance, categories
+        self.neighbour_offsets, self.neighbours, self.strengths = neighbour_offsets, neighbours, strengths
         self.row_of = np.full(max(n, 1), -1, np.int32)
         self.capacity = capacity
         self.rows = np.empty(capacity, np.int32)
+        self.named = np.zeros(capacity, np.uint8)
+        self.scores = np.empty(capacity, np.float32)
         self.table = np.zeros((capacity, FEATURES), np.float32)
+        self.best_items = np.empty(capacity, np.int32)
+        self.best_scores = np.empty(capacity, np.float32)
+        self.best_rows = np.empty(capacity, np.int32)
+        self.allowed = np.ones(max(n, 1), np.uint8)
         self.count = 0
 
-    def begin(self):
-        """Empties the table."""
+    def begin(self, const uint8_t[::1] allowed):
+        """Empties the table. Only items with allowed[item] != 0 (uint8 [n]) become candidates from now on."""
         cdef Py_ssize_t r, f
+        if allowed.shape[0] < self.embeddings.shape[0]:
+            raise ValueError("allowed: one entry for each item")
         for r in range(self.count):
             self.row_of[self.rows[r]] = -1
+            self.named[r] = 0
             for f in range(FEATURES):
                 self.table[r, f] = 0.0
         self.count = 0
+        self.allowed = allowed
 
-    def add(self, const int32_t[::1] items, const float[::1] scores, Py_ssize_t column, bint only_known=False):
-        """Puts scores (larger than 0 or not at all) into a column; items that are new become rows, unless `only_known`
-        or the table is full. Returns how many rows there are.
-        """
-        cdef Py_ssize_t i, r
-        cdef int32_t item
+    cdef Py_ssize_t row(self, int32_t item, uint8_t source) noexcept nogil:
+        """The item's row, a new one if need be; -1 if it is not allowed, unknown, or the table is full."""
+        cdef Py_ssize_t r
+        if not 0 <= item < self.embeddings.shape[0] or not self.allowed[item]:
+            return -1
+        r = self.row_of[item]
+        if r < 0:
+            if self.count == self.capacity:
+                return -1
+            r = self.count
+            self.row_of[item] = <int32_t>r
+            self.rows[r] = item
+            self.count += 1
+        self.named[r] |= source
+        return r
+
+    def add(self, const int32_t[::1] items, const float[::1] scores, uint8_t source):
+        """A source's list, best first, with scores > 0 (the vector search's are not looked at: cosines are exact here)."""
+        cdef Py_ssize_t i, r, place = 0
+        cdef Py_ssize_t score_column, rank_column
         if items.shape[0] != scores.shape[0]:
             raise ValueError("as many scores as items")
-        if not 0 <= column < FEATURES:
-            raise ValueError(f"no column {column}")
+        if source == BY_VECTOR:
+            score_column, rank_column = -1, SEARCH_RANK
+        elif source == BY_COVISITATION:
+            score_column, rank_column = COVISITATION, COVISITATION_RANK
+        elif source == BY_SESSION_KNN:
+            score_column, rank_column = SESSION_KNN, SESSION_KNN_RANK
+        else:
+            raise ValueError(f"source {source} has no scores")
         for i in range(items.shape[0]):
-            item = items[i]
-            if not 0 <= item < self.embeddings.shape[0]:
-                raise IndexError(f"item {item} is not in the model")
-            r = self.row_of[item]
-            if r < 0:
-                if only_known or self.count == self.capacity:
-                    continue
-                r = self.count
-                self.row_of[item] = <int32_t>r
-                self.rows[r] = item
-                self.count += 1
-            if scores[i] > self.table[r, column]:
-                self.table[r, column] = scores[i]
-        return self.count
+            if score_column >= 0 and not scores[i] > 0.0:
+                continue
+            r = self.row(items[i], source)
+            if r >= 0:
+                if score_column >= 0:
+                    self.table[r, score_column] = scores[i]
+                self.table[r, rank_column] = 1.0 / <float>(1 + place)
+                place += 1
 
-    def features(self, const float[::1] context, const int32_t[::1] session):
-        """Completes the rows: exact cosine with the context vector (float32 [d]; all zero: none), popularity, and whether
-        the item is in the session (int32 positions).
+    def put(self, const int32_t[::1] items, uint8_t source, Py_ssize_t limit=-1):
+        """Items without scores: at most `limit` of them (-1: all) that are allowed."""
+        cdef Py_ssize_t i, taken = 0
+        for i in range(items.shape[0]):
+            if taken == limit:
+                return
+            if self.row(items[i], source) >= 0:
+                taken += 1
 
-        Returns copies: items int32 [m], features float32 [m, 6].
-        """
-        cdef Py_ssize_t r, i, m = self.count, d = self.embeddings.shape[1]
-        cdef int32_t item
-        if context.shape[0] != d:
-            raise ValueError(f"the context has {context.shape[0]} dimensions, the model {d}")
-        if m == 0:
-            return np.empty(0, np.int32), np.empty((0, FEATURES), np.float32)
-        for i in range(session.shape[0]):
-            item = session[i]
-            if 0 <= item < self.embeddings.shape[0] and self.row_of[item] >= 0:
-                self.table[self.row_of[item], IN_SESSION] = 1.0
+    def put_categories(
+        self, const int32_t[::1] items, const float[::1] weights, const int64_t[::1] offsets,
+        const int32_t[::1] listed, Py_ssize_t most, Py_ssize_t each,
+    ):
+        """The first `each` allowed items listed under the `most` categories that weigh most among `items`."""
+        cdef int32_t found[CATEGORIES_MAX]
+        cdef float totals[CATEGORIES_MAX]
+        cdef Py_ssize_t n = 0, i, c, best, taken, p
+        cdef int32_t category
+        for i in range(items.shape[0] - 1, -1, -1):
+            category = self.categories[items[i]]
+            if category < 0 or weights[i] <= 0.0:
+                continue
+            for c in range(n):
+                if found[c] == category:
+                    totals[c] += weights[i]
+                    break
+            else:
+                if n < CATEGORIES_MAX:
+                    found[n] = category
+                    totals[n] = weights[i]
+                    n += 1
+        for i in range(min(most, n)):
+            best = 0
+            for c in range(1, n):
+                if totals[c] > totals[best]:
+                    best = c
+            totals[best] = -1.0
+            taken = 0
+            for p in range(offsets[found[best]], offsets[found[best] + 1]):
+                if taken == each:
+                    break
+                if self.row(listed[p], BY_CATEGORY) >= 0:
+                    taken += 1
+
+    cdef void complete(
+        self, const float* context, const int32_t* items, const float* session, Py_ssize_t n, float events
+    ) noexcept nogil:
+        """The features that are not a source's list. `session` [n, SESSION_WIDTH]: of the context's items, newest last."""
+        cdef Py_ssize_t r, i, p, f, m = self.count, d = self.embeddings.shape[1]
+        cdef int32_t item, last = -1
+        cdef float unique = 0.0, seen = 0.0, strongest = 0.0, all_weight = 0.0
+        cdef float* row
+        for i in range(n):
+            if session[i * SESSION_WIDTH + COUNT] > 0.0:
+                unique += 1.0
+                seen += session[i * SESSION_WIDTH + COUNT]
+                last = items[i]
+        unique = unique / seen if seen > 0.0 else 0.0
+        for i in range(n):
+            r = self.row_of[items[i]]
+            if r >= 0 and session[i * SESSION_WIDTH + COUNT] > 0.0:
+                row = &self.table[r, 0]
+                row[IN_SESSION] = 1.0
+                row[SESSION_COUNT] = logf(session[i * SESSION_WIDTH + COUNT])
+                row[SESSION_RECENCY] = 1.0 / (1.0 + session[i * SESSION_WIDTH + AFTER])
+                row[SESSION_LAST] = 1.0 if items[i] == last else 0.0
+                row[SESSION_WEIGHT] = session[i * SESSION_WIDTH + WEIGHT]
+                row[IN_SESSION_UNIQUE] = unique
+        if last >= 0:
+            for p in range(self.neighbour_offsets[last], self.neighbour_offsets[last + 1]):
+                if self.strengths[p] > strongest:
+                    strongest = self.strengths[p]
+            for p in range(self.neighbour_offsets[last], self.neighbour_offsets[last + 1]):
+                r = self.row_of[self.neighbours[p]]
+                if r >= 0:
+                    self.table[r, COVISITATION_LAST] = self.strengths[p] / strongest
+        events = log1pf(events)
         for r in range(m):
             if r + AHEAD < m:
-                prefetch_row(&self.embeddings[self.rows[r + AHEAD], 0] if d else NULL, d)
-                prefetch(&self.popularity[self.rows[r + AHEAD]])
-                prefetch(&self.popularity_recent[self.rows[r + AHEAD]])
+                item = self.rows[r + AHEAD]
+                if d:
+                    prefetch_row(&self.embeddings[item, 0], d)
+                prefetch(&self.popularity[item])
+                prefetch(&self.popularity_recent[item])
+                prefetch(&self.importance[item])
+                prefetch(&self.categories[item])
             item = self.rows[r]
-            self.table[r, COSINE] = dot(&self.embeddings[item, 0], &context[0], d) if d else 0.0
-            self.table[r, POPULARITY] = self.popularity[item]
-            self.table[r, POPULARITY_RECENT] = self.popularity_recent[item]
-        scale_column(&self.table[0, 0], m, COVISITATION)
-        scale_column(&self.table[0, 0], m, SESSION_KNN)
-        return np.array(self.rows[:m]), np.array(self.table[:m])
+            row = &self.table[r, 0]
+            if d:
+                row[COSINE] = dot(&self.embeddings[item, 0], context, d)
+                if last >= 0:
+                    row[LAST_COSINE] = dot(&self.embeddings[item, 0], &self.embeddings[last, 0], d)
+            row[POPULARITY] = self.popularity[item]
+            row[POPULARITY_RECENT] = self.popularity_recent[item]
+            row[POPULARITY_TREND] = self.popularity_recent[item] - self.popularity[item]
+            row[SESSION_LENGTH] = events
+            row[SESSION_UNIQUE] = unique
+            row[IMPORTANCE] = logf(self.importance[item]) if self.importance[item] > 0.0 else 0.0
+        self.categorise(items, session, n, last)
+        scale_source(&self.table[0, 0], m, COVISITATION, COVISITATION_LOG)
+        scale_source(&self.table[0, 0], m, SESSION_KNN, SESSION_KNN_LOG)
 
+    cdef void categorise(
+        self, const int32_t* items, const float* session, Py_ssize_t n, int32_t last
+    ) noexcept nogil:
+        """Whether a candidate is of the last item's category, and how much of the session is of its own."""
+        cdef Py_ssize_t r, i
+        cdef int32_t category
+        cdef float same, whole = 0.0
+        for i in range(n):
+            if self.categories[items[i]] >= 0:
+                whole += session[i * SESSION_WIDTH + COUNT]
+        if whole == 0.0:
+            return
+        for r in range(self.count):
+            category = self.categories[self.rows[r]]
+            if category < 0:
+                continue
+            same = 0.0
+            for i in range(n):
+                if self.categories[items[i]] == category:
+                    same += session[i * SESSION_WIDTH + COUNT]
+            self.table[r, CATEGORY_SHARE] = same / whole
+            self.table[r, CATEGORY_LAST] = 1.0 if last >= 0 and self.categories[last] == category else 0.0
 
-def linear(const float[:, ::1] features, const float[::1] weights):
-    """Scores float32 [m] = features [m, f] x weights [f]."""
-    cdef Py_ssize_t r, f, m = features.shape[0]
-    cdef float s
-    if features.shape[1] != weights.shape[0]:
-        raise ValueError(f"{features.shape[1]} features but {weights.shape[0]} weights")
-    scores = np.empty(m, np.float32)
-    cdef float[::1] view = scores
-    for r in range(m):
-        s = 0.0
-        for f in range(features.shape[1]):
-            s += features[r, f] * weights[f]
-        view[r] = s
-    return scores
+    cdef check(self, const float[::1] context, const int32_t[::1] items, const float[:, ::1] session):
+        cdef Py_ssize_t i
+        if context.shape[0] != self.embeddings.shape[1]:
+            raise ValueError(f"the context has {context.shape[0]} dimensions, the model {self.embeddings.shape[1]}")
+        if session.shape[0] != items.shape[0] or session.shape[1] != SESSION_WIDTH:
+            raise ValueError(f"session: a row of {SESSION_WIDTH} for each item")
+        for i in range(items.shape[0]):
+            if not 0 <= items[i] < self.embeddings.shape[0]:
+                raise IndexError(f"session item {items[i]} is not in the model")
 
+    def features(self, const float[::1] context, const int32_t[::1] items, const float[:, ::1] session, float events):
+        """The whole table, for whoever learns from it: items int32 [m], features float32 [m, FEATURES], copies.
 
-cdef void collect(
-    const int32_t* items, const float* scores, Py_ssize_t m, float last_score, int32_t last_item, int32_t* rows,
-    Py_ssize_t size,
-) noexcept nogil:
-    """The rows that are no worse than the last one of the k best, sorted by insertion (there are at most k)."""
-    cdef Py_ssize_t r, slot, taken = 0
-    for r in range(m):
-        if taken == size:
-            break
-        if scores[r] != scores[r] or worse(scores[r], items[r], last_score, last_item):
-            continue
-        slot = taken
-        while slot > 0 and worse(scores[rows[slot - 1]], items[rows[slot - 1]], scores[r], items[r]):
-            rows[slot] = rows[slot - 1]
-            slot -= 1
-        rows[slot] = <int32_t>r
-        taken += 1
+        context: float32 [d], all zero for none; items int32 [n] of the session, distinct, newest last; session: float32
+        [n, 3], columns as in SESSION_COLUMNS (count 0: not of this session); events: how many there were.
+        """
+        self.check(context, items, session)
+        if self.count == 0:
+            return np.empty(0, np.int32), np.empty((0, FEATURES), np.float32)
+        self.complete(
+            &context[0] if context.shape[0] else NULL, &items[0] if items.shape[0] else NULL,
+            &session[0, 0] if items.shape[0] else NULL, items.shape[0], events,
+        )
+        return np.array(self.rows[:self.count]), np.array(self.table[:self.count])
 
+    def rank(
+        self, Scorer scorer, const float[::1] context, const int32_t[::1] items, const float[:, ::1] session,
+        float events, Py_ssize_t k,
+    ):
+        """The k best candidates, best first; ties by position; arguments as of `features`.
 
-def top_k(const int32_t[::1] items, const float[::1] scores, Py_ssize_t k):
-    """Row numbers of the k best, best first: int32 [min(k, rows without NaN)]. Equal scores by lower item position.
+        Returns items int32 [k], scores float32 [k], features float32 [k, FEATURES], shares float32 [k, 6] (columns as
+        in SHARE_NAMES), named uint8 [k] (bits as in NAMED_BY); fewer rows if there are fewer candidates.
+        """
+        cdef Py_ssize_t i, f, g, r, m
+        self.check(context, items, session)
+        k = max(min(k, self.count), 0)
+        if k == 0:
+            m = 0
+        else:
+            with nogil:
+                self.complete(
+                    &context[0] if context.shape[0] else NULL, &items[0] if items.shape[0] else NULL,
+                    &session[0, 0] if items.shape[0] else NULL, items.shape[0], events,
+                )
+                for r in range(self.count):
+                    self.scores[r] = scorer.score(&self.table[r, 0])
+                m = self.top(k)
+        best_items = np.empty(m, np.int32)
+        best_scores = np.empty(m, np.float32)
+        features = np.empty((m, FEATURES), np.float32)
+        shares = np.empty((m, GROUPS), np.float32)
+        named = np.empty(m, np.uint8)
+        cdef int32_t[::1] items_view = best_items
+        cdef float[::1] scores_view = best_scores
+        cdef float[:, ::1] features_view = features
+        cdef float[:, ::1] shares_view = shares
+        cdef uint8_t[::1] named_view = named
+        with nogil:
+            for i in range(m):
+                r = self.best_rows[i]
+                items_view[i] = self.rows[r]
+                scores_view[i] = self.scores[r]
+                named_view[i] = self.named[r]
+                for f in range(FEATURES):
+                    features_view[i, f] = self.table[r, f]
+                scorer.shares(&self.table[r, 0], &shares_view[i, 0])
+        return best_items, best_scores, features, shares, named
 
-    items int32 [m], distinct; scores float32 [m].
-    """
-    cdef Py_ssize_t r, size = 0, m = items.shape[0]
-    if scores.shape[0] != m:
-        raise ValueError("as many scores as items")
-    k = min(k, m)
-    if k <= 0:
-        return np.empty(0, np.int32)
-    cdef int32_t[::1] heap_items = np.empty(k, np.int32)
-    cdef float[::1] heap_scores = np.empty(k, np.float32)
-    for r in range(m):
-        size = offer(&heap_scores[0], &heap_items[0], size, k, scores[r], items[r])
-    rows = np.empty(size, np.int32)
-    cdef int32_t[::1] view = rows
-    if size:
-        collect(&items[0], &scores[0], m, heap_scores[0], heap_items[0], &view[0], size)
-    return rows
+    cdef Py_ssize_t top(self, Py_ssize_t k) noexcept nogil:
+        """Rows of the k best into best_rows, sorted by insertion; how many there are."""
+        cdef Py_ssize_t r, slot, size = 0, taken = 0
+        for r in range(self.count):
+            size = offer(&self.best_scores[0], &self.best_items[0], size, k, self.scores[r], self.rows[r])
+        for r in range(self.count):
+            if taken == size:
+                break
+            if self.scores[r] != self.scores[r]:
+                continue
+            if worse(self.scores[r], self.rows[r], self.best_scores[0], self.best_items[0]):
+                continue
+            slot = taken
+            while slot > 0 and worse(
+                self.scores[self.best_rows[slot - 1]], self.rows[self.best_rows[slot - 1]], self.scores[r], self.rows[r]
+            ):
+                self.best_rows[slot] = self.best_rows[slot - 1]
+                slot -= 1
+            self.best_rows[slot] = <int32_t>r
+            taken += 1
+        return taken

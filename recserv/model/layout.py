@@ -18,6 +18,7 @@ Array = npt.NDArray[Any]
 
 POPULAR_ITEMS_MAX = 1000
 CATEGORY_POPULAR_MAX = 200
+POSITIONS_MAX = 100
 
 ITEM_IDS_FILE = "item_ids.bin"
 ITEMS_FILE = "items.bin"
@@ -66,6 +67,8 @@ ARRAYS: dict[str, ArraySpec] = {
     "category_popular_items": ArraySpec("int32", ("*",)),
     "word_vectors": ArraySpec("float32", ("*", "d")),
     "word_rarity": ArraySpec("float32", ("*",)),
+    "item_importance": ArraySpec("float32", ("n",)),
+    "position_weights": ArraySpec("float32", ("*",)),
 }
 
 

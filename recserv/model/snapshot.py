@@ -24,7 +24,10 @@
     words.json                    words of the catalogue, most frequent first; positions name them     (w words)
     word_vectors.npy              float32 [w, d], rows of unit length or zero
     word_rarity.npy               float32 [w], > 0: the weight of a word in a query
-    ranker.json                   kind "linear": names of the features, their weights
+    item_importance.npy           float32 [n], > 0: how much an item says of the session that it is in; 1 is the mean
+    position_weights.npy          float32 [at most 100], > 0: what an event says by its place, newest first; the last one
+                                  holds for all older ones
+    ranker.json                   what the features of a candidate are worth (`ranker`)
 
 n items, d dimensions, s sessions, c categories. Items are numbered from the most to the least popular. No pickle
 anywhere. The index file alone may be absent: the other sources then answer, and the answer says so.
@@ -53,6 +56,7 @@ from recserv.model.files import ModelDirectory, verified_copy
 from recserv.model.items import ItemTable
 from recserv.model.layout import ARRAYS, Array
 from recserv.model.manifest import INDEX_FILE, MANIFEST_FILE, SEAL_FILE, Manifest, decode
+from recserv.model.ranker import NO_RANKER, Ranker, decode_ranker
 from recserv.model.words import WordTable
 
 ORIGIN_NONE, ORIGIN_BEHAVIOUR, ORIGIN_CONTENT = 0, 1, 2
@@ -64,14 +68,6 @@ Floats = npt.NDArray[np.float32]
 Positions = npt.NDArray[np.int32]
 Offsets = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
-
-
-class Ranker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Content of `ranker.json`: score = sum of weights[i] x feature named names[i]."""
-
-    kind: str
-    names: tuple[str, ...]
-    weights: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +106,8 @@ class ModelSnapshot:
     category_popular_items: Positions
     word_vectors: Floats
     word_rarity: Floats
+    item_importance: Floats
+    position_weights: Floats
     _categories: dict[str, int] = field(repr=False)
 
     @property
@@ -157,7 +155,7 @@ def load_snapshot(path: Path | str, *, allow_missing_index: bool = True) -> Mode
     if len(names) != manifest.categories or len(set(names)) != len(names):
         raise ModelError(layout.CATEGORIES_FILE, f"must hold {manifest.categories} different names")
     validate.check_arrays(arrays, manifest.items, manifest.sessions, manifest.categories)
-    ranker = _read_ranker(blobs[layout.RANKER_FILE])
+    ranker = decode_ranker(blobs[layout.RANKER_FILE])
     words = _decode_json(layout.WORDS_FILE, blobs[layout.WORDS_FILE], list[str])
     validate.check_words(arrays, len(words))
     return _snapshot(
@@ -189,8 +187,7 @@ def load_popular(path: Path | str) -> ModelSnapshot:
         validate.check_popular(name, arrays[name], manifest.items)
     empty = msgspec.structs.replace(manifest, sessions=0, categories=0)
     arrays = _empty_arrays(empty) | arrays
-    ranker = Ranker("linear", (), ())
-    return _snapshot(Path(path), empty, built_at_ms, arrays, items=table, ranker=ranker, popular_only=True)
+    return _snapshot(Path(path), empty, built_at_ms, arrays, items=table, ranker=NO_RANKER, popular_only=True)
 
 
 def _snapshot(  # noqa: PLR0913
@@ -256,15 +253,6 @@ def _item_table(arrays: dict[str, Array], ids: memoryview, items: memoryview | N
         return ItemTable(names, None, None)
     validate.check_offsets("item_offsets", arrays["item_offsets"], len(items))
     return ItemTable(names, items, arrays["item_offsets"])
-
-
-def _read_ranker(data: memoryview) -> Ranker:
-    ranker: Ranker = _decode_json(layout.RANKER_FILE, data, Ranker)
-    if ranker.kind != "linear":
-        raise ModelError(layout.RANKER_FILE, f"kind {ranker.kind!r}; this recserv knows 'linear'")
-    if len(ranker.names) != len(ranker.weights) or len(set(ranker.names)) != len(ranker.names):
-        raise ModelError(layout.RANKER_FILE, "must name every weight once")
-    return ranker
 
 
 def _decode_json(file: str, data: memoryview, kind: Any) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from recserv.errors import ModelError
-from recserv.model.layout import CATEGORY_POPULAR_MAX, POPULAR_ITEMS_MAX, Array, file_name
+from recserv.model.layout import CATEGORY_POPULAR_MAX, POPULAR_ITEMS_MAX, POSITIONS_MAX, Array, file_name
 
 _UNIT_TOLERANCE = 1e-3
 _ORIGINS = 3
@@ -33,6 +33,11 @@ def check_arrays(arrays: Mapping[str, Array], items: int, sessions: int, categor
         )
     for name in ("knn_session_age", "knn_item_idf", "popularity", "popularity_recent"):
         _check_not_negative(name, arrays[name])
+    for name in ("item_importance", "position_weights"):
+        if not np.isfinite(arrays[name]).all() or arrays[name].min(initial=1.0) <= 0:
+            raise ModelError(file_name(name), "has a weight that is not positive and finite")
+    if not 1 <= len(arrays["position_weights"]) <= POSITIONS_MAX:
+        raise ModelError(file_name("position_weights"), f"must have 1 to {POSITIONS_MAX} weights")
     if arrays["available"].max(initial=0) > 1:
         raise ModelError(file_name("available"), "has a value other than 0 and 1")
     _check_covisitation(arrays)

@@ -1,13 +1,14 @@
 """Reasons: from the shares that ranked a result to its source, and to words that name the item behind it.
 
-Nothing is computed anew but which item of the context weighs most. The source is the largest share of the score.
+Nothing is computed anew but which item of the context weighs most. The source is, of those that named the item, the one
+with the largest share of the score.
 Reasons go by how strong the evidence is, not by how much the ranker makes of it, the most telling first: "often bought
 with X" says more than "chosen by shoppers like you".
 """
 
 from __future__ import annotations
 
-from recserv._rank import FEATURE_NAMES
+from recserv._rank import FEATURE_NAMES, NAMED_BY, SHARE_NAMES
 from recserv.model.words import tokens
 from recserv.pipeline.context import Context, Role
 from recserv.pipeline.engine import Engine
@@ -22,14 +23,19 @@ from recserv.types import (
     Source,
 )
 
-COSINE, COVISITATION, SESSION_KNN, POPULARITY, POPULARITY_RECENT, IN_SESSION = range(len(FEATURE_NAMES))
-SOURCE_OF = {
-    COSINE: Source.CONTEXT_VECTOR,
-    COVISITATION: Source.COVISITATION,
-    SESSION_KNN: Source.SESSION_KNN,
-    POPULARITY: Source.POPULAR,
-    POPULARITY_RECENT: Source.TRENDING,
+COSINE = FEATURE_NAMES.index("context_cosine")
+COVISITATION = FEATURE_NAMES.index("covisitation")
+SESSION_KNN = FEATURE_NAMES.index("session_knn")
+BY_CATEGORY, BY_GIVEN = NAMED_BY["category"], NAMED_BY["given"]
+ANY_POPULAR = NAMED_BY["popular"] | BY_CATEGORY
+SOURCES = {
+    SHARE_NAMES.index("context_vector"): (Source.CONTEXT_VECTOR, NAMED_BY["context_vector"] | BY_GIVEN),
+    SHARE_NAMES.index("covisitation"): (Source.COVISITATION, NAMED_BY["covisitation"]),
+    SHARE_NAMES.index("session_knn"): (Source.SESSION_KNN, NAMED_BY["session_knn"]),
+    SHARE_NAMES.index("popular"): (Source.POPULAR, ANY_POPULAR | BY_GIVEN),
+    SHARE_NAMES.index("trending"): (Source.TRENDING, ANY_POPULAR | BY_GIVEN),
 }
+"""By column of the shares: the source, and the lists that an item must be named by for it to be the source."""
 POPULAR_SOURCES = (Source.POPULAR, Source.POPULAR_IN_CATEGORY, Source.TRENDING, Source.REQUESTED)
 TELLING = 0.2
 """Of the request's strongest co-visitation or session vote: from here on it is worth a sentence."""
@@ -91,10 +97,10 @@ def explain(engine: Engine, page: Ranking, context: Context, query: RecommendQue
     because = Because(engine, page, context) if query.explain != ExplainMode.NONE else None
     later = query.explain == ExplainMode.LLM_ASYNC
     items, scores, shares = page.items.tolist(), page.scores.tolist(), page.shares.tolist()
-    features = page.features.tolist()
+    features, named = page.features.tolist(), page.named.tolist()
     results = []
     for row, at in enumerate(items):
-        source = source_of(shares[row], at in page.in_category)
+        source = source_of(shares[row], named[row])
         reasons = reasons_of(engine, because, row, at, features[row], source, query) if because else ()
         text = reasons[0].text if later and reasons else ""
         results.append(
@@ -112,14 +118,17 @@ def explain(engine: Engine, page: Ranking, context: Context, query: RecommendQue
     return tuple(results)
 
 
-def source_of(shares: list[float], in_category: bool) -> Source:
-    """The source with the largest positive share; REQUESTED if there is none."""
-    best = max(SOURCE_OF, key=shares.__getitem__)
-    if shares[best] <= 0:
-        return Source.REQUESTED
-    if in_category and best in (POPULARITY, POPULARITY_RECENT):
+def source_of(shares: list[float], named: int) -> Source:
+    """Of the sources that named the item the one with the largest share; REQUESTED for an item that was asked for and
+    that nothing else speaks for.
+    """
+    best, most = Source.REQUESTED, 0.0 if named & BY_GIVEN else float("-inf")
+    for column, (source, lists) in SOURCES.items():
+        if named & lists and shares[column] > most:
+            best, most = source, shares[column]
+    if named & BY_CATEGORY and best in (Source.POPULAR, Source.TRENDING):
         return Source.POPULAR_IN_CATEGORY
-    return SOURCE_OF[best]
+    return best
 
 
 def reasons_of(

@@ -8,12 +8,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from recserv._rank import FEATURE_NAMES
+from recserv._rank import FEATURE_NAMES, NAMED_BY, SHARE_NAMES
 from recserv.pipeline.engine import Engine, Positions
 from recserv.pipeline.rank import Ranking
 from recserv.types import RecommendQuery
 
 POPULARITY = FEATURE_NAMES.index("popularity")
+POPULAR_SHARE = SHARE_NAMES.index("popular")
 
 
 def popular(engine: Engine, query: RecommendQuery, blocked: Positions, size: int) -> Ranking:
@@ -47,7 +48,7 @@ def filled(engine: Engine, ranking: Ranking, query: RecommendQuery, blocked: Pos
         np.concatenate((ranking.scores, scores if len(ranking.scores) else more.scores)),
         np.concatenate((ranking.features, more.features)),
         np.concatenate((ranking.shares, more.shares)),
-        ranking.in_category | more.in_category,
+        np.concatenate((ranking.named, more.named)),
     )
 
 
@@ -68,6 +69,9 @@ def first_allowed(order: Positions, allowed: npt.NDArray[np.uint8], k: int) -> P
 def _ranking(engine: Engine, items: Positions, in_category: bool) -> Ranking:
     scores = engine.popularity[items]
     features = np.zeros((len(items), len(FEATURE_NAMES)), np.float32)
+    features[:, POPULARITY] = scores
+    shares = np.zeros((len(items), len(SHARE_NAMES)), np.float32)
     # A trace of popularity even for an item never bought: popular is what this source is, however little.
-    features[:, POPULARITY] = np.maximum(scores, np.float32(1e-6))
-    return Ranking(items, scores, features, features, frozenset(items.tolist()) if in_category else frozenset())
+    shares[:, POPULAR_SHARE] = np.maximum(scores, np.float32(1e-6))
+    named = np.full(len(items), NAMED_BY["category" if in_category else "popular"], np.uint8)
+    return Ranking(items, scores, features, shares, named)

@@ -3,6 +3,7 @@
     state     stored session and profile, one batched read           stores
     context   state + request -> weighted items, one vector           context.py
     filter    what must not be shown                                  rerank.py
+    search    the context vector's neighbours                         retrieve.py
     retrieve  candidates of all sources, merged                       retrieve.py
     rank      features -> scores -> the best                          rank.py
     rerank    the page, with diversity if asked for                   rerank.py
@@ -21,7 +22,7 @@ import time
 from collections import Counter
 
 from recserv.errors import DeadlineTooNear, StoreUnavailable
-from recserv.pipeline.context import Context, build_context, shopper_context
+from recserv.pipeline.context import Context, ContextBuilder
 from recserv.pipeline.context_cache import ContextCache, cacheable
 from recserv.pipeline.engine import Engine
 from recserv.pipeline.enrich import ExplanationBoard
@@ -32,6 +33,7 @@ from recserv.pipeline.rank import rank
 from recserv.pipeline.rerank import blocked_items, rerank
 from recserv.pipeline.retrieve import Retrieval
 from recserv.pipeline.settings import PipelineSettings
+from recserv.pipeline.shopper import shopper_context
 from recserv.pipeline.tokens import decode_token
 from recserv.pipeline.trail import Trail
 from recserv.resilience.deadline import Deadline
@@ -77,6 +79,7 @@ class RecommendationPipeline:
         self._clock = clock
         self._observer = observer or SilentObserver()
         self._contexts = ContextCache() if settings.context_cache else None
+        self._builder = ContextBuilder(engine, settings)
         self._retrieval = Retrieval(engine, settings, self._observer)
         self._ids = (f"{secrets.token_hex(6)}-{number:x}" for number in itertools.count(1))
 
@@ -95,11 +98,10 @@ class RecommendationPipeline:
             trail.degrade(DegradedReason.DEADLINE if too_late else DegradedReason.SOURCE_UNAVAILABLE)
             page = trail.run("fallback", popular, engine, query, blocked, query.page_size)
         else:
-            candidates = await trail.wait(
-                "retrieve", self._retrieval.candidates(context, query, blocked, deadline, trail)
-            )
+            found = await trail.wait("search", self._retrieval.search(context, query, blocked, deadline, trail))
+            trail.run("retrieve", self._retrieval.fill, context, query, blocked, found, trail)
             keep = max(DIVERSIFIED, 2 * query.page_size) if query.diversity else query.page_size
-            ranking = trail.run("rank", rank, engine, candidates, keep)
+            ranking = trail.run("rank", rank, engine, context, keep, trail)
             page = trail.run("rerank", rerank, engine, ranking, query)
             page = filled(engine, page, query, blocked)
         results = trail.run("explain", explain, engine, page, context, query)
@@ -114,16 +116,16 @@ class RecommendationPipeline:
                 [state] = await self._store.read(tenant, (key,))
         except TimeoutError as error:
             raise DeadlineTooNear("the stored state was not read in time") from error
-        context = build_context(self._engine, state, RecommendQuery(), self._settings, self._clock())
+        context = self._builder.build(state, RecommendQuery(), self._clock())
         return shopper_context(self._engine, state, context)
 
     def _build_context(self, state: ShopperState, query: RecommendQuery) -> Context:
         now_ms = self._clock()
         if self._contexts is None or not cacheable(query):
-            return build_context(self._engine, state, query, self._settings, now_ms)
+            return self._builder.build(state, query, now_ms)
         context = self._contexts.get(query, state, now_ms)
         if context is None:
-            context = build_context(self._engine, state, query, self._settings, now_ms)
+            context = self._builder.build(state, query, now_ms)
             self._contexts.put(query, state, now_ms, context)
         return context
 

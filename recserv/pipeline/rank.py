@@ -1,33 +1,52 @@
-"""Ranking: features -> a score for each candidate -> the best, with the part each feature had in it."""
+"""Ranking: the table of candidates -> a score for each -> the best, with the share each source has in the score."""
 
 from __future__ import annotations
 
+import logging
+
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
-from recserv._rank import FEATURE_NAMES, linear, top_k
+from recserv.pipeline.context import Context
 from recserv.pipeline.engine import Engine, Floats, Positions
-from recserv.pipeline.retrieve import Candidates
+from recserv.pipeline.trail import Trail
+from recserv.types import DegradedReason
 
-IN_SESSION = FEATURE_NAMES.index("in_session")
+logger = logging.getLogger(__name__)
 
 
 class Ranking(msgspec.Struct, frozen=True):
-    """Best first. items: int32 [m]; scores: float32 [m]; features and shares (feature x weight): float32 [m, 6]."""
+    """Best first. items: int32 [m]; scores: float32 [m]; features: float32 [m, FEATURES], columns as in
+    `_rank.FEATURE_NAMES`; shares: float32 [m, 6], as in `_rank.SHARE_NAMES`; named: uint8 [m], bits as in
+    `_rank.NAMED_BY`.
+    """
 
     items: Positions
     scores: Floats
     features: Floats
     shares: Floats
-    in_category: frozenset[int]
+    named: npt.NDArray[np.uint8]
 
     def rows(self, rows: Positions | slice) -> Ranking:
         """These rows, in this order."""
-        return Ranking(self.items[rows], self.scores[rows], self.features[rows], self.shares[rows], self.in_category)
+        return Ranking(self.items[rows], self.scores[rows], self.features[rows], self.shares[rows], self.named[rows])
 
 
-def rank(engine: Engine, candidates: Candidates, keep: int) -> Ranking:
-    """The `keep` best candidates; ties by position."""
-    scores = linear(candidates.features, engine.weights)
-    best = top_k(candidates.items, scores, keep)
-    features = candidates.features[best]
-    return Ranking(candidates.items[best], scores[best], features, features * engine.weights, candidates.in_category)
+def rank(engine: Engine, context: Context, keep: int, trail: Trail) -> Ranking:
+    """The `keep` best candidates; ties by position. Without a session there is nothing that the learned ranker has learned
+    from, and without a ranker nothing learned: then fixed weights of the sources' scores decide.
+    """
+    scorer = engine.plain_scorer if context.empty else engine.scorer
+    try:
+        return _ranked(engine, scorer, context, keep)
+    except Exception:
+        logger.exception("the ranker failed")
+        trail.degrade(DegradedReason.RANKER_UNAVAILABLE)
+        return _ranked(engine, engine.plain_scorer, context, keep)
+
+
+def _ranked(engine: Engine, scorer: object, context: Context, keep: int) -> Ranking:
+    return Ranking(
+        *engine.table.rank(scorer, context.vector, context.items, context.session, float(context.events), keep)
+    )

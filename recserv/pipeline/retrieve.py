@@ -1,13 +1,15 @@
-"""Retrieval: a context -> one table of candidates from all sources, without duplicates and without blocked items.
+"""Retrieval: a context -> the engine's table, filled with the candidates of all sources, without blocked items.
 
-    context vector   HNSW search, started first; awaited last if it runs on the engine's thread
-    co-visitation    neighbours of the newest items
-    session-kNN      items of the most similar past sessions
-    popular          of the category asked for, else of the session's heaviest categories, overall, and lately
+    search    context vector: graph search, or the members of a small category
+    fill      co-visitation   neighbours of the newest items
+              session-kNN     items of the most similar past sessions
+              popular         of the category asked for, else of the session's heaviest categories, overall, and lately
 
 A source that fails leaves its column empty and says so; the others answer. With `candidate_item_ids` nothing is
-searched: each source only scores what was given. In a small category the members are scored exactly, because of a graph
+searched: each source only scores what was given. In a small category all members are candidates, because of a graph
 search's k results too few would pass the filter.
+
+`fill` leaves its result in a table that the next request uses again: rank before anything else is awaited.
 """
 
 from __future__ import annotations
@@ -16,11 +18,10 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from recserv._rank import FEATURE_NAMES
+from recserv._rank import NAMED_BY
 from recserv.pipeline.context import Context
 from recserv.pipeline.engine import Engine, Floats, Positions
 from recserv.pipeline.observer import PipelineObserver
@@ -30,92 +31,58 @@ from recserv.pipeline.trail import Trail
 from recserv.resilience.deadline import Deadline
 from recserv.types import DegradedReason, RecommendQuery
 
-COSINE = FEATURE_NAMES.index("context_cosine")
-COVISITATION = FEATURE_NAMES.index("covisitation")
-SESSION_KNN = FEATURE_NAMES.index("session_knn")
-POPULARITY = FEATURE_NAMES.index("popularity")
-
 logger = logging.getLogger(__name__)
+
+BY_VECTOR = NAMED_BY["context_vector"]
+BY_COVISITATION = NAMED_BY["covisitation"]
+BY_SESSION_KNN = NAMED_BY["session_knn"]
+BY_POPULAR = NAMED_BY["popular"]
+BY_CATEGORY = NAMED_BY["category"]
+BY_GIVEN = NAMED_BY["given"]
 
 SOURCE_ITEMS_MAX = 400
 SESSION_CATEGORIES = 2
 CATEGORY_CANDIDATES = 25
-
-ColumnScores = tuple[int, Positions, Floats]
-Found = Neighbours | asyncio.Future[Neighbours]
+NO_CATEGORY = -1
 EMPTY: Neighbours = (np.empty(0, np.int32), np.empty(0, np.float32))
 
-
-class Candidates(msgspec.Struct, frozen=True):
-    """items: int32 [m], distinct; features: float32 [m, 6], columns as in `_rank.FEATURE_NAMES`; `in_category`:
-    positions that came as popular items of a category.
-    """
-
-    items: Positions
-    features: Floats
-    in_category: frozenset[int] = frozenset()
+ListSource = Callable[[Positions, Floats, npt.NDArray[np.uint8], int], Neighbours]
 
 
 class Retrieval:
-    """The sources of one engine. Keeps no state between requests."""
+    """The sources of one engine. Keeps no state between requests but the engine's table."""
 
     def __init__(self, engine: Engine, settings: PipelineSettings, observer: PipelineObserver):
         self._engine = engine
         self._settings = settings
         self._observer = observer
 
-    async def candidates(
+    def category(self, query: RecommendQuery) -> int | None:
+        """None: any. NO_CATEGORY: one that the model does not know."""
+        return self._engine.snapshot.category_position(query.category) if query.category else None
+
+    async def search(
         self, context: Context, query: RecommendQuery, blocked: Positions, deadline: Deadline, trail: Trail
-    ) -> Candidates:
-        if query.candidate_item_ids:
-            return self._given(context, query, blocked, trail)
-        category = self._engine.snapshot.category_position(query.category) if query.category else None
-        if category is not None and category < 0:
-            return self._merge([], context)
-        want = self._width(query, blocked)
-        members = self._small_category(category)
-        search = self._start_search(context, self._search_width(want), trail) if members is None else EMPTY
-        lists, in_category = self._lists(context, category, blocked, want, trail)
-        found = await self._found(search, deadline, trail)
-        if members is not None:
-            found = (members, np.zeros(len(members), np.float32))
-        lists.append((COSINE, *self._allowed(found, category, blocked)))
-        return self._merge(lists, context, in_category)
-
-    def _width(self, query: RecommendQuery, blocked: Positions) -> int:
-        """Enough of each source that a full page is left when what is blocked has been taken out."""
-        width = max(self._settings.candidates_per_source, 2 * query.page_size)
-        return min(width + len(blocked), SOURCE_ITEMS_MAX)
-
-    def _search_width(self, want: int) -> int:
-        return want - self._settings.candidates_per_source + self._settings.search_candidates
-
-    def _small_category(self, category: int | None) -> Positions | None:
-        if category is None:
-            return None
-        members = self._engine.category_items(category)
-        return members if len(members) <= self._settings.exact_category_items_max else None
-
-    def _start_search(self, context: Context, k: int, trail: Trail) -> Found:
-        if not context.vector.any():
+    ) -> Neighbours:
+        """What the context vector finds in the index, within its share of the deadline."""
+        category = self.category(query)
+        exact = category is not None and self._engine.category_size(category) <= self._settings.exact_category_items_max
+        if exact or query.candidate_item_ids or not context.vector.any():
             return EMPTY
         if self._engine.search is None:
             trail.degrade(DegradedReason.INDEX_UNAVAILABLE)
             return EMPTY
+        width = self._settings.search_candidates + self._extra(query, blocked)
         try:
-            search = self._engine.search.start(context.vector, k)
+            search = self._engine.search.start(context.vector, width)
         except Exception:  # whatever it is, the other sources still answer
             trail.degrade(DegradedReason.INDEX_UNAVAILABLE)
             return EMPTY
         self._observer.index_search()
-        return search
-
-    async def _found(self, search: Found, deadline: Deadline, trail: Trail) -> Neighbours:
         if not isinstance(search, asyncio.Future):
             return search
-        if not search.done():
-            # `wait` neither cancels the search nor raises: it cannot be stopped, only left alone.
-            await asyncio.wait((search,), timeout=max(0.0, deadline.remaining_s()) * self._settings.search_share)
+        # `wait` neither cancels the search nor raises: it cannot be stopped, only left alone.
+        await asyncio.wait((search,), timeout=max(0.0, deadline.remaining_s()) * self._settings.search_share)
         if not search.done():
             trail.degrade(DegradedReason.INDEX_TIMEOUT)
             return EMPTY
@@ -124,80 +91,74 @@ class Retrieval:
             return EMPTY
         return search.result()
 
-    def _lists(
-        self, context: Context, category: int | None, blocked: Positions, want: int, trail: Trail
-    ) -> tuple[list[ColumnScores], frozenset[int]]:
-        engine, lists = self._engine, list[ColumnScores]()
-        recent = self._settings.covisitation_items_max
-        newest, weights = context.items[-recent:], context.weights[-recent:]
+    def fill(
+        self, context: Context, query: RecommendQuery, blocked: Positions, found: Neighbours, trail: Trail
+    ) -> None:
+        """The candidates of all sources into the engine's table."""
+        engine, category = self._engine, self.category(query)
+        if category == NO_CATEGORY:
+            engine.table.begin(engine.nothing)
+            return
         with engine.allowing(category, blocked) as allowed:
+            engine.table.begin(allowed)
+            if query.candidate_item_ids:
+                self._score_given(context, query)
+                return
+            engine.table.add(*found, BY_VECTOR)
             if not context.empty:
-                found = _answer(engine.covisitation.top, trail, newest, weights, allowed, want)
-                lists.append((COVISITATION, *found))
+                recent, want = self._settings.covisitation_items_max, self._width(query, blocked)
+                newest, weights = context.items[-recent:], context.weights[-recent:]
+                engine.table.add(*_answer(engine.covisitation.top, trail, newest, weights, allowed, want), BY_COVISITATION)
                 found = _answer(engine.session_knn.top, trail, context.items, context.weights, allowed, want)
-                lists.append((SESSION_KNN, *found))
-            listed = self._popular_in_categories(context, category)
-            in_category = listed[allowed[listed] != 0] if len(listed) else listed
-            items = in_category
-            if category is None:
-                head = engine.popular_head[allowed[engine.popular_head] != 0] if len(blocked) else engine.popular_head
-                items = np.concatenate((in_category, head)) if len(in_category) else head
-        lists.append((POPULARITY, items, engine.popularity[items]))
-        return lists, frozenset(in_category.tolist())
+                engine.table.add(*found, BY_SESSION_KNN)
+            self._put_popular(context, query, category)
 
-    def _popular_in_categories(self, context: Context, category: int | None) -> Positions:
-        if category is not None:
-            return self._engine.category_popular(category)
-        totals: dict[int, float] = {}
-        mains = self._engine.main_category[context.items].tolist()
-        for member, weight in zip(mains, context.weights.tolist(), strict=True):
-            if member >= 0:
-                totals[member] = totals.get(member, 0.0) + weight
-        heaviest = sorted(totals, key=lambda member: (-totals[member], member))[:SESSION_CATEGORIES]
-        if not heaviest:
-            return EMPTY[0]
-        return np.concatenate([self._engine.category_popular(member)[:CATEGORY_CANDIDATES] for member in heaviest])
+    def _put_popular(self, context: Context, query: RecommendQuery, category: int | None) -> None:
+        engine = self._engine
+        if category is None:
+            engine.table.put_categories(
+                context.items,
+                context.weights,
+                engine.snapshot.category_popular_offsets,
+                engine.snapshot.category_popular_items,
+                SESSION_CATEGORIES,
+                CATEGORY_CANDIDATES,
+            )
+            engine.table.put(engine.popular_head, BY_POPULAR, max(self._settings.popular_candidates, query.page_size))
+            return
+        engine.table.put(engine.category_popular(category), BY_CATEGORY)
+        if engine.category_size(category) <= self._settings.exact_category_items_max:
+            engine.table.put(engine.category_items(category), BY_VECTOR if context.vector.any() else BY_CATEGORY)
 
-    def _allowed(self, found: Neighbours, category: int | None, blocked: Positions) -> Neighbours:
-        with self._engine.allowing(category, blocked) as allowed:
-            kept = allowed[found[0]] != 0
-        return found[0][kept], found[1][kept]
-
-    def _given(self, context: Context, query: RecommendQuery, blocked: Positions, trail: Trail) -> Candidates:
+    def _score_given(self, context: Context, query: RecommendQuery) -> None:
         engine = self._engine
         known = dict.fromkeys(engine.items.position(item) for item in query.candidate_item_ids)
         wanted = np.array([at for at in known if at >= 0], np.int32)
-        category = engine.snapshot.category_position(query.category) if query.category else None
-        if category is not None and category < 0:
-            return self._merge([], context)
-        with engine.allowing(category, blocked) as allowed:
-            wanted = wanted[allowed[wanted] != 0]
-        lists: list[ColumnScores] = [(POPULARITY, wanted, engine.popularity[wanted])]
-        if not context.empty:
-            recent = self._settings.covisitation_items_max
-            scores = engine.covisitation.score(context.items[-recent:], context.weights[-recent:], wanted)
-            lists.append((COVISITATION, wanted, scores))
-            lists.append((SESSION_KNN, wanted, engine.session_knn.score(context.items, context.weights, wanted)))
-        return self._merge(lists, context)
+        engine.table.put(wanted, BY_GIVEN)
+        if context.empty:
+            return
+        recent = self._settings.covisitation_items_max
+        scores = engine.covisitation.score(context.items[-recent:], context.weights[-recent:], wanted)
+        engine.table.add(*_descending(wanted, scores), BY_COVISITATION)
+        scores = engine.session_knn.score(context.items, context.weights, wanted)
+        engine.table.add(*_descending(wanted, scores), BY_SESSION_KNN)
 
-    def _merge(
-        self, lists: list[ColumnScores], context: Context, in_category: frozenset[int] = frozenset()
-    ) -> Candidates:
-        table = self._engine.table
-        table.begin()
-        for column, items, scores in lists:
-            table.add(items, scores, column)
-        items, features = table.features(context.vector, context.items)
-        return Candidates(items, features, in_category)
+    def _extra(self, query: RecommendQuery, blocked: Positions) -> int:
+        """More of each source, so that a full page is left when what is blocked has been taken out."""
+        missing = max(0, 2 * query.page_size - self._settings.candidates_per_source)
+        return min(missing + len(blocked), SOURCE_ITEMS_MAX)
+
+    def _width(self, query: RecommendQuery, blocked: Positions) -> int:
+        return min(self._settings.candidates_per_source + self._extra(query, blocked), SOURCE_ITEMS_MAX)
+
+
+def _descending(items: Positions, scores: Floats) -> Neighbours:
+    order = np.lexsort((items, -scores))
+    return items[order], scores[order]
 
 
 def _answer(
-    source: Callable[[Positions, Floats, npt.NDArray[np.uint8], int], Neighbours],
-    trail: Trail,
-    items: Positions,
-    weights: Floats,
-    allowed: npt.NDArray[np.uint8],
-    k: int,
+    source: ListSource, trail: Trail, items: Positions, weights: Floats, allowed: npt.NDArray[np.uint8], k: int
 ) -> Neighbours:
     """What a source finds; nothing, and a word in the trail, if it fails."""
     try:

@@ -34,6 +34,7 @@ class PipelineSettings(msgspec.Struct, frozen=True, kw_only=True):
     context_items_max: int = 20
     covisitation_items_max: int = 8
     candidates_per_source: int = 60
+    popular_candidates: int = 20
     search_candidates: int = 40
     """Of the vector search, whose time grows with it; more of them changed no metric by more than 0.001."""
     state_share: float = 0.4

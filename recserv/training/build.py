@@ -159,6 +159,8 @@ def assemble(
     behaviour = behaviour_vectors(sessions, space.count, options.dimensions, seed=options.seed, baskets=baskets)
     stage("content vectors")
     arrays["embeddings"], arrays["embedding_origin"] = _vectors(behaviour, catalog, space, sessions, options.seed)
+    arrays["item_importance"] = np.ones(space.count, np.float32)
+    arrays["position_weights"] = (0.7 ** np.arange(layout.POSITIONS_MAX)).astype(np.float32)
     stage("words")
     words, arrays["word_vectors"], arrays["word_rarity"] = word_vectors(
         space.items, arrays["embeddings"], space.popularity

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import msgspec
+from recserv.model.ranker import Ranker, encode_ranker
 
 LINEAR_WEIGHTS = {
     "context_cosine": 0.5,
@@ -16,5 +16,4 @@ LINEAR_WEIGHTS = {
 
 def linear_ranker() -> bytes:
     """The content of `ranker.json`."""
-    ranker = {"kind": "linear", "names": list(LINEAR_WEIGHTS), "weights": list(LINEAR_WEIGHTS.values())}
-    return msgspec.json.encode(ranker) + b"\n"
+    return encode_ranker(Ranker("linear", tuple(LINEAR_WEIGHTS), tuple(LINEAR_WEIGHTS.values())))

@@ -241,7 +241,7 @@ def test_no_directory_and_no_model_are_errors(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"format_version": 2}, "format version 2"),
+        ({"format_version": 1}, "format version 1"),
         ({"metric": "cosine"}, "metric 'cosine'"),
         ({"dimensions": 0}, "dimensions 0"),
         ({"dimensions": 5000}, "dimensions 5000"),

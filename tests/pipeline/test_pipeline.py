@@ -60,7 +60,7 @@ async def test_every_context_runs_a_search_and_every_cold_request_none(pipeline,
 
 async def test_each_stage_is_timed(pipeline, recorder):
     await pipeline().recommend(RecommendQuery(context_events=viewed("item-1")), Deadline(5))
-    assert recorder.stages == ["state", "context", "filter", "retrieve", "rank", "rerank", "explain"]
+    assert recorder.stages == ["state", "context", "filter", "search", "retrieve", "rank", "rerank", "explain"]
     assert sum(recorder.sources.values()) == 10
 
 
