@@ -2,8 +2,8 @@
 
     weight = type weight x 2^(-age / half-life) x weight of its place, by how many events came after it
 
-A view says less than a purchase, an old event less than a new one; in a short session the order says more than the clock,
-so both decay. Type weights may be negative (a dislike pushes the vector away). The NumPy twins stand in
+A view says less than a purchase, an old event less than a new one; in a short session the order says more than the
+clock, so both decay. Type weights may be negative (a dislike pushes the vector away). The NumPy twins stand in
 tests/ext/oracles.py.
 """
 
@@ -83,8 +83,8 @@ def aggregate(
 ):
     """The weighted sum of the items' vectors and of what stands beside them, of unit length.
 
-    items: int32 [n], rows of embeddings, may repeat; weights: float32 [n], multiplied by the item's importance (float32,
-    one a row); beside: float32 [d], such as the vector of a search, already weighted. Returns float32 [d]: all zero if
+    items: int32 [n], rows of embeddings, may repeat; weights: float32 [n], multiplied by the item's importance
+    (float32, one a row); beside: float32 [d], such as the vector of a search, already weighted. Returns float32 [d]: all zero if
     nothing is left to point anywhere. Raises ValueError if lengths differ, IndexError if an item has no row.
     """
     cdef Py_ssize_t n = items.shape[0]

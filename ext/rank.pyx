@@ -4,9 +4,9 @@
     .add, .put               the sources' lists; a candidate is one row, whichever sources named it
     .rank                    features -> Scorer -> top k with the share each source has in the score
 
-Features (float32 [rows, FEATURES], columns as in FEATURE_NAMES) are what sources, session and popularity say of an item; sums
-over a context of any length are not comparable from one request to the next, so source scores also stand scaled by the
-largest of the request. The NumPy twins stand in tests/ext/oracles.py.
+Features (float32 [rows, FEATURES], columns as in FEATURE_NAMES) are what sources, session and popularity say of an
+item. Sums over a context of any length are not comparable from one request to the next, so source scores also stand
+scaled by the largest of the request. The NumPy twins stand in tests/ext/oracles.py.
 """
 
 from libc.math cimport log1pf, logf
@@ -14,69 +14,27 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 
 import numpy as np
 
-from mlp cimport HIDDEN_MAX, add_feature, output, standardised
+from columns cimport (
+    AFTER, BY_CATEGORY, BY_COVISITATION, BY_SESSION_KNN, BY_VECTOR, CATEGORY_LAST, CATEGORY_SHARE, COSINE, COUNT,
+    COVISITATION, COVISITATION_LAST, COVISITATION_LOG, COVISITATION_RANK, FEATURES, GROUPS, IMPORTANCE, IN_SESSION,
+    IN_SESSION_UNIQUE, LAST_COSINE, NO_GROUP, POPULARITY, POPULARITY_RECENT, POPULARITY_TREND, SEARCH_RANK,
+    SESSION_COUNT, SESSION_KNN, SESSION_KNN_LOG, SESSION_KNN_RANK, SESSION_LAST, SESSION_LENGTH, SESSION_RECENCY,
+    SESSION_UNIQUE, SESSION_WEIGHT, SESSION_WIDTH, WEIGHT,
+)
+from mlp cimport HIDDEN_MAX, Perceptron, score, shares
 from prefetch cimport prefetch
 from topk cimport offer, worse
+from vectors cimport dot, prefetch_row, scale_by_largest
 
 FEATURE_NAMES = (
-    "context_cosine",
-    "last_item_cosine",
-    "search_rank",
-    "covisitation",
-    "covisitation_log",
-    "covisitation_rank",
-    "covisitation_last_item",
-    "session_knn",
-    "session_knn_log",
-    "session_knn_rank",
-    "popularity",
-    "popularity_recent",
-    "popularity_trend",
-    "in_session",
-    "session_count",
-    "session_recency",
-    "session_last",
-    "session_weight",
-    "in_session_unique",
-    "session_length",
-    "session_unique",
-    "category_last_item",
-    "category_share",
-    "importance",
+    "context_cosine", "last_item_cosine", "search_rank", "covisitation", "covisitation_log", "covisitation_rank",
+    "covisitation_last_item", "session_knn", "session_knn_log", "session_knn_rank", "popularity", "popularity_recent",
+    "popularity_trend", "in_session", "session_count", "session_recency", "session_last", "session_weight",
+    "in_session_unique", "session_length", "session_unique", "category_last_item", "category_share", "importance",
 )
-
-cdef enum:
-    COSINE = 0
-    LAST_COSINE = 1
-    SEARCH_RANK = 2
-    COVISITATION = 3
-    COVISITATION_LOG = 4
-    COVISITATION_RANK = 5
-    COVISITATION_LAST = 6
-    SESSION_KNN = 7
-    SESSION_KNN_LOG = 8
-    SESSION_KNN_RANK = 9
-    POPULARITY = 10
-    POPULARITY_RECENT = 11
-    POPULARITY_TREND = 12
-    IN_SESSION = 13
-    SESSION_COUNT = 14
-    SESSION_RECENCY = 15
-    SESSION_LAST = 16
-    SESSION_WEIGHT = 17
-    IN_SESSION_UNIQUE = 18
-    SESSION_LENGTH = 19
-    SESSION_UNIQUE = 20
-    CATEGORY_LAST = 21
-    CATEGORY_SHARE = 22
-    IMPORTANCE = 23
-    FEATURES = 24
 
 # What a feature speaks for, in the order of SHARE_NAMES; NO_GROUP: for the request as a whole.
 SHARE_NAMES = ("context_vector", "covisitation", "session_knn", "popular", "trending", "session")
-cdef enum:
-    GROUPS = 6
-    NO_GROUP = 6
 _GROUPS = {
     "context_cosine": 0, "last_item_cosine": 0, "search_rank": 0, "importance": 0,
     "covisitation": 1, "covisitation_log": 1, "covisitation_rank": 1, "covisitation_last_item": 1,
@@ -97,56 +55,24 @@ NAMED_BY = {"context_vector": 1, "covisitation": 2, "session_knn": 4, "popular":
 SESSION_COLUMNS = ("count", "after", "weight")
 
 cdef enum:
-    BY_VECTOR = 1
-    BY_COVISITATION = 2
-    BY_SESSION_KNN = 4
-    BY_POPULAR = 8
-    BY_CATEGORY = 16
-    BY_GIVEN = 32
-    COUNT = 0
-    AFTER = 1
-    WEIGHT = 2
-    SESSION_WIDTH = 3
     AHEAD = 8
-    FLOATS_PER_LINE = 16
     CATEGORIES_MAX = 20
 
 
-cdef inline void prefetch_row(const float* row, Py_ssize_t d) noexcept nogil:
-    cdef Py_ssize_t c = 0
-    while c < d:
-        prefetch(row + c)
-        c += FLOATS_PER_LINE
-
-
-cdef float dot(const float* a, const float* b, Py_ssize_t d) noexcept nogil:
+cdef inline Py_ssize_t add_to_total(
+    int32_t key, float weight, int32_t* keys, float* totals, Py_ssize_t n, Py_ssize_t most
+) noexcept nogil:
+    """Adds to the total of a key, -1 for none; returns how many keys there are, at most `most`."""
     cdef Py_ssize_t c
-    cdef float s0 = 0.0, s1 = 0.0, s2 = 0.0, s3 = 0.0
-    c = 0
-    # Four sums, because strict floating point forbids the compiler to reorder one.
-    while c + 4 <= d:
-        s0 += a[c] * b[c]
-        s1 += a[c + 1] * b[c + 1]
-        s2 += a[c + 2] * b[c + 2]
-        s3 += a[c + 3] * b[c + 3]
-        c += 4
-    while c < d:
-        s0 += a[c] * b[c]
-        c += 1
-    return (s0 + s1) + (s2 + s3)
-
-
-cdef void scale_source(float* table, Py_ssize_t m, Py_ssize_t column, Py_ssize_t log_column) noexcept nogil:
-    """Raw scores of a source -> their logarithms beside the scores as shares of the largest."""
-    cdef Py_ssize_t r
-    cdef float largest = 0.0
-    for r in range(m):
-        if table[r * FEATURES + column] > largest:
-            largest = table[r * FEATURES + column]
-    if largest > 0.0:
-        for r in range(m):
-            table[r * FEATURES + log_column] = log1pf(table[r * FEATURES + column])
-            table[r * FEATURES + column] /= largest
+    for c in range(n):
+        if keys[c] == key:
+            totals[c] += weight
+            return n
+    if key < 0 or n == most:
+        return n
+    keys[n] = key
+    totals[n] = weight
+    return n + 1
 
 
 cdef class Scorer:
@@ -156,16 +82,8 @@ cdef class Scorer:
     float32 [f, h]; bias, out: float32 [h], h <= 64. Features that are not named count nothing. Raises ValueError.
     """
 
-    cdef readonly float limit
-    cdef readonly Py_ssize_t n_hidden
-    cdef float[::1] mean
-    cdef float[::1] inverse_scale
-    cdef float[::1] skip
-    cdef float[:, ::1] hidden
-    cdef float[::1] bias
-    cdef float[::1] out
-    cdef float[::1] neutral
-    cdef int32_t[::1] group
+    cdef Perceptron perceptron
+    cdef tuple kept
 
     def __init__(self, names, mean, scale, skip, hidden, bias, out, float limit=6.0):
         cdef Py_ssize_t h = len(out)
@@ -181,57 +99,31 @@ cdef class Scorer:
             raise ValueError("weights must be finite, scales positive")
         if h > HIDDEN_MAX or not limit > 0:
             raise ValueError(f"at most {HIDDEN_MAX} hidden units, a positive limit")
-        self.limit, self.n_hidden = limit, h
         full = [np.zeros(FEATURES, np.float32), np.ones(FEATURES, np.float32), np.zeros(FEATURES, np.float32)]
         for whole, values in zip(full, columns):
             whole[at] = values
         weights = np.zeros((FEATURES, max(h, 1)), np.float32)
         weights[at, :h] = inner
-        self.mean, self.inverse_scale, self.skip = full[0], (1 / full[1]).astype(np.float32), full[2]
-        self.hidden = weights
-        self.bias = np.concatenate((ends[0], np.zeros(1, np.float32)))
-        self.out = np.concatenate((ends[1], np.zeros(1, np.float32)))
-        absent = np.clip(-full[0] / full[1], -limit, limit)
+        # One more than needed, so that there is an address even without hidden units.
+        bias_and_more, out_and_more = [np.append(values, np.float32(0)) for values in ends]
         always = np.array([name in _ALWAYS_THERE for name in FEATURE_NAMES])
-        self.neutral = np.where(always & (full[0] != 0), 0, absent).astype(np.float32)
-        self.group = np.array([_GROUPS.get(name, NO_GROUP) for name in FEATURE_NAMES], np.int32)
+        absent = np.clip(-full[0] / full[1], -limit, limit)
+        neutral = np.where(always & (full[0] != 0), 0, absent).astype(np.float32)
+        groups = np.array([_GROUPS.get(name, NO_GROUP) for name in FEATURE_NAMES], np.int32)
+        inverse = (1 / full[1]).astype(np.float32)
+        self.kept = (full[0], inverse, full[2], neutral, groups, weights, bias_and_more, out_and_more)
+        self.bind(full[0], inverse, full[2], neutral, groups, weights, bias_and_more, out_and_more)
+        self.perceptron.n_hidden, self.perceptron.limit = h, limit
 
-    cdef float score(self, const float* row) noexcept nogil:
-        cdef float h[HIDDEN_MAX]
-        cdef float x, linear = 0.0
-        cdef Py_ssize_t f, u
-        for u in range(self.n_hidden):
-            h[u] = self.bias[u]
-        for f in range(FEATURES):
-            x = standardised(row[f], self.mean[f], self.inverse_scale[f], self.limit)
-            if x != 0.0:
-                linear += x * self.skip[f]
-                add_feature(h, &self.hidden[f, 0], self.n_hidden, x)
-        return linear + output(h, &self.out[0], self.n_hidden)
-
-    cdef void shares(self, const float* row, float* shares) noexcept nogil:
-        """What each group adds: the score less what it would be with the group's features at their neutral values."""
-        cdef float h[HIDDEN_MAX]
-        cdef float without[HIDDEN_MAX]
-        cdef float x[FEATURES]
-        cdef float linear = 0.0, less, whole
-        cdef Py_ssize_t f, u, g
-        for u in range(self.n_hidden):
-            h[u] = self.bias[u]
-        for f in range(FEATURES):
-            x[f] = standardised(row[f], self.mean[f], self.inverse_scale[f], self.limit)
-            linear += x[f] * self.skip[f]
-            add_feature(h, &self.hidden[f, 0], self.n_hidden, x[f])
-        whole = linear + output(h, &self.out[0], self.n_hidden)
-        for g in range(GROUPS):
-            less = linear
-            for u in range(self.n_hidden):
-                without[u] = h[u]
-            for f in range(FEATURES):
-                if self.group[f] == g and x[f] != self.neutral[f]:
-                    less += (self.neutral[f] - x[f]) * self.skip[f]
-                    add_feature(without, &self.hidden[f, 0], self.n_hidden, self.neutral[f] - x[f])
-            shares[g] = whole - less - output(without, &self.out[0], self.n_hidden)
+    cdef bind(
+        self, float[::1] mean, float[::1] inverse_scale, float[::1] skip, float[::1] neutral, int32_t[::1] group,
+        float[:, ::1] hidden, float[::1] bias, float[::1] out,
+    ):
+        """Points at the arrays, which `kept` keeps alive."""
+        self.perceptron.mean, self.perceptron.inverse_scale = &mean[0], &inverse_scale[0]
+        self.perceptron.skip, self.perceptron.neutral, self.perceptron.group = &skip[0], &neutral[0], &group[0]
+        self.perceptron.hidden, self.perceptron.width = &hidden[0, 0], hidden.shape[1]
+        self.perceptron.bias, self.perceptron.out = &bias[0], &out[0]
 
     def scores(self, const float[:, ::1] features):
         """float32 [m] of features float32 [m, FEATURES]."""
@@ -241,7 +133,7 @@ cdef class Scorer:
         result = np.empty(features.shape[0], np.float32)
         cdef float[::1] view = result
         for r in range(features.shape[0]):
-            view[r] = self.score(&features[r, 0])
+            view[r] = score(&self.perceptron, &features[r, 0])
         return result
 
 
@@ -257,8 +149,8 @@ def linear_scorer(weights):
 cdef class CandidateTable:
     """Merges candidate lists, turns them into features, ranks them.
 
-    embeddings: float32 [n, d]; popularity, popularity_recent (0..1), importance: float32 [n]; categories: int32 [n], the main
-    one of each item, -1 for none; neighbour_offsets, neighbours, strengths: the co-visitation lists.
+    embeddings: float32 [n, d]; popularity, popularity_recent (0..1), importance: float32 [n]; categories: int32 [n],
+    the main one of each item, -1 for none; neighbour_offsets, neighbours, strengths: the co-visitation lists.
     One thread at a time; the calls of one request must not be interleaved with another's.
     """
 
@@ -337,9 +229,8 @@ cdef class CandidateTable:
         return r
 
     def add(self, const int32_t[::1] items, const float[::1] scores, uint8_t source):
-        """A source's list, best first, with scores > 0 (the vector search's are not looked at: cosines are exact here)."""
-        cdef Py_ssize_t i, r, place = 0
-        cdef Py_ssize_t score_column, rank_column
+        """A source's list, best first, scores > 0; the vector search's are not looked at: cosines are exact here."""
+        cdef Py_ssize_t i, r, place = 0, score_column, rank_column
         if items.shape[0] != scores.shape[0]:
             raise ValueError("as many scores as items")
         if source == BY_VECTOR:
@@ -377,20 +268,9 @@ cdef class CandidateTable:
         cdef int32_t found[CATEGORIES_MAX]
         cdef float totals[CATEGORIES_MAX]
         cdef Py_ssize_t n = 0, i, c, best, taken, p
-        cdef int32_t category
         for i in range(items.shape[0] - 1, -1, -1):
-            category = self.categories[items[i]]
-            if category < 0 or weights[i] <= 0.0:
-                continue
-            for c in range(n):
-                if found[c] == category:
-                    totals[c] += weights[i]
-                    break
-            else:
-                if n < CATEGORIES_MAX:
-                    found[n] = category
-                    totals[n] = weights[i]
-                    n += 1
+            if weights[i] > 0.0:
+                n = add_to_total(self.categories[items[i]], weights[i], found, totals, n, CATEGORIES_MAX)
         for i in range(min(most, n)):
             best = 0
             for c in range(1, n):
@@ -405,28 +285,28 @@ cdef class CandidateTable:
                     taken += 1
 
     cdef void complete(
-        self, const float* context, const int32_t* items, const float* session, Py_ssize_t n, float events
+        self, const float[::1] context, const int32_t[::1] items, const float[:, ::1] session, float events
     ) noexcept nogil:
-        """The features that are not a source's list. `session` [n, SESSION_WIDTH]: of the context's items, newest last."""
-        cdef Py_ssize_t r, i, p, f, m = self.count, d = self.embeddings.shape[1]
+        """The features that are no source's list. `session` [n, SESSION_WIDTH]: of the context's items, newest last."""
+        cdef Py_ssize_t r, i, p, m = self.count, n = items.shape[0], d = self.embeddings.shape[1]
         cdef int32_t item, last = -1
         cdef float unique = 0.0, seen = 0.0, strongest = 0.0, all_weight = 0.0
         cdef float* row
         for i in range(n):
-            if session[i * SESSION_WIDTH + COUNT] > 0.0:
+            if session[i, COUNT] > 0.0:
                 unique += 1.0
-                seen += session[i * SESSION_WIDTH + COUNT]
+                seen += session[i, COUNT]
                 last = items[i]
         unique = unique / seen if seen > 0.0 else 0.0
         for i in range(n):
             r = self.row_of[items[i]]
-            if r >= 0 and session[i * SESSION_WIDTH + COUNT] > 0.0:
+            if r >= 0 and session[i, COUNT] > 0.0:
                 row = &self.table[r, 0]
                 row[IN_SESSION] = 1.0
-                row[SESSION_COUNT] = logf(session[i * SESSION_WIDTH + COUNT])
-                row[SESSION_RECENCY] = 1.0 / (1.0 + session[i * SESSION_WIDTH + AFTER])
+                row[SESSION_COUNT] = logf(session[i, COUNT])
+                row[SESSION_RECENCY] = 1.0 / (1.0 + session[i, AFTER])
                 row[SESSION_LAST] = 1.0 if items[i] == last else 0.0
-                row[SESSION_WEIGHT] = session[i * SESSION_WIDTH + WEIGHT]
+                row[SESSION_WEIGHT] = session[i, WEIGHT]
                 row[IN_SESSION_UNIQUE] = unique
         if last >= 0:
             for p in range(self.neighbour_offsets[last], self.neighbour_offsets[last + 1]):
@@ -449,7 +329,7 @@ cdef class CandidateTable:
             item = self.rows[r]
             row = &self.table[r, 0]
             if d:
-                row[COSINE] = dot(&self.embeddings[item, 0], context, d)
+                row[COSINE] = dot(&self.embeddings[item, 0], &context[0], d)
                 if last >= 0:
                     row[LAST_COSINE] = dot(&self.embeddings[item, 0], &self.embeddings[last, 0], d)
             row[POPULARITY] = self.popularity[item]
@@ -458,20 +338,20 @@ cdef class CandidateTable:
             row[SESSION_LENGTH] = events
             row[SESSION_UNIQUE] = unique
             row[IMPORTANCE] = logf(self.importance[item]) if self.importance[item] > 0.0 else 0.0
-        self.categorise(items, session, n, last)
-        scale_source(&self.table[0, 0], m, COVISITATION, COVISITATION_LOG)
-        scale_source(&self.table[0, 0], m, SESSION_KNN, SESSION_KNN_LOG)
+        self.categorise(items, session, last)
+        scale_by_largest(&self.table[0, 0], m, FEATURES, COVISITATION, COVISITATION_LOG)
+        scale_by_largest(&self.table[0, 0], m, FEATURES, SESSION_KNN, SESSION_KNN_LOG)
 
     cdef void categorise(
-        self, const int32_t* items, const float* session, Py_ssize_t n, int32_t last
+        self, const int32_t[::1] items, const float[:, ::1] session, int32_t last
     ) noexcept nogil:
         """Whether a candidate is of the last item's category, and how much of the session is of its own."""
-        cdef Py_ssize_t r, i
+        cdef Py_ssize_t r, i, n = items.shape[0]
         cdef int32_t category
         cdef float same, whole = 0.0
         for i in range(n):
             if self.categories[items[i]] >= 0:
-                whole += session[i * SESSION_WIDTH + COUNT]
+                whole += session[i, COUNT]
         if whole == 0.0:
             return
         for r in range(self.count):
@@ -481,7 +361,7 @@ cdef class CandidateTable:
             same = 0.0
             for i in range(n):
                 if self.categories[items[i]] == category:
-                    same += session[i * SESSION_WIDTH + COUNT]
+                    same += session[i, COUNT]
             self.table[r, CATEGORY_SHARE] = same / whole
             self.table[r, CATEGORY_LAST] = 1.0 if last >= 0 and self.categories[last] == category else 0.0
 
@@ -502,12 +382,7 @@ cdef class CandidateTable:
         [n, 3], columns as in SESSION_COLUMNS (count 0: not of this session); events: how many there were.
         """
         self.check(context, items, session)
-        if self.count == 0:
-            return np.empty(0, np.int32), np.empty((0, FEATURES), np.float32)
-        self.complete(
-            &context[0] if context.shape[0] else NULL, &items[0] if items.shape[0] else NULL,
-            &session[0, 0] if items.shape[0] else NULL, items.shape[0], events,
-        )
+        self.complete(context, items, session, events)
         return np.array(self.rows[:self.count]), np.array(self.table[:self.count])
 
     def rank(
@@ -522,26 +397,20 @@ cdef class CandidateTable:
         cdef Py_ssize_t i, f, g, r, m
         self.check(context, items, session)
         k = max(min(k, self.count), 0)
-        if k == 0:
-            m = 0
-        else:
-            with nogil:
-                self.complete(
-                    &context[0] if context.shape[0] else NULL, &items[0] if items.shape[0] else NULL,
-                    &session[0, 0] if items.shape[0] else NULL, items.shape[0], events,
-                )
-                for r in range(self.count):
-                    self.scores[r] = scorer.score(&self.table[r, 0])
-                m = self.top(k)
+        with nogil:
+            self.complete(context, items, session, events)
+            for r in range(self.count):
+                self.scores[r] = score(&scorer.perceptron, &self.table[r, 0])
+            m = self.top(k)
         best_items = np.empty(m, np.int32)
         best_scores = np.empty(m, np.float32)
         features = np.empty((m, FEATURES), np.float32)
-        shares = np.empty((m, GROUPS), np.float32)
+        best_shares = np.empty((m, GROUPS), np.float32)
         named = np.empty(m, np.uint8)
         cdef int32_t[::1] items_view = best_items
         cdef float[::1] scores_view = best_scores
         cdef float[:, ::1] features_view = features
-        cdef float[:, ::1] shares_view = shares
+        cdef float[:, ::1] shares_view = best_shares
         cdef uint8_t[::1] named_view = named
         with nogil:
             for i in range(m):
@@ -551,8 +420,8 @@ cdef class CandidateTable:
                 named_view[i] = self.named[r]
                 for f in range(FEATURES):
                     features_view[i, f] = self.table[r, f]
-                scorer.shares(&self.table[r, 0], &shares_view[i, 0])
-        return best_items, best_scores, features, shares, named
+                shares(&scorer.perceptron, &self.table[r, 0], &shares_view[i, 0])
+        return best_items, best_scores, features, best_shares, named
 
     cdef Py_ssize_t top(self, Py_ssize_t k) noexcept nogil:
         """Rows of the k best into best_rows, sorted by insertion; how many there are."""

@@ -1,27 +1,63 @@
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import numpy.typing as npt
 
-FEATURE_NAMES: tuple[str, ...]
+Floats = npt.NDArray[np.float32]
+Positions = npt.NDArray[np.int32]
+Numbers = Floats | Sequence[float]
 
-class CandidateTable:
+FEATURE_NAMES: tuple[str, ...]
+SHARE_NAMES: tuple[str, ...]
+SESSION_COLUMNS: tuple[str, ...]
+NAMED_BY: Mapping[str, int]
+
+class Scorer:
     def __init__(
         self,
-        embeddings: npt.NDArray[np.float32],
-        popularity: npt.NDArray[np.float32],
-        popularity_recent: npt.NDArray[np.float32],
+        names: Sequence[str],
+        mean: Numbers,
+        scale: Numbers,
+        skip: Numbers,
+        hidden: Floats | Sequence[Sequence[float]],
+        bias: Numbers,
+        out: Numbers,
+        limit: float = 6.0,
+    ) -> None: ...
+    def scores(self, features: Floats) -> Floats: ...
+
+def linear_scorer(weights: Mapping[str, float]) -> Scorer: ...
+
+class CandidateTable:
+    capacity: int
+    count: int
+    def __init__(
+        self,
+        embeddings: Floats,
+        popularity: Floats,
+        popularity_recent: Floats,
+        importance: Floats,
+        categories: Positions,
+        neighbour_offsets: npt.NDArray[np.int64],
+        neighbours: Positions,
+        strengths: Floats,
         capacity: int = 2048,
     ) -> None: ...
-    def begin(self) -> None: ...
-    def add(
+    def begin(self, allowed: npt.NDArray[np.uint8]) -> None: ...
+    def add(self, items: Positions, scores: Floats, source: int) -> None: ...
+    def put(self, items: Positions, source: int, limit: int = -1) -> None: ...
+    def put_categories(
         self,
-        items: npt.NDArray[np.int32],
-        scores: npt.NDArray[np.float32],
-        column: int,
-        only_known: bool = False,
-    ) -> int: ...
+        items: Positions,
+        weights: Floats,
+        offsets: npt.NDArray[np.int64],
+        listed: Positions,
+        most: int,
+        each: int,
+    ) -> None: ...
     def features(
-        self, context: npt.NDArray[np.float32], session: npt.NDArray[np.int32]
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]: ...
-
-def linear(features: npt.NDArray[np.float32], weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]: ...
-def top_k(items: npt.NDArray[np.int32], scores: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.int32]: ...
+        self, context: Floats, items: Positions, session: Floats, events: float
+    ) -> tuple[Positions, Floats]: ...
+    def rank(
+        self, scorer: Scorer, context: Floats, items: Positions, session: Floats, events: float, k: int
+    ) -> tuple[Positions, Floats, Floats, Floats, npt.NDArray[np.uint8]]: ...

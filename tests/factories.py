@@ -9,9 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recserv.model.writer import save_snapshot
-from recserv.training.build import BuildOptions, assemble
+from recserv.training.assemble import assemble
 from recserv.training.catalog import Catalog
 from recserv.training.dataset import EventLog
+from recserv.training.options import BuildOptions
+from recserv.training.ranker import PLAIN_RANKER
 from recserv.types import EventType
 
 CATEGORIES = ("Kitchen", "Garden", "Toys", "Books", "Lighting")
@@ -79,7 +81,7 @@ def tiny_log(items: int, sessions: int, seed: int = 0) -> EventLog:
 def build_tiny_model(path: Path, *, items: int = 200, sessions: int = 400, seed: int = 0, dimensions: int = 16) -> Path:
     """Writes a whole model directory to `path` and returns it. The same arguments give the same bytes."""
     options = BuildOptions(events=("made up",), out=str(path), seed=seed, dimensions=dimensions)
-    contents, _ = assemble(tiny_log(items, sessions, seed), tiny_catalog(items, seed), options, 0)
+    contents, _ = assemble(tiny_log(items, sessions, seed), tiny_catalog(items, seed), options, PLAIN_RANKER)
     save_snapshot(contents, path, now_ms=START_MS, durable=False)
     return path
 

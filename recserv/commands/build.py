@@ -59,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
     from recserv.commands.progress import progress_bar
 
     try:
-        from recserv.training.build import BuildOptions, build
+        from recserv.training.build import build
+        from recserv.training.options import BuildOptions
     except ModuleNotFoundError as error:
         raise UsageError(
             f"{error.name} is not installed; building needs the extra: pip install 'recserv[build]'"

@@ -79,7 +79,8 @@ def _check(out: Path) -> None:
 def _build(console: Console, out: Path, scratch: Path) -> float:
     """Builds the model; seconds that it took, reading and writing of the files included."""
     from recserv.training import complete_journey
-    from recserv.training.build import BuildOptions, build
+    from recserv.training.build import build
+    from recserv.training.options import BuildOptions
 
     console.print("[bold]Building[/bold] a model from The Complete Journey, a grocer's year of purchases")
     began = time.monotonic()

@@ -25,8 +25,8 @@
     word_vectors.npy              float32 [w, d], rows of unit length or zero
     word_rarity.npy               float32 [w], > 0: the weight of a word in a query
     item_importance.npy           float32 [n], > 0: how much an item says of the session that it is in; 1 is the mean
-    position_weights.npy          float32 [at most 100], > 0: what an event says by its place, newest first; the last one
-                                  holds for all older ones
+    position_weights.npy          float32 [at most 100], > 0: what an event says by its place, newest first; the last
+                                  one holds for all older ones
     ranker.json                   what the features of a candidate are worth (`ranker`)
 
 n items, d dimensions, s sessions, c categories. Items are numbered from the most to the least popular. No pickle

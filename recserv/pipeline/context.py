@@ -5,10 +5,10 @@
     context_events       of the request, after the stored ones
     anchors              heaviest, last: the request is about them
 
-The list sources get each item once, with its newest place and its largest weight. The vector is the sum that the model's
-space was learned with: every event counts, by the learned weight of its place and of its item. A search counts through
-its words: they have vectors in the same space. Items and words that the model does not know are left out; items are
-reported, not guessed.
+The list sources get each item once, with its newest place and its largest weight. The vector is the sum that the
+model's space was learned with: every event counts, by the learned weight of its place and of its item. A search counts
+through its words: they have vectors in the same space. Items and words that the model does not know are left out; items
+are reported, not guessed.
 """
 
 from __future__ import annotations

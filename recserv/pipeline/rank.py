@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from recserv._rank import Scorer
 from recserv.pipeline.context import Context
 from recserv.pipeline.engine import Engine, Floats, Positions
 from recserv.pipeline.trail import Trail
@@ -34,8 +35,10 @@ class Ranking(msgspec.Struct, frozen=True):
 
 
 def rank(engine: Engine, context: Context, keep: int, trail: Trail) -> Ranking:
-    """The `keep` best candidates; ties by position. Without a session there is nothing that the learned ranker has learned
-    from, and without a ranker nothing learned: then fixed weights of the sources' scores decide.
+    """The `keep` best candidates; ties by position.
+
+    Without a session there is nothing that the ranker has learned from, and a ranker that fails ranks nothing: then
+    fixed weights of the sources' scores decide.
     """
     scorer = engine.plain_scorer if context.empty else engine.scorer
     try:
@@ -46,7 +49,7 @@ def rank(engine: Engine, context: Context, keep: int, trail: Trail) -> Ranking:
         return _ranked(engine, engine.plain_scorer, context, keep)
 
 
-def _ranked(engine: Engine, scorer: object, context: Context, keep: int) -> Ranking:
+def _ranked(engine: Engine, scorer: Scorer, context: Context, keep: int) -> Ranking:
     return Ranking(
         *engine.table.rank(scorer, context.vector, context.items, context.session, float(context.events), keep)
     )

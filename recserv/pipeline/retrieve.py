@@ -108,7 +108,9 @@ class Retrieval:
             if not context.empty:
                 recent, want = self._settings.covisitation_items_max, self._width(query, blocked)
                 newest, weights = context.items[-recent:], context.weights[-recent:]
-                engine.table.add(*_answer(engine.covisitation.top, trail, newest, weights, allowed, want), BY_COVISITATION)
+                engine.table.add(
+                    *_answer(engine.covisitation.top, trail, newest, weights, allowed, want), BY_COVISITATION
+                )
                 found = _answer(engine.session_knn.top, trail, context.items, context.weights, allowed, want)
                 engine.table.add(*found, BY_SESSION_KNN)
             self._put_popular(context, query, category)

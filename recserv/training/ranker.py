@@ -1,19 +1,109 @@
-"""The ranker's file. For now a fixed linear one: the features that the pipeline computes and what each is worth."""
+"""What the features of a candidate are worth: learned on the newest sessions, over sources built from the older ones.
+
+    log -> older, newer sessions -> model of the older ones, served from a temporary directory -> examples of the newer
+    -> perceptron -> Ranker; the sources of the real model are then built from everything
+
+Fixed weights stay where there are too few examples, and where they rank the validation lists no worse.
+"""
 
 from __future__ import annotations
 
-from recserv.model.ranker import Ranker, encode_ranker
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
 
-LINEAR_WEIGHTS = {
-    "context_cosine": 0.5,
-    "covisitation": 0.25,
-    "session_knn": 1.5,
-    "popularity": 0.05,
-    "popularity_recent": 0.15,
-    "in_session": 0.2,
-}
+import numpy as np
+
+from recserv._rank import FEATURE_NAMES, linear_scorer
+from recserv.index.hnsw import HnswIndex
+from recserv.model.ranker import Ranker
+from recserv.model.snapshot import load_snapshot
+from recserv.model.writer import save_snapshot
+from recserv.pipeline.engine import PLAIN_WEIGHTS, Engine
+from recserv.training import holdout, mlp
+from recserv.training.assemble import assemble
+from recserv.training.catalog import Catalog
+from recserv.training.dataset import EventLog
+from recserv.training.examples import Examples, ranking_examples
+from recserv.training.options import BuildOptions
+from recserv.training.problems import Progress, no_progress
+from recserv.training.sessions import build_sessions
+
+EXAMPLES_MIN = 200
+PLAIN_RANKER = Ranker("linear", tuple(PLAIN_WEIGHTS), tuple(PLAIN_WEIGHTS.values()))
 
 
-def linear_ranker() -> bytes:
-    """The content of `ranker.json`."""
-    return encode_ranker(Ranker("linear", tuple(LINEAR_WEIGHTS), tuple(LINEAR_WEIGHTS.values())))
+@dataclass(frozen=True)
+class RankerReport:
+    """On the newest sessions, which the sources had not seen: `found` is the share of next items among the candidates;
+    the qualities are over the validation part of the lists that hold the next item.
+    """
+
+    examples: int
+    found: float
+    plain: mlp.Quality
+    learned: mlp.Quality
+    chosen: bool
+
+
+def learn_ranker(
+    log: EventLog, catalog: Catalog | None, options: BuildOptions, progress: Progress = no_progress
+) -> tuple[Ranker, RankerReport | None]:
+    """None: too little to learn from."""
+    parts = holdout.split(log) if options.rank_examples else None
+    if parts is None:
+        return PLAIN_RANKER, None
+    older, newer = parts
+    examples = _examples(older, newer, catalog, options, progress)
+    if examples.count < EXAMPLES_MIN:
+        return PLAIN_RANKER, None
+
+    def on_epoch(epoch: int, loss: float, hit_rate: float, reciprocal_rank: float) -> None:
+        progress(f"ranker: loss {loss:.3f}, HR@20 {hit_rate:.3f}, MRR@20 {reciprocal_rank:.3f}", epoch, mlp.EPOCHS)
+
+    learned = mlp.learn(examples, seed=options.seed, on_epoch=on_epoch)
+    held = mlp.parts(examples.count)[1]
+    plain = mlp.ranked(linear_scorer(PLAIN_WEIGHTS).scores(examples.features), examples, held)
+    quality = mlp.ranked(learned.scores(examples.features), examples, held)
+    chosen = sum(quality) > sum(plain)
+    report = RankerReport(examples.count, examples.found, plain, quality, chosen)
+    return (_as_ranker(learned) if chosen else PLAIN_RANKER), report
+
+
+def _examples(
+    older: EventLog, newer: EventLog, catalog: Catalog | None, options: BuildOptions, progress: Progress
+) -> Examples:
+    def first(name: str, done: int, total: int) -> None:
+        progress(f"older sessions: {name}", done, total)
+
+    contents, _ = assemble(older, catalog, options, PLAIN_RANKER, progress=first)
+    with tempfile.TemporaryDirectory(prefix="recserv-build-") as scratch:
+        path = Path(scratch, "model")
+        save_snapshot(contents, path, durable=False)
+        del contents
+        snapshot = load_snapshot(path)
+        with snapshot.verified_index() as file:
+            engine = Engine(snapshot, HnswIndex.load(file, dimensions=snapshot.dimensions))
+    positions = np.array([engine.items.position(item) for item in newer.item_ids], np.int32)
+    sessions = build_sessions(newer, positions, seed=options.seed, keep_repeats=True)
+    try:
+        return ranking_examples(engine, sessions, limit=options.rank_examples, seed=options.seed, progress=progress)
+    finally:
+        engine.close()
+
+
+def _as_ranker(learned: mlp.Perceptron) -> Ranker:
+    def numbers(values: mlp.Floats) -> tuple[float, ...]:
+        # Short decimals that read back as the same float32.
+        return tuple(float(str(value)) for value in values)
+
+    return Ranker(
+        "mlp",
+        FEATURE_NAMES,
+        numbers(learned.skip),
+        mean=numbers(learned.mean),
+        scale=numbers(learned.scale),
+        hidden=tuple(numbers(row) for row in learned.hidden),
+        bias=numbers(learned.bias),
+        out=numbers(learned.out),
+    )

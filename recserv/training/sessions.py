@@ -54,10 +54,13 @@ class Sessions:
         return np.repeat(np.arange(self.count, dtype=np.int32), self.lengths())
 
 
-def build_sessions(log: EventLog, positions: npt.NDArray[np.int32], *, seed: int) -> Sessions:
+def build_sessions(
+    log: EventLog, positions: npt.NDArray[np.int32], *, seed: int, keep_repeats: bool = False
+) -> Sessions:
     """Sequences of the events whose type has a weight. `positions` int32: the model's position of each item code.
 
-    An item that follows itself directly (viewed, put into the cart, bought) becomes one entry of the largest weight.
+    An item that follows itself directly (viewed, put into the cart, bought) becomes one entry of the largest weight; with
+    `keep_repeats` only where the weights differ: an item viewed twice is then two entries.
     """
     weights = TYPE_WEIGHTS[log.event_type]
     rows = np.flatnonzero((log.item >= 0) & (weights > 0))
@@ -76,6 +79,8 @@ def build_sessions(log: EventLog, positions: npt.NDArray[np.int32], *, seed: int
 
     new_run = np.ones(len(items), bool)
     new_run[1:] = (items[1:] != items[:-1]) | (session[1:] != session[:-1])
+    if keep_repeats:
+        new_run[1:] |= weights[1:] == weights[:-1]
     starts = np.flatnonzero(new_run)
     newest = last.max(initial=0)
     age = np.zeros(len(last)) if log.time_ms is None else (newest - last) / _DAY_MS
@@ -93,14 +98,22 @@ def _by_recency(log: EventLog, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray
     """Session numbers of `rows`, counted from the session whose last event is oldest, and when each ended (times, or
     row numbers where there are none).
     """
-    stamp = rows if log.time_ms is None else log.time_ms[rows]
-    last = np.full(log.session_count, -1, np.int64)
-    np.maximum.at(last, log.session[rows], stamp)
+    last = session_ends(log, rows)
     by_age = np.argsort(last, kind="stable")
     by_age = by_age[last[by_age] >= 0]
     number = np.full(log.session_count, -1, np.int32)
     number[by_age] = np.arange(len(by_age), dtype=np.int32)
     return number[log.session[rows]], last[by_age]
+
+
+def session_ends(log: EventLog, rows: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
+    """When each session ended, of the events in `rows` (None: all): int64 [log.session_count], a time or, where there
+    are none, a row number; -1 for a session without any of the events.
+    """
+    rows = np.arange(len(log)) if rows is None else rows
+    last = np.full(log.session_count, -1, np.int64)
+    np.maximum.at(last, log.session[rows], rows if log.time_ms is None else log.time_ms[rows])
+    return last
 
 
 def _unordered(

@@ -6,15 +6,17 @@ from collections import defaultdict
 
 import numpy as np
 
-
-def weigh(kinds, ages_s, type_weights, half_life_s, position_decay):
-    n = len(kinds)
-    after = np.arange(n - 1, -1, -1)
-    return type_weights[kinds] * 2.0 ** (-ages_s.astype(np.float64) / half_life_s) * position_decay**after
+from recserv._rank import FEATURE_NAMES
 
 
-def aggregate(items, weights, embeddings, beside=None):
-    total = (embeddings[items].astype(np.float64) * weights[:, None].astype(np.float64)).sum(axis=0)
+def weigh(kinds, ages_s, type_weights, half_life_s, places):
+    after = np.minimum(np.arange(len(kinds) - 1, -1, -1), len(places) - 1)
+    return type_weights[kinds] * 2.0 ** (-ages_s.astype(np.float64) / half_life_s) * places[after]
+
+
+def aggregate(items, weights, importance, embeddings, beside=None):
+    amounts = weights.astype(np.float64) * importance[items]
+    total = (embeddings[items].astype(np.float64) * amounts[:, None]).sum(axis=0)
     if beside is not None:
         total = total + beside
     norm = np.linalg.norm(total)
@@ -67,22 +69,56 @@ def session_knn(
     return scores
 
 
-def features(lists, context, session, embeddings, popularity, popularity_recent):
-    """lists: (column, items, scores). Rows in the order in which the items first appear."""
-    rows: dict[int, np.ndarray] = {}
-    for column, items, scores in lists:
-        for item, score in zip(items, scores, strict=True):
-            row = rows.setdefault(int(item), np.zeros(6))
-            row[column] = max(row[column], score)
+def features(model, lists, context, items, session, events):
+    """`model`: as CandidateTable takes it. lists: (score feature or "", rank feature or "", items, scores). Rows in the
+    order in which the items first appear.
+    """
+    embeddings, popularity, recent, importance, categories, offsets, neighbours, strengths = model
+    rows: dict[int, dict[str, float]] = {}
+    for score_name, rank_name, listed, scores in lists:
+        for place, (item, score) in enumerate(zip(listed.tolist(), scores.tolist(), strict=True)):
+            row = rows.setdefault(item, defaultdict(float))
+            if score_name:
+                row[score_name] = score
+            if rank_name:
+                row[rank_name] = 1 / (1 + place)
+    seen = {item: values for item, values in zip(items.tolist(), session.tolist(), strict=True) if values[0] > 0}
+    total = sum(values[0] for values in seen.values())
+    last = next((item for item in reversed(items.tolist()) if item in seen), None)
+    known = {other: values[0] for other, values in seen.items() if categories[other] >= 0}
     for item, row in rows.items():
-        row[0] = embeddings[item].astype(np.float64) @ context.astype(np.float64)
-        row[3], row[4] = popularity[item], popularity_recent[item]
-        row[5] = float(item in session)
-    table = np.array(list(rows.values())).reshape(-1, 6)
-    for column in (1, 2):
-        if len(table) and table[:, column].max() > 0:
-            table[:, column] /= table[:, column].max()
-    return list(rows), table
+        vector = embeddings[item].astype(np.float64)
+        row["context_cosine"] = vector @ context.astype(np.float64)
+        row["popularity"], row["popularity_recent"] = popularity[item], recent[item]
+        row["popularity_trend"] = recent[item] - popularity[item]
+        row["importance"] = np.log(importance[item])
+        row["session_length"], row["session_unique"] = np.log1p(events), len(seen) / total if total else 0.0
+        if last is not None:
+            row["last_item_cosine"] = vector @ embeddings[last].astype(np.float64)
+            near = slice(offsets[last], offsets[last + 1])
+            linked = dict(zip(neighbours[near].tolist(), strengths[near].tolist(), strict=True))
+            row["covisitation_last_item"] = linked.get(item, 0.0) / max(linked.values(), default=1.0)
+        if item in seen:
+            count, after, weight = seen[item]
+            row |= {"in_session": 1.0, "session_count": np.log(count), "session_recency": 1 / (1 + after)}
+            row |= {"session_last": float(item == last), "session_weight": weight}
+            row["in_session_unique"] = row["session_unique"]
+        if known and categories[item] >= 0:
+            same = sum(count for other, count in known.items() if categories[other] == categories[item])
+            row["category_share"] = same / sum(known.values())
+            row["category_last_item"] = float(last is not None and categories[last] == categories[item])
+    for name in ("covisitation", "session_knn"):
+        largest = max((row[name] for row in rows.values()), default=0.0)
+        for row in rows.values():
+            row[f"{name}_log"] = np.log1p(row[name])
+            row[name] = row[name] / largest if largest > 0 else 0.0
+    table = np.array([[row[name] for name in FEATURE_NAMES] for row in rows.values()])
+    return list(rows), table.reshape(-1, len(FEATURE_NAMES))
+
+
+def perceptron(features, mean, scale, skip, hidden, bias, out, limit=6.0):
+    x = np.clip((features.astype(np.float64) - mean) / scale, -limit, limit)
+    return x @ skip + np.maximum(x @ hidden + bias, 0) @ out
 
 
 def top_k(items, scores, k):

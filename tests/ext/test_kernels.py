@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from recserv._candidates import Covisitation, SessionKnn
 from recserv._context import aggregate, weigh
-from recserv._rank import FEATURE_NAMES, CandidateTable, linear, top_k
 from recserv._rerank import diversify
 from tests.ext import oracles
 
@@ -79,13 +77,14 @@ def test_event_weights_agree_with_the_twin(seed, n):
     kinds = rng.integers(0, 10, n).astype(np.uint8)
     ages = rng.uniform(0, 1e5, n).astype(np.float32)
     table = rng.uniform(-2, 2, 10).astype(np.float32)
-    found = weigh(kinds, ages, table, 900.0, 0.7)
-    np.testing.assert_allclose(found, oracles.weigh(kinds, ages, table, 900.0, np.float32(0.7)), rtol=1e-4, atol=1e-30)
+    places = rng.uniform(0.1, 1, rng.integers(1, 30)).astype(np.float32)
+    found = weigh(kinds, ages, table, 900.0, places)
+    np.testing.assert_allclose(found, oracles.weigh(kinds, ages, table, 900.0, places), rtol=1e-4, atol=1e-30)
 
 
 def test_a_kind_without_a_weight_is_refused():
     with pytest.raises(ValueError, match="no weight for kind 3"):
-        weigh(np.array([3], np.uint8), np.zeros(1, np.float32), np.ones(3, np.float32), 1.0, 1.0)
+        weigh(np.array([3], np.uint8), np.zeros(1, np.float32), np.ones(3, np.float32), 1.0, np.ones(1, np.float32))
 
 
 @given(seeds, st.integers(0, 30), st.integers(1, 40))
@@ -95,21 +94,24 @@ def test_the_context_vector_agrees_with_the_twin(seed, n, d):
     items = rng.integers(0, 30, n).astype(np.int32)
     weights = rng.uniform(0.01, 1, n).astype(np.float32)
     beside = rng.standard_normal(d).astype(np.float32) if seed % 2 else None
-    found = aggregate(items, weights, embeddings, beside)
-    np.testing.assert_allclose(found, oracles.aggregate(items, weights, embeddings, beside), atol=1e-4)
+    importance = rng.uniform(0.2, 3, 30).astype(np.float32)
+    found = aggregate(items, weights, importance, embeddings, beside)
+    np.testing.assert_allclose(found, oracles.aggregate(items, weights, importance, embeddings, beside), atol=1e-4)
     assert np.linalg.norm(found) == pytest.approx(1.0, abs=1e-4) or not found.any()
 
 
 def test_weights_that_cancel_give_no_direction():
     embeddings = np.array([[1, 0], [1, 0]], np.float32)
-    assert not aggregate(np.array([0, 1], np.int32), np.array([1, -1], np.float32), embeddings).any()
+    assert not aggregate(
+        np.array([0, 1], np.int32), np.array([1, -1], np.float32), np.ones(2, np.float32), embeddings
+    ).any()
 
 
 def test_an_item_without_a_row_is_refused():
     with pytest.raises(IndexError):
-        aggregate(np.array([2], np.int32), np.ones(1, np.float32), np.ones((2, 2), np.float32))
+        aggregate(np.array([2], np.int32), np.ones(1, np.float32), np.ones(2, np.float32), np.ones((2, 2), np.float32))
     with pytest.raises(IndexError):
-        aggregate(np.array([-1], np.int32), np.ones(1, np.float32), np.ones((2, 2), np.float32))
+        aggregate(np.array([-1], np.int32), np.ones(1, np.float32), np.ones(2, np.float32), np.ones((2, 2), np.float32))
 
 
 @given(seeds, st.integers(1, 25), st.integers(-1, 40))
@@ -193,56 +195,6 @@ def test_a_context_beyond_the_model_is_refused(context):
     source = Covisitation(np.array([0, 1], np.int64), np.zeros(1, np.int32), np.ones(1, np.float32))
     with pytest.raises(IndexError):
         source.top(np.array(context, np.int32), np.ones(1, np.float32), np.ones(1, np.uint8), 3)
-
-
-@given(seeds, st.integers(1, 30), st.integers(1, 12))
-def test_the_candidate_table_agrees_with_the_twin_request_after_request(seed, n, d):
-    rng = np.random.default_rng(seed)
-    embeddings = unit_rows(rng, n, d)
-    popularity, recent = rng.uniform(0, 1, (2, n)).astype(np.float32)
-    table = CandidateTable(embeddings, popularity, recent)
-    for _ in range(3):
-        lists = []
-        for column in range(4):
-            items = rng.integers(0, n, rng.integers(0, 8)).astype(np.int32)
-            lists.append((column, items, rng.uniform(0, 5, len(items)).astype(np.float32)))
-        context = unit_rows(rng, 2, d)[1]
-        session = rng.integers(0, n, 3).astype(np.int32)
-        table.begin()
-        for column, items, scores in lists:
-            table.add(items, scores, column)
-        items, found = table.features(context, session)
-        rows, expected = oracles.features(lists, context, set(session.tolist()), embeddings, popularity, recent)
-        assert items.tolist() == rows
-        np.testing.assert_allclose(found, expected, atol=1e-5)
-
-
-def test_a_full_table_drops_what_is_new_and_keeps_what_it_has():
-    table = CandidateTable(np.zeros((5, 2), np.float32), np.zeros(5, np.float32), np.zeros(5, np.float32), capacity=2)
-    assert table.add(np.array([4, 3, 2], np.int32), np.ones(3, np.float32), 1) == 2
-    assert table.add(np.array([3, 1], np.int32), np.ones(2, np.float32), 2) == 2
-    items, features = table.features(np.zeros(2, np.float32), np.empty(0, np.int32))
-    assert items.tolist() == [4, 3]
-    assert features[:, FEATURE_NAMES.index("session_knn")].tolist() == [0.0, 1.0]
-
-
-@given(
-    hnp.arrays(
-        np.float32, st.integers(0, 60), elements=st.sampled_from([0.0, 1.0, -1.0, 2.5, np.nan, np.inf, -np.inf])
-    ),
-    st.integers(-2, 80),
-    seeds,
-)
-def test_top_k_breaks_ties_by_position_and_never_takes_a_nan(scores, k, seed):
-    items = np.random.default_rng(seed).permutation(len(scores)).astype(np.int32)
-    assert top_k(items, scores, k).tolist() == oracles.top_k(items, scores, k)
-
-
-@given(seeds, st.integers(0, 50), st.integers(0, 8))
-def test_linear_scores_agree_with_the_product(seed, m, f):
-    rng = np.random.default_rng(seed)
-    features, weights = rng.standard_normal((m, f)).astype(np.float32), rng.standard_normal(f).astype(np.float32)
-    np.testing.assert_allclose(linear(features, weights), features @ weights, atol=1e-4)
 
 
 @given(seeds, st.integers(0, 20), st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.integers(-1, 25))

@@ -12,7 +12,9 @@ from recserv.model import files
 from recserv.model.layout import ARRAYS, encode_array
 from recserv.model.snapshot import ModelSnapshot, load_popular, load_snapshot
 from recserv.model.writer import save_snapshot
-from recserv.training.build import BuildOptions, assemble
+from recserv.training.assemble import assemble
+from recserv.training.options import BuildOptions
+from recserv.training.ranker import PLAIN_RANKER
 from tests.factories import START_MS, build_tiny_model, tiny_catalog, tiny_log
 from tests.model.support import copy_model, read_array, reseal, write_array
 
@@ -96,7 +98,7 @@ def test_the_same_data_and_seed_give_the_same_bytes(tiny_model: Path, tmp_path: 
 
 def test_the_time_of_the_build_is_in_the_seal_alone(tiny_model: Path, tmp_path: Path) -> None:
     options = BuildOptions(events=("made up",), out="", dimensions=16)
-    contents, _ = assemble(tiny_log(200, 400), tiny_catalog(200), options, 0)
+    contents, _ = assemble(tiny_log(200, 400), tiny_catalog(200), options, PLAIN_RANKER)
     save_snapshot(contents, tmp_path / "later", now_ms=START_MS + 1)
     different = [p.name for p in tiny_model.iterdir() if p.read_bytes() != (tmp_path / "later" / p.name).read_bytes()]
     assert different == ["seal.json"]

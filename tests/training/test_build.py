@@ -8,7 +8,8 @@ import pytest
 
 from recserv.errors import DatasetError, UsageError
 from recserv.model.snapshot import load_snapshot
-from recserv.training.build import BuildOptions, build
+from recserv.training.build import build
+from recserv.training.options import BuildOptions
 from tests.factories import tiny_log, write_event_file
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"

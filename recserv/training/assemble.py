@@ -1,0 +1,181 @@
+"""Everything that goes into a model, from data that is already read.
+
+    item table -> sessions -> covisitation, behaviour vectors, content vectors, words, session-kNN, popularity
+    -> ModelContents
+
+Every stage is a pure function of arrays; this file names their order and reports progress.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from recserv.index import hnsw
+from recserv.model import layout
+from recserv.model.items import pack_ids, pack_items
+from recserv.model.manifest import Behaviour, Manifest, TrainingSummary
+from recserv.model.ranker import Ranker, encode_ranker
+from recserv.model.writer import ModelContents
+from recserv.training import covisitation, popularity
+from recserv.training.catalog import Catalog
+from recserv.training.content import blend, content_vectors
+from recserv.training.dataset import EventLog
+from recserv.training.embeddings import behaviour_vectors
+from recserv.training.item_space import ItemSpace, item_space
+from recserv.training.linear_algebra import Matrix
+from recserv.training.options import BuildOptions
+from recserv.training.problems import Progress, no_progress
+from recserv.training.session_knn import session_knn
+from recserv.training.sessions import Sessions, build_sessions
+from recserv.training.words import word_vectors
+from recserv.types import EventType
+
+_STAGES = (
+    "sessions",
+    "covisitation",
+    "embeddings",
+    "content vectors",
+    "words",
+    "session-kNN",
+    "popularity",
+    "writing the model",
+)
+
+
+def assemble(
+    log: EventLog,
+    catalog: Catalog | None,
+    options: BuildOptions,
+    ranker: Ranker,
+    *,
+    skipped: int = 0,
+    progress: Progress = no_progress,
+) -> tuple[ModelContents, ItemSpace]:
+    """A model of all sessions of the log. `skipped` rows are only noted."""
+
+    def stage(name: str) -> None:
+        progress(name, _STAGES.index(name), len(_STAGES))
+
+    space = item_space(log, catalog)
+    stage("sessions")
+    sessions = build_sessions(log, space.position_of_code, seed=options.seed)
+    stage("covisitation")
+    baskets = covisitation.basket_pairs(sessions, space.count)
+    offsets, neighbours, weights = covisitation.covisitation(sessions, space.count, baskets=baskets)
+    arrays: dict[str, layout.Array] = {
+        "covisitation_offsets": offsets,
+        "covisitation_items": neighbours,
+        "covisitation_weights": weights,
+    }
+    stage("embeddings")
+    behaviour = behaviour_vectors(sessions, space.count, options.dimensions, seed=options.seed, baskets=baskets)
+    stage("content vectors")
+    arrays["embeddings"], arrays["embedding_origin"] = _vectors(behaviour, catalog, space, sessions, options.seed)
+    arrays["item_importance"] = np.ones(space.count, np.float32)
+    arrays["position_weights"] = (0.7 ** np.arange(layout.POSITIONS_MAX)).astype(np.float32)
+    stage("words")
+    words, arrays["word_vectors"], arrays["word_rarity"] = word_vectors(
+        space.items, arrays["embeddings"], space.popularity
+    )
+    stage("session-kNN")
+    knn = session_knn(sessions, space.count)
+    arrays |= {
+        "knn_item_offsets": knn.item_offsets,
+        "knn_item_sessions": knn.item_sessions,
+        "knn_session_offsets": knn.session_offsets,
+        "knn_session_items": knn.session_items,
+        "knn_session_age": knn.session_age,
+        "knn_item_idf": knn.item_idf,
+    }
+    stage("popularity")
+    arrays |= _popularity(space)
+    blobs, item_arrays = _item_table(space)
+    blobs[layout.RANKER_FILE] = encode_ranker(ranker)
+    blobs[layout.WORDS_FILE] = msgspec.json.encode(words) + b"\n"
+    arrays |= item_arrays
+    stage("writing the model")
+    manifest = _manifest(log, space, sessions, options, skipped, len(knn.session_age))
+    return ModelContents(manifest, arrays, blobs, lambda path: _write_index(arrays["embeddings"], path)), space
+
+
+def _vectors(
+    behaviour: Matrix, catalog: Catalog | None, space: ItemSpace, sessions: Sessions, seed: int
+) -> tuple[Matrix, npt.NDArray[np.uint8]]:
+    support = np.bincount(sessions.items, minlength=space.count).astype(np.float32)
+    content = np.zeros_like(behaviour)
+    if catalog is not None:
+        content = content_vectors(catalog, space.catalog_row, behaviour, support, seed=seed)
+    return blend(behaviour, content, support)
+
+
+def _popularity(space: ItemSpace) -> dict[str, layout.Array]:
+    category_offsets, category_items = popularity.top_by_category(
+        space.popularity,
+        space.available,
+        space.category_offsets,
+        space.categories,
+        len(space.category_names),
+        layout.CATEGORY_POPULAR_MAX,
+    )
+    return {
+        "popularity": space.popularity,
+        "popularity_recent": space.popularity_recent,
+        "popular_items": popularity.top_items(space.popularity, space.available, layout.POPULAR_ITEMS_MAX),
+        "trending_items": popularity.top_items(space.popularity_recent, space.available, layout.POPULAR_ITEMS_MAX),
+        "category_popular_offsets": category_offsets,
+        "category_popular_items": category_items,
+    }
+
+
+def _item_table(space: ItemSpace) -> tuple[dict[str, bytes], dict[str, layout.Array]]:
+    ids, id_offsets = pack_ids(space.ids)
+    items, item_offsets = pack_items(space.items)
+    blobs = {
+        layout.ITEM_IDS_FILE: ids,
+        layout.ITEMS_FILE: items,
+        layout.CATEGORIES_FILE: msgspec.json.encode(space.category_names) + b"\n",
+    }
+    arrays: dict[str, layout.Array] = {
+        "item_id_offsets": id_offsets,
+        "item_offsets": item_offsets,
+        "available": space.available,
+        "item_category_offsets": space.category_offsets,
+        "item_categories": space.categories,
+    }
+    return blobs, arrays
+
+
+def _manifest(
+    log: EventLog, space: ItemSpace, sessions: Sessions, options: BuildOptions, skipped: int, knn_sessions: int
+) -> Manifest:
+    of_items = log.event_type[log.item >= 0]
+    bought: Behaviour = "bought" if 2 * np.count_nonzero(of_items == EventType.PURCHASE) > len(of_items) else "viewed"
+    training = TrainingSummary(
+        events=len(log),
+        sessions=sessions.count,
+        items_with_events=int(np.count_nonzero(space.has_events)),
+        skipped_rows=skipped,
+        first_event_ms=None if log.time_ms is None else int(log.time_ms.min()),
+        last_event_ms=None if log.time_ms is None else int(log.time_ms.max()),
+    )
+    return Manifest(
+        behaviour=bought,
+        items=space.count,
+        dimensions=options.dimensions,
+        sessions=knn_sessions,
+        categories=len(space.category_names),
+        training=training,
+        options={
+            "seed": options.seed,
+            "default_event_type": options.default_event_type,
+            "rank_examples": options.rank_examples,
+        },
+    )
+
+
+def _write_index(embeddings: layout.Array, path: Path) -> None:
+    hnsw.build(embeddings, path)

@@ -1,0 +1,42 @@
+"""What a build is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from recserv.errors import UsageError
+from recserv.model.manifest import DIMENSIONS_MAX
+from recserv.model.writer import check_target
+from recserv.training.catalog import CATALOG_COLUMNS
+from recserv.training.dataset import EVENT_COLUMNS, check_mapping
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOptions:
+    """As on the command line. `columns` gives a file's column name by ours, for events and catalogue alike."""
+
+    events: tuple[str, ...]
+    out: str
+    catalog: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    default_event_type: str | None = None
+    skip_bad_rows: bool = False
+    seed: int = 0
+    dimensions: int = 64
+    rank_examples: int = 30_000
+    """Prefixes of the newest sessions that the ranker learns from; 0: fixed weights instead."""
+
+    def check(self) -> None:
+        """Raises UsageError."""
+        if not self.events:
+            raise UsageError("--events: at least one file is needed")
+        if not 2 <= self.dimensions <= DIMENSIONS_MAX:
+            raise UsageError(f"dimensions {self.dimensions}: must be 2..{DIMENSIONS_MAX}")
+        if self.seed < 0:
+            raise UsageError(f"--seed {self.seed}: must not be negative")
+        if not 0 <= self.rank_examples <= 1_000_000:
+            raise UsageError(f"--rank-examples {self.rank_examples}: must be 0..1000000")
+        check_mapping(self.columns, tuple(dict.fromkeys((*EVENT_COLUMNS, *CATALOG_COLUMNS))))
+        check_target(Path(self.out))
