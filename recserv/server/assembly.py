@@ -21,7 +21,7 @@ from recserv.server.event_stream import event_stream
 from recserv.server.handlers import Handler, HandlerFactory
 from recserv.server.ports import Explanations, Ingestor, Recommender
 from recserv.server.servicer import Servicer
-from recserv.server.standard import Health, add_reflection
+from recserv.server.standard import Health, reflection_handler
 from recserv.types import Clock
 from recserv.v1 import recommendation_pb2 as pb
 
@@ -75,8 +75,7 @@ class GrpcServer:
     async def start(self, host: str, port: int) -> str:
         """Listens; returns the bound address. Raises UsageError if it cannot be taken."""
         handlers = grpc.method_handlers_generic_handler(SERVICE, self._handlers())
-        self._server.add_generic_rpc_handlers((handlers, self._health.handler()))
-        add_reflection(self._server, (SERVICE,))
+        self._server.add_generic_rpc_handlers((handlers, self._health.handler(), reflection_handler((SERVICE,))))
         name = f"[{host}]" if ":" in host else host
         try:
             bound = self._server.add_insecure_port(f"{name}:{port}")
