@@ -30,6 +30,8 @@ logger = logging.getLogger("recserv.server")
 SERVICE: str = pb.DESCRIPTOR.services_by_name["RecommendationService"].full_name
 # Watchers of health never finish by themselves; they are cut off this long after the last call.
 _WATCHERS_GRACE_S = 0.2
+# How long the calls that are queued when a drain begins are turned away one by one, and how often it looks.
+_TURN_AWAY_S, _TURN_AWAY_STEP_S = 0.5, 0.02
 
 _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
@@ -93,6 +95,7 @@ class GrpcServer:
         """
         await self._health.draining()
         self.admission.close()
+        await self._turn_away_queued(min(_TURN_AWAY_S, grace_s))
         stopping = asyncio.ensure_future(self._server.stop(grace_s + _WATCHERS_GRACE_S))
         try:
             async with asyncio.timeout(grace_s):
@@ -104,6 +107,14 @@ class GrpcServer:
         await self._server.stop(_WATCHERS_GRACE_S)
         await stopping
         return finished
+
+    async def _turn_away_queued(self, seconds: float) -> None:
+        """gRPC itself would end the calls that wait to be dispatched as CANCELLED, which says nothing of a retry."""
+        loop = asyncio.get_running_loop()
+        give_up_s, seen = loop.time() + seconds, -1
+        while seen != self.admission.turned_away and loop.time() < give_up_s:
+            seen = self.admission.turned_away
+            await asyncio.sleep(_TURN_AWAY_STEP_S)
 
     def _handlers(self) -> dict[str, Handler]:
         unary, servicer = self._factory.unary, self._servicer
