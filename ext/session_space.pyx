@@ -85,11 +85,11 @@ cdef void step_row(
     real unbias, real epsilon,
 ) noexcept nogil:
     cdef Py_ssize_t c
-    cdef real g, m, v
+    cdef real g, m, v, rest1 = <real>1 - beta1, rest2 = <real>1 - beta2
     for c in range(d):
         g = gradient[c]
-        m = beta1 * mean[c] + (1 - beta1) * g
-        v = beta2 * square[c] + (1 - beta2) * g * g
+        m = beta1 * mean[c] + rest1 * g
+        v = beta2 * square[c] + rest2 * g * g
         mean[c] = m
         square[c] = v
         if real is float:

@@ -124,11 +124,15 @@ def learn_session_space(  # noqa: PLR0913
         raise ValueError(f"item {prefixes.vocabulary[-1]} of {item_count}")
     known = start[prefixes.vocabulary] if start is not None else None
     parameters = _begin(len(prefixes.vocabulary), dimensions, settings.places, known, rng)
-    f = prefixes.frequency()
-    parameters.importance[:, 0] = settings.importance_power * np.log((f + 1e-6) / (f + 1e-6).mean()).clip(-8, 8)
+    parameters.importance[:, 0] = settings.importance_power * _log_frequency(prefixes)
     training = _Training(prefixes, held_out, parameters, settings, rng)
     training.run(epochs, on_epoch)
     return _space(parameters, prefixes.vocabulary, item_count)
+
+
+def _log_frequency(prefixes: Prefixes) -> Real:
+    f = prefixes.frequency() + 1e-6
+    return np.log(f / max(f.mean() if len(f) else 1, 1e-12)).clip(-8, 8)
 
 
 def _begin(count: int, dimensions: int, places: int, known: Matrix | None, rng: np.random.Generator) -> Parameters:
