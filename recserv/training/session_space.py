@@ -25,6 +25,7 @@ from recserv.training.session_softmax import Batch, Gradients, Parameters, Real,
 from recserv.training.sessions import Sessions
 
 _START_SIZE = 0.1
+_SIZE_MIN = 1e-6
 _LOG_FACTOR_MAX = 8.0
 _SCORES_A_BLOCK = 1 << 23
 _HITS_AMONG = 20
@@ -34,8 +35,11 @@ _HITS_AMONG = 20
 class Settings:
     """How training goes. Raises ValueError for what could not end well.
 
-    `places`: how many events back a context reaches. A batch has `batch_max` prefixes, fewer where there would be less
-    than `epoch_batches_min` of them in an epoch. `rate_max`: the peak of the one-cycle schedule.
+    The same values serve clicks and baskets: doubling the rate or the dropout, or letting importance start at a power
+    of popularity, changed neither beyond the noise, or for the worse.
+
+    `places`: how many events back a context reaches. A batch has `batch_max` prefixes, fewer where an epoch would have
+    less than `epoch_batches_min` of them. `rate_max`: the peak of the one-cycle schedule.
     """
 
     places: int = 20
@@ -47,7 +51,6 @@ class Settings:
     negatives: int = 1024
     rate_max: float = 4e-3
     warm_up: float = 0.2
-    importance_power: float = 0.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.places <= 1000:
@@ -124,15 +127,9 @@ def learn_session_space(  # noqa: PLR0913
         raise ValueError(f"item {prefixes.vocabulary[-1]} of {item_count}")
     known = start[prefixes.vocabulary] if start is not None else None
     parameters = _begin(len(prefixes.vocabulary), dimensions, settings.places, known, rng)
-    parameters.importance[:, 0] = settings.importance_power * _log_frequency(prefixes)
     training = _Training(prefixes, held_out, parameters, settings, rng)
     training.run(epochs, on_epoch)
     return _space(parameters, prefixes.vocabulary, item_count)
-
-
-def _log_frequency(prefixes: Prefixes) -> Real:
-    f = prefixes.frequency() + 1e-6
-    return np.log(f / max(f.mean() if len(f) else 1, 1e-12)).clip(-8, 8)
 
 
 def _begin(count: int, dimensions: int, places: int, known: Matrix | None, rng: np.random.Generator) -> Parameters:
@@ -149,7 +146,8 @@ def _space(parameters: Parameters, vocabulary: npt.NDArray[np.int32], item_count
     vectors = np.zeros((item_count, parameters.vectors.shape[1]), np.float32)
     vectors[vocabulary] = unit_rows(parameters.vectors)
     importance = np.ones(item_count, np.float32)
-    importance[vocabulary] = factors / (factors.mean() if len(factors) else 1.0)
+    if len(factors):
+        importance[vocabulary] = np.where(sizes > _SIZE_MIN, factors / factors.mean(), 1.0)
     positions = np.exp(parameters.positions[:, 0] - parameters.positions[0, 0])
     return SessionSpace(vectors, importance, positions)
 
