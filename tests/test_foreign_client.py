@@ -66,6 +66,26 @@ def test_the_search_is_part_of_the_context(seen: dict[str, Any]) -> None:
     assert seen["context"]["searches"] == [seen["cold"][-1]["title"]]
 
 
+def test_a_search_alone_changes_the_very_next_list_to_what_was_searched_for(seen: dict[str, Any]) -> None:
+    searcher = seen["searcher"]
+    query, after = searcher["query"], searcher["after"]
+    assert searcher["search"] == {"code": "OK", "status": "INGEST_STATUS_ACCEPTED", "token": True}
+    assert all(row["source"] in {"SOURCE_POPULAR", "SOURCE_TRENDING"} for row in searcher["cold"])
+    assert _items(after) != _items(searcher["cold"])
+    assert after[0]["source"] == "SOURCE_CONTEXT_VECTOR"
+    for row in after:
+        # A match is claimed for those products alone that have the word.
+        assert ("REASON_TYPE_MATCHES_SEARCH" in row["reasons"]) <= (query in row["title"].split())
+    named = [row for row in after if "REASON_TYPE_MATCHES_SEARCH" in row["reasons"]]
+    assert named
+    assert all(any(f'"{query}"' in text for text in row["texts"]) for row in named)
+
+
+def test_a_search_beside_a_view_changes_the_list_too(seen: dict[str, Any]) -> None:
+    before, after = seen["after view"], seen["after search"]
+    assert (_items(before), [row["texts"] for row in before]) != (_items(after), [row["texts"] for row in after])
+
+
 def test_after_adding_to_the_cart_reasons_name_the_product_in_it(seen: dict[str, Any]) -> None:
     because = [row for row in seen["after add to cart"] if seen["carted"] in row["because"]]
     assert because

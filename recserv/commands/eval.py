@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recserv.errors import UsageError
+from recserv.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from recserv.evaluation.report import EvaluationReport
@@ -37,7 +37,10 @@ def run(args: argparse.Namespace) -> int:
     from recserv.evaluation.report import evaluate
 
     with progress_bar(Console(stderr=True), "evaluating") as progress:
-        report = evaluate(Path(args.model), args.sessions, args.k, progress)
+        try:
+            report = evaluate(Path(args.model), args.sessions, args.k, progress)
+        except ModelError as error:
+            raise UsageError(f"model {args.model}: {error}") from error
     if args.json:
         import msgspec
 

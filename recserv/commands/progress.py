@@ -15,21 +15,27 @@ _READING = "reading "
 def progress_bar(console: Console, title: str) -> Iterator[Callable[[str, int, int], None]]:
     """Yields the function to report to. A file that is read has a bar of its own; all other stages share `title`."""
     columns = (TextColumn("{task.description:<44}"), BarColumn(bar_width=32), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
-        bars: dict[str, TaskID] = {}
+    progress = Progress(*columns, console=console)
+    bars: dict[str, TaskID] = {}
 
-        def report(stage: str, done: int, total: int) -> None:
-            name = stage if stage.startswith(_READING) else title
-            if name not in bars:
-                for earlier in bars.values():
-                    _finish(progress, earlier)
-                bars[name] = progress.add_task(name, total=None)
-            text = stage if name == stage else f"{title}: {stage}"
-            progress.update(bars[name], description=text, completed=done, total=total or None)
+    def report(stage: str, done: int, total: int) -> None:
+        name = stage if stage.startswith(_READING) else title
+        if name not in bars:
+            # Not before: drawing nothing at all leaves an empty line behind.
+            progress.start()
+            for earlier in bars.values():
+                _finish(progress, earlier)
+            bars[name] = progress.add_task(name, total=None)
+        text = stage if name == stage else f"{title}: {stage}"
+        progress.update(bars[name], description=text, completed=done, total=total or None)
 
+    try:
         yield report
         for bar in bars.values():
             _finish(progress, bar)
+    finally:
+        if bars:
+            progress.stop()
 
 
 def _finish(progress: Progress, bar: TaskID) -> None:

@@ -18,10 +18,11 @@ _RETRY_STREAM_MS = 5_000
 class Permits:
     """A counter with a limit. A permit is taken by `enter` and given back exactly once by `leave`."""
 
-    __slots__ = ("_drained", "_draining", "_full", "_retry_after_ms", "in_use", "limit")
+    __slots__ = ("_drained", "_draining", "_full", "_retry_after_ms", "in_use", "limit", "turned_away")
 
     def __init__(self, limit: int, full: str, retry_after_ms: int):
         self.limit, self.in_use = limit, 0
+        self.turned_away = 0
         self._full, self._retry_after_ms = full, retry_after_ms
         self._draining = False
         self._drained = asyncio.Event()
@@ -29,6 +30,7 @@ class Permits:
     def enter(self, permits: int = 1) -> None:
         """Raises Overloaded when the limit is reached, ServerDraining after `close`."""
         if self._draining:
+            self.turned_away += 1
             raise ServerDraining("the server is shutting down")
         if self.in_use + permits > self.limit:
             raise Overloaded(self._full, self._retry_after_ms)
@@ -71,6 +73,11 @@ class Admission:
         self.streams.close()
         for task in tuple(self._stream_tasks):
             task.cancel()
+
+    @property
+    def turned_away(self) -> int:
+        """How many calls and streams came after `close`."""
+        return self.calls.turned_away + self.streams.turned_away
 
     async def drained(self) -> None:
         await self.calls.drained()

@@ -21,7 +21,7 @@ from recserv.server.event_stream import event_stream
 from recserv.server.handlers import Handler, HandlerFactory
 from recserv.server.ports import Explanations, Ingestor, Recommender
 from recserv.server.servicer import Servicer
-from recserv.server.standard import Health, add_reflection
+from recserv.server.standard import Health, reflection_handler
 from recserv.types import Clock
 from recserv.v1 import recommendation_pb2 as pb
 
@@ -30,6 +30,8 @@ logger = logging.getLogger("recserv.server")
 SERVICE: str = pb.DESCRIPTOR.services_by_name["RecommendationService"].full_name
 # Watchers of health never finish by themselves; they are cut off this long after the last call.
 _WATCHERS_GRACE_S = 0.2
+# How long the calls that are queued when a drain begins are turned away one by one, and how often it looks.
+_TURN_AWAY_S, _TURN_AWAY_STEP_S = 0.5, 0.02
 
 _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
@@ -75,8 +77,7 @@ class GrpcServer:
     async def start(self, host: str, port: int) -> str:
         """Listens; returns the bound address. Raises UsageError if it cannot be taken."""
         handlers = grpc.method_handlers_generic_handler(SERVICE, self._handlers())
-        self._server.add_generic_rpc_handlers((handlers, self._health.handler()))
-        add_reflection(self._server, (SERVICE,))
+        self._server.add_generic_rpc_handlers((handlers, self._health.handler(), reflection_handler((SERVICE,))))
         name = f"[{host}]" if ":" in host else host
         try:
             bound = self._server.add_insecure_port(f"{name}:{port}")
@@ -94,6 +95,7 @@ class GrpcServer:
         """
         await self._health.draining()
         self.admission.close()
+        await self._turn_away_queued(min(_TURN_AWAY_S, grace_s))
         stopping = asyncio.ensure_future(self._server.stop(grace_s + _WATCHERS_GRACE_S))
         try:
             async with asyncio.timeout(grace_s):
@@ -105,6 +107,14 @@ class GrpcServer:
         await self._server.stop(_WATCHERS_GRACE_S)
         await stopping
         return finished
+
+    async def _turn_away_queued(self, seconds: float) -> None:
+        """gRPC itself would end the calls that wait to be dispatched as CANCELLED, which says nothing of a retry."""
+        loop = asyncio.get_running_loop()
+        give_up_s, seen = loop.time() + seconds, -1
+        while seen != self.admission.turned_away and loop.time() < give_up_s:
+            seen = self.admission.turned_away
+            await asyncio.sleep(_TURN_AWAY_STEP_S)
 
     def _handlers(self) -> dict[str, Handler]:
         unary, servicer = self._factory.unary, self._servicer

@@ -20,7 +20,7 @@ from recserv.errors import DeadlineTooNear, InvalidInput, Overloaded, RecservErr
 from recserv.metrics import RequestDone
 from recserv.resilience.deadline import Deadline
 from recserv.server.admission import Permits
-from recserv.server.status import Interrupted, code_of, status_of, trailing_metadata
+from recserv.server.status import Interrupted, ServerDraining, code_of, status_of, trailing_metadata
 from recserv.types import DEFAULT_TENANT, ID_BYTES_MAX
 
 logger = logging.getLogger("recserv.server")
@@ -148,7 +148,7 @@ def log_failure(rpc: str, error: BaseException, request_id: str) -> None:
     fields = {"rpc": rpc, "status": code.name, "request_id": request_id}
     if code is grpc.StatusCode.INTERNAL:
         logger.error("call failed", extra={"fields": fields}, exc_info=error)
-    elif code is grpc.StatusCode.UNAVAILABLE:
+    elif code is grpc.StatusCode.UNAVAILABLE and not isinstance(error, ServerDraining):
         logger.warning("call failed", extra={"fields": {**fields, "cause": str(error)}})
     elif logger.isEnabledFor(logging.INFO):
         logger.info("call refused", extra={"fields": {**fields, "cause": str(error)}})

@@ -33,7 +33,15 @@ from recserv.server.validate import (
     check_token,
     with_prefix,
 )
-from recserv.types import BATCH_EVENTS_MAX, BATCH_REQUESTS_MAX, Clock, IngestStatus, Recommendation, ShopperKey
+from recserv.types import (
+    BATCH_EVENTS_MAX,
+    BATCH_REQUESTS_MAX,
+    ID_BYTES_MAX,
+    Clock,
+    IngestStatus,
+    Recommendation,
+    ShopperKey,
+)
 from recserv.v1 import recommendation_pb2 as pb
 
 logger = logging.getLogger("recserv.server")
@@ -113,7 +121,7 @@ class Servicer:
                 failure = error
             else:
                 return pb.BatchRecommendEntry(response=recommendation_to_wire(answer))
-        request_id = request.request_id or call.request_id()
+        request_id = request.request_id[:ID_BYTES_MAX] or call.request_id()
         log_failure(f"{call.rpc}[{position}]", failure, request_id)
         return pb.BatchRecommendEntry(error=status_of(failure, request_id))
 
@@ -169,7 +177,8 @@ class Servicer:
             else:
                 results.append(
                     pb.IngestResult(
-                        event_id=event.event_id,
+                        # Perhaps this is what is wrong with it: the answer must not outgrow what a client takes.
+                        event_id=event.event_id[:ID_BYTES_MAX],
                         status=enum(IngestStatus.REJECTED),
                         error=status_of(problem, call.request_id()),
                     )

@@ -1,19 +1,21 @@
 """The standard services on the same port: grpc.health.v1.Health and server reflection.
 
-Health says whether this process can answer; no dependency flips it, only the drain does.
+Health says whether this process can answer; no dependency flips it, only the drain does. Both are the libraries' own
+servicers behind our parsing, so that malformed bytes are INVALID_ARGUMENT here too, and not UNKNOWN.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined]
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from recserv.errors import RecservError
 from recserv.server.call import Context, parser
 from recserv.server.status import code_of, status_of, trailing_metadata
 
@@ -35,7 +37,6 @@ class Health:
         await self._servicer.enter_graceful_shutdown()
 
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
-        """The library's servicer behind our own parsing: malformed bytes are INVALID_ARGUMENT here too."""
         methods = {
             "Check": grpc.unary_unary_rpc_method_handler(
                 _parsed(self._servicer.Check), response_serializer=health_pb2.HealthCheckResponse.SerializeToString
@@ -47,19 +48,43 @@ class Health:
         return grpc.method_handlers_generic_handler(HEALTH_SERVICE, methods)
 
 
+def reflection_handler(service_names: tuple[str, ...]) -> grpc.GenericRpcHandler[Any, Any]:
+    """Describes these services, health and itself."""
+    names = (*service_names, HEALTH_SERVICE, reflection.SERVICE_NAME)
+    describe = reflection.aio.ReflectionServicer(names).ServerReflectionInfo  # type: ignore[attr-defined]
+    parse = parser(reflection_pb2.ServerReflectionRequest)
+
+    async def parsed(raws: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        async for raw in raws:
+            yield parse(raw)
+
+    async def handle(raws: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
+        try:
+            async for answer in describe(parsed(raws), context):
+                yield answer
+        except RecservError as error:
+            await _abort(context, error)
+
+    info = grpc.stream_stream_rpc_method_handler(
+        handle, response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString
+    )
+    return grpc.method_handlers_generic_handler(reflection.SERVICE_NAME, {"ServerReflectionInfo": info})
+
+
 def _parsed(method: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[bytes, Context], Awaitable[Any]]:
     parse = parser(health_pb2.HealthCheckRequest)
 
     async def handle(raw: bytes, context: Context) -> Any:
         try:
             request = parse(raw)
-        except Exception as error:
-            status = status_of(error)
-            await context.abort(code_of(error), status.message, trailing_metadata(status))
+        except RecservError as error:
+            await _abort(context, error)
         return await method(request, context)
 
     return handle
 
 
-def add_reflection(server: grpc.aio.Server, service_names: tuple[str, ...]) -> None:
-    reflection.enable_server_reflection((*service_names, HEALTH_SERVICE, reflection.SERVICE_NAME), server)
+async def _abort(context: Context, error: RecservError) -> NoReturn:
+    status = status_of(error)
+    await context.abort(code_of(error), status.message, trailing_metadata(status))
+    raise AssertionError("abort returned")

@@ -29,8 +29,18 @@ class RecommendationServiceStub:
     """Real-time product recommendations for shops.
 
     Every error carries google.rpc.Status details: BadRequest names each offending field, RetryInfo says when a retry
-    is worth it, ErrorInfo (domain "recserv") gives a stable reason. Ids are UTF-8, 1 to 256 bytes, without control
-    characters.
+    is worth it, ErrorInfo (domain "recserv") gives a stable reason.
+
+    Limits. Beyond one of them a request is INVALID_ARGUMENT, whatever else it says:
+    - Ids are UTF-8 without control characters, at most 256 bytes; this holds for every field that ends in _id or _ids,
+    for placement, category, locale, device_type, tokens and the keys of maps. Ids in a list and keys are not empty.
+    - Maps have at most 64 entries, each value at most 1024 bytes.
+    - Numbers are finite, and none is negative.
+    A message of more than 4 MiB (4194304 bytes), compressed or not, is RESOURCE_EXHAUSTED. So is a call while the server
+    has as many in flight as its settings allow. A call without a deadline gets the server's default.
+
+    Answers: those to batches can outgrow the 4 MiB that clients take by default (100 pages of 100 items whose
+    descriptions are long); ask for fewer, or raise the client's limit.
     """
 
     def __init__(self, channel):
@@ -85,8 +95,18 @@ class RecommendationServiceServicer:
     """Real-time product recommendations for shops.
 
     Every error carries google.rpc.Status details: BadRequest names each offending field, RetryInfo says when a retry
-    is worth it, ErrorInfo (domain "recserv") gives a stable reason. Ids are UTF-8, 1 to 256 bytes, without control
-    characters.
+    is worth it, ErrorInfo (domain "recserv") gives a stable reason.
+
+    Limits. Beyond one of them a request is INVALID_ARGUMENT, whatever else it says:
+    - Ids are UTF-8 without control characters, at most 256 bytes; this holds for every field that ends in _id or _ids,
+    for placement, category, locale, device_type, tokens and the keys of maps. Ids in a list and keys are not empty.
+    - Maps have at most 64 entries, each value at most 1024 bytes.
+    - Numbers are finite, and none is negative.
+    A message of more than 4 MiB (4194304 bytes), compressed or not, is RESOURCE_EXHAUSTED. So is a call while the server
+    has as many in flight as its settings allow. A call without a deadline gets the server's default.
+
+    Answers: those to batches can outgrow the 4 MiB that clients take by default (100 pages of 100 items whose
+    descriptions are long); ask for fewer, or raise the client's limit.
     """
 
     def Recommend(self, request, context):
@@ -119,7 +139,9 @@ class RecommendationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StreamEvents(self, request_iterator, context):
-        """Stores groups of events over one stream; answers come in the order of the requests.
+        """Stores groups of up to 500 events over one stream; answers come in the order of the requests. A bad event does not
+        end the stream; a group that is malformed, empty or too large does, after what was taken has been answered. When
+        the server shuts down it answers what it took and ends the stream with UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -201,8 +223,18 @@ class RecommendationService:
     """Real-time product recommendations for shops.
 
     Every error carries google.rpc.Status details: BadRequest names each offending field, RetryInfo says when a retry
-    is worth it, ErrorInfo (domain "recserv") gives a stable reason. Ids are UTF-8, 1 to 256 bytes, without control
-    characters.
+    is worth it, ErrorInfo (domain "recserv") gives a stable reason.
+
+    Limits. Beyond one of them a request is INVALID_ARGUMENT, whatever else it says:
+    - Ids are UTF-8 without control characters, at most 256 bytes; this holds for every field that ends in _id or _ids,
+    for placement, category, locale, device_type, tokens and the keys of maps. Ids in a list and keys are not empty.
+    - Maps have at most 64 entries, each value at most 1024 bytes.
+    - Numbers are finite, and none is negative.
+    A message of more than 4 MiB (4194304 bytes), compressed or not, is RESOURCE_EXHAUSTED. So is a call while the server
+    has as many in flight as its settings allow. A call without a deadline gets the server's default.
+
+    Answers: those to batches can outgrow the 4 MiB that clients take by default (100 pages of 100 items whose
+    descriptions are long); ask for fewer, or raise the client's limit.
     """
 
     @staticmethod

@@ -20,8 +20,8 @@ def serve_arguments(model: Path, state: Path) -> list[str]:
 
 
 @contextmanager
-def started(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[str]:
-    """HOST:PORT of the server; leaving asks it to end, and wants exit code 0."""
+def launched(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The process and the HOST:PORT of the server; what is left of its process group on leaving is killed."""
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             command,
@@ -38,12 +38,19 @@ def started(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[
             line = process.stdout.readline()
             log.seek(0)
             assert line.startswith(BANNER), log.read().decode(errors="replace")
-            yield line.removeprefix(BANNER).strip()
-            # The whole group: a tracer passes no signals on, and ends with what it traces.
-            os.killpg(process.pid, signal.SIGTERM)
-            assert process.wait(60) == 0
+            yield process, line.removeprefix(BANNER).strip()
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             process.stdout.close()
+
+
+@contextmanager
+def started(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[str]:
+    """HOST:PORT of the server; leaving asks it to end, and wants exit code 0."""
+    with launched(command, environment) as (process, target):
+        yield target
+        # The whole group: a tracer passes no signals on, and ends with what it traces.
+        os.killpg(process.pid, signal.SIGTERM)
+        assert process.wait(60) == 0

@@ -12,6 +12,7 @@ import pytest
 from google.rpc import code_pb2
 
 from recserv.v1 import recommendation_pb2 as pb
+from tests.model.support import reseal
 from tests.server.harness import Failure
 from tests.server.live import LiveApp
 
@@ -60,6 +61,27 @@ def test_a_stranger_gets_popular_items_and_is_told_so(live: LiveApp) -> None:
     response = recommend(live, session_id="stranger")
     assert len(response.results) == 10
     assert {result.source for result in response.results} <= POPULAR
+    assert not response.degraded
+
+
+@pytest.mark.parametrize("fields", [{}, {"user_id": "nobody"}, {"session_id": "nobody's", "user_id": "nobody"}])
+def test_a_request_about_nobody_known_is_a_cold_start(live: LiveApp, fields: dict[str, str]) -> None:
+    response = recommend(live, **fields)
+    assert len(response.results) == 10
+    assert {result.source for result in response.results} <= POPULAR
+    assert not response.degraded
+
+
+def test_the_context_of_nobody_known_is_empty(live: LiveApp) -> None:
+    raw = live.unary("GetContext", pb.GetContextRequest(session_id="never", user_id="seen"))
+    assert pb.GetContextResponse.FromString(raw) == pb.GetContextResponse()
+
+
+def test_exclusions_may_repeat_themselves_and_name_what_does_not_exist(live: LiveApp) -> None:
+    first = recommend(live).results[0].item_id
+    response = recommend(live, exclude_item_ids=[first] * 999 + ["nowhere"])
+    assert len(response.results) == 10
+    assert first not in {result.item_id for result in response.results}
     assert not response.degraded
 
 
@@ -186,6 +208,18 @@ def test_without_an_index_the_other_sources_answer_and_say_so(
 ) -> None:
     model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
     (model / "index.hnsw").unlink()
+    response = recommend(start(model), anchor_item_ids=["item-6"])
+    assert len(response.results) == 10
+    assert list(response.degraded_reasons) == [pb.DEGRADED_REASON_INDEX_UNAVAILABLE]
+
+
+@pytest.mark.parametrize("content", [b"", b"no index", b"\xff" * 5000], ids=["empty", "short", "garbage"])
+def test_an_index_that_is_what_the_manifest_says_and_still_none_is_served_around(
+    start: Callable[..., LiveApp], tiny_model: Path, tmp_path: Path, content: bytes
+) -> None:
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    (model / "index.hnsw").write_bytes(content)
+    reseal(model)
     response = recommend(start(model), anchor_item_ids=["item-6"])
     assert len(response.results) == 10
     assert list(response.degraded_reasons) == [pb.DEGRADED_REASON_INDEX_UNAVAILABLE]
