@@ -30,9 +30,13 @@ from recserv.training.linear_algebra import Matrix
 from recserv.training.options import BuildOptions
 from recserv.training.problems import Progress, no_progress
 from recserv.training.session_knn import session_knn
+from recserv.training.session_space import EpochReport, SessionSpace, learn_session_space
 from recserv.training.sessions import Sessions, build_sessions
 from recserv.training.words import word_vectors
 from recserv.types import EventType
+
+UNLEARNED_PLACE_DECAY = 0.7
+"""From one event to the one before it, where no weights were learned."""
 
 _STAGES = (
     "sessions",
@@ -53,9 +57,12 @@ def assemble(
     ranker: Ranker,
     *,
     skipped: int = 0,
+    validate: bool = False,
     progress: Progress = no_progress,
 ) -> tuple[ModelContents, ItemSpace]:
-    """A model of all sessions of the log. `skipped` rows are only noted."""
+    """A model of all sessions of the log. `skipped` rows are only noted. `validate`: a few of the newest sessions are not
+    learned from, and progress tells how well the item vectors find their next items.
+    """
 
     def stage(name: str) -> None:
         progress(name, _STAGES.index(name), len(_STAGES))
@@ -72,11 +79,14 @@ def assemble(
         "covisitation_weights": weights,
     }
     stage("embeddings")
-    behaviour = behaviour_vectors(sessions, space.count, options.dimensions, seed=options.seed, baskets=baskets)
+    spectral = behaviour_vectors(sessions, space.count, options.dimensions, seed=options.seed, baskets=baskets)
+    learned = _learned(spectral, sessions, options, progress, 0.02 if validate else 0.0)
     stage("content vectors")
-    arrays["embeddings"], arrays["embedding_origin"] = _vectors(behaviour, catalog, space, sessions, options.seed)
-    arrays["item_importance"] = np.ones(space.count, np.float32)
-    arrays["position_weights"] = (0.7 ** np.arange(layout.POSITIONS_MAX)).astype(np.float32)
+    arrays["embeddings"], arrays["embedding_origin"] = _vectors(
+        learned.vectors, catalog, space, sessions, options.seed
+    )
+    arrays["item_importance"] = learned.importance
+    arrays["position_weights"] = learned.position_weights
     stage("words")
     words, arrays["word_vectors"], arrays["word_rarity"] = word_vectors(
         space.items, arrays["embeddings"], space.popularity
@@ -100,6 +110,35 @@ def assemble(
     stage("writing the model")
     manifest = _manifest(log, space, sessions, options, skipped, len(knn.session_age))
     return ModelContents(manifest, arrays, blobs, lambda path: _write_index(arrays["embeddings"], path)), space
+
+
+def _learned(
+    start: Matrix, sessions: Sessions, options: BuildOptions, progress: Progress, holdout_share: float
+) -> SessionSpace:
+    """Item vectors and the weights of a session's sum; the last weight of a place falls off for older events."""
+    if options.epochs == 0:
+        places = UNLEARNED_PLACE_DECAY ** np.arange(layout.POSITIONS_MAX)
+        return SessionSpace(start, np.ones(len(start), np.float32), places.astype(np.float32))
+
+    def on_epoch(report: EpochReport) -> None:
+        found = "" if report.hit_rate is None else f", HR@20 {report.hit_rate:.3f}, MRR@20 {report.reciprocal_rank:.3f}"
+        done, total = round(100 * report.epoch), round(100 * report.epochs)
+        progress(f"item vectors: loss {report.loss:.3f}{found}", done, total)
+
+    space = learn_session_space(
+        sessions,
+        len(start),
+        dimensions=options.dimensions,
+        epochs=options.epochs,
+        seed=options.seed,
+        start=start,
+        holdout_share=holdout_share,
+        on_epoch=on_epoch,
+    )
+    older = layout.POSITIONS_MAX - len(space.position_weights)
+    tail = space.position_weights[-1] * UNLEARNED_PLACE_DECAY ** np.arange(1, older + 1)
+    places = np.concatenate((space.position_weights, tail)).astype(np.float32)
+    return SessionSpace(space.vectors, space.importance, places)
 
 
 def _vectors(
@@ -172,6 +211,7 @@ def _manifest(
         options={
             "seed": options.seed,
             "default_event_type": options.default_event_type,
+            "epochs": options.epochs,
             "rank_examples": options.rank_examples,
         },
     )

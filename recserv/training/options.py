@@ -12,6 +12,9 @@ from recserv.model.writer import check_target
 from recserv.training.catalog import CATALOG_COLUMNS
 from recserv.training.dataset import EVENT_COLUMNS, check_mapping
 
+EPOCHS_MAX = 100
+EXAMPLES_MAX = 1_000_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class BuildOptions:
@@ -25,6 +28,8 @@ class BuildOptions:
     skip_bad_rows: bool = False
     seed: int = 0
     dimensions: int = 64
+    epochs: float = 5.0
+    """Of learning item vectors; may be a fraction. 0: spectral vectors alone."""
     rank_examples: int = 30_000
     """Prefixes of the newest sessions that the ranker learns from; 0: fixed weights instead."""
 
@@ -34,9 +39,11 @@ class BuildOptions:
             raise UsageError("--events: at least one file is needed")
         if not 2 <= self.dimensions <= DIMENSIONS_MAX:
             raise UsageError(f"dimensions {self.dimensions}: must be 2..{DIMENSIONS_MAX}")
+        if not 0 <= self.epochs <= EPOCHS_MAX:
+            raise UsageError(f"--epochs {self.epochs}: must be 0..{EPOCHS_MAX}")
         if self.seed < 0:
             raise UsageError(f"--seed {self.seed}: must not be negative")
-        if not 0 <= self.rank_examples <= 1_000_000:
-            raise UsageError(f"--rank-examples {self.rank_examples}: must be 0..1000000")
+        if not 0 <= self.rank_examples <= EXAMPLES_MAX:
+            raise UsageError(f"--rank-examples {self.rank_examples}: must be 0..{EXAMPLES_MAX}")
         check_mapping(self.columns, tuple(dict.fromkeys((*EVENT_COLUMNS, *CATALOG_COLUMNS))))
         check_target(Path(self.out))

@@ -59,8 +59,8 @@ def build_sessions(
 ) -> Sessions:
     """Sequences of the events whose type has a weight. `positions` int32: the model's position of each item code.
 
-    An item that follows itself directly (viewed, put into the cart, bought) becomes one entry of the largest weight; with
-    `keep_repeats` only where the weights differ: an item viewed twice is then two entries.
+    An item that follows itself directly (viewed, put into the cart, bought) becomes one entry of the largest weight;
+    with `keep_repeats` only where the weights differ: an item viewed twice is then two entries.
     """
     weights = TYPE_WEIGHTS[log.event_type]
     rows = np.flatnonzero((log.item >= 0) & (weights > 0))
