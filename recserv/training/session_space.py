@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from recserv import _session_space as kernels
 from recserv.training.linear_algebra import Matrix, unit_rows
@@ -128,7 +129,10 @@ def learn_session_space(  # noqa: PLR0913
     known = start[prefixes.vocabulary] if start is not None else None
     parameters = _begin(len(prefixes.vocabulary), dimensions, settings.places, known, rng)
     training = _Training(prefixes, held_out, parameters, settings, rng)
-    training.run(epochs, on_epoch)
+    # Threads of the BLAS wait for each other by spinning: on two cores that others use too, they took ten times the
+    # processor time of one thread. One also makes the result the same on any number of cores.
+    with threadpool_limits(1, user_api="blas"):
+        training.run(epochs, on_epoch)
     return _space(parameters, prefixes.vocabulary, item_count)
 
 

@@ -183,7 +183,5 @@ class MixedLoad:
         """Somebody who does not speak gRPC and leaves without a word."""
         host, _, port = self._target.rpartition(":")
         _, writer = await asyncio.open_connection(host, int(port))
-        writer.write(
-            self._shop.random.choice([b"", b"GET / HTTP/1.1\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0"])
-        )
+        writer.write(self._shop.random.choice(NOISE))
         writer.transport.abort()
