@@ -10,6 +10,7 @@ from recserv.errors import UsageError
 
 if TYPE_CHECKING:
     from recserv.training.build import BuildReport
+    from recserv.training.ranker import RankerReport
 
 _SKIPPED_SHOWN_MAX = 20
 
@@ -34,7 +35,7 @@ def register(subparsers: Any) -> None:
     )
     parser.add_argument("--default-event-type", metavar="TYPE", help="for rows without an event_type, such as purchase")
     parser.add_argument("--skip-bad-rows", action="store_true", help="count and report bad rows instead of stopping")
-    parser.add_argument("--dimensions", type=int, default=64, metavar="D", help="of the item vectors (64)")
+    parser.add_argument("--dimensions", type=int, default=96, metavar="D", help="of the item vectors (96)")
     parser.add_argument(
         "--epochs", type=float, default=5.0, metavar="N", help="of learning item vectors; may be a fraction (5)"
     )
@@ -94,6 +95,17 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _ranker_line(ranker: RankerReport | None) -> str:
+    if ranker is None:
+        return "fixed weights: too few sessions to learn from, or none asked for"
+    learned, plain = ranker.learned, ranker.plain
+    return (
+        f"{'learned' if ranker.chosen else 'fixed weights'} ({ranker.examples:,} lists of the newest sessions, "
+        f"{ranker.found:.1%} of the prefixes); of the next items found, validation HR@20 {learned.hit_rate:.3f} "
+        f"MRR@20 {learned.reciprocal_rank:.3f}, by fixed weights {plain.hit_rate:.3f} and {plain.reciprocal_rank:.3f}"
+    )
+
+
 def print_report(console: Any, report: BuildReport) -> None:
     """What went in, what came out, what was left out."""
     facts = [
@@ -102,6 +114,7 @@ def print_report(console: Any, report: BuildReport) -> None:
         ("items", f"{report.items:,} in {report.categories:,} categories; {report.items_cold:,} without events"),
         ("time", f"{report.seconds:.1f} s"),
     ]
+    facts.insert(-1, ("ranker", _ranker_line(report.ranker)))
     if report.duplicate_events:
         facts.insert(2, ("", f"{report.duplicate_events:,} duplicates left out"))
     if report.items_without_vector:

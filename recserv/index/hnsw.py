@@ -20,7 +20,7 @@ EF_CONSTRUCTION = 120
 SEED = 100
 
 
-def build(embeddings: npt.NDArray[np.float32], path: Path) -> int:
+def build(embeddings: npt.NDArray[np.float32], path: Path, *, ef_construction: int = EF_CONSTRUCTION) -> int:
     """Writes a graph over the non-zero rows (float32 [n, d], unit length) of embeddings; labels are row numbers.
 
     One thread inserts in row order, so that the same vectors give the same bytes. Returns the number of vectors.
@@ -29,7 +29,7 @@ def build(embeddings: npt.NDArray[np.float32], path: Path) -> int:
     if not np.isfinite(embeddings).all():
         raise IndexUnavailable("embeddings must be finite: a NaN would corrupt the graph without a word")
     graph = hnswlib.Index(space="ip", dim=embeddings.shape[1])
-    graph.init_index(max_elements=max(len(rows), 1), M=GRAPH_DEGREE, ef_construction=EF_CONSTRUCTION, random_seed=SEED)
+    graph.init_index(max_elements=max(len(rows), 1), M=GRAPH_DEGREE, ef_construction=ef_construction, random_seed=SEED)
     if len(rows):
         graph.add_items(embeddings[rows], rows, num_threads=1)
     graph.save_index(str(path))
@@ -46,7 +46,7 @@ class HnswIndex:
         graph.set_num_threads(1)
 
     @classmethod
-    def load(cls, path: Path, *, dimensions: int, ef: int = 48) -> HnswIndex:
+    def load(cls, path: Path, *, dimensions: int, ef: int = 100) -> HnswIndex:
         """Opens a verified file. `ef` is the width of the search: recall against time; it is not stored in the file."""
         try:
             graph = hnswlib.Index(space="ip", dim=dimensions)

@@ -39,7 +39,9 @@ PLAIN_WEIGHTS = {
     "popularity_recent": 0.15,
     "in_session": 0.2,
 }
-"""Of the features, where nothing was learned: for shoppers without a session, and when the ranker fails."""
+"""Of the features, where nothing was learned or the ranker fails."""
+COLD_WEIGHTS = {"context_cosine": 3.0, "popularity": 0.05, "popularity_recent": 0.15}
+"""For shoppers without a session, which is all that a ranker learns from: their search, then what is popular."""
 SESSION_AGE_HALF_LIFE = 0.5
 """Of the training data's span: mild, because strong recency costs accuracy (Diginetica: 2 to 5 points)."""
 
@@ -92,6 +94,7 @@ class Engine:
         self.popular_head = self._head()
         self.scorer = scorer_of(snapshot)
         self.plain_scorer = linear_scorer(PLAIN_WEIGHTS)
+        self.cold_scorer = linear_scorer(COLD_WEIGHTS)
         self.nothing = np.zeros(len(self._available), np.uint8)
         self._category_masks: OrderedDict[int, npt.NDArray[np.uint8]] = OrderedDict()
 

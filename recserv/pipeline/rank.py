@@ -38,9 +38,9 @@ def rank(engine: Engine, context: Context, keep: int, trail: Trail) -> Ranking:
     """The `keep` best candidates; ties by position.
 
     Without a session there is nothing that the ranker has learned from, and a ranker that fails ranks nothing: then
-    fixed weights of the sources' scores decide.
+    fixed weights decide.
     """
-    scorer = engine.plain_scorer if context.empty else engine.scorer
+    scorer = engine.cold_scorer if context.empty else engine.scorer
     try:
         return _ranked(engine, scorer, context, keep)
     except Exception:

@@ -40,7 +40,7 @@ BY_POPULAR = NAMED_BY["popular"]
 BY_CATEGORY = NAMED_BY["category"]
 BY_GIVEN = NAMED_BY["given"]
 
-SOURCE_ITEMS_MAX = 400
+BLOCKED_EXTRA_MAX = 300
 SESSION_CATEGORIES = 2
 CATEGORY_CANDIDATES = 25
 NO_CATEGORY = -1
@@ -72,7 +72,8 @@ class Retrieval:
         if self._engine.search is None:
             trail.degrade(DegradedReason.INDEX_UNAVAILABLE)
             return EMPTY
-        width = self._settings.search_candidates + self._extra(query, blocked)
+        # The index knows nothing of what is blocked, and it may be all of what it finds first.
+        width = self._settings.search_candidates + self._extra(query) + min(len(blocked), BLOCKED_EXTRA_MAX)
         try:
             search = self._engine.search.start(context.vector, width)
         except Exception:  # whatever it is, the other sources still answer
@@ -106,11 +107,12 @@ class Retrieval:
                 return
             engine.table.add(*found, BY_VECTOR)
             if not context.empty:
-                recent, want = self._settings.covisitation_items_max, self._width(query, blocked)
+                recent, extra = self._settings.covisitation_items_max, self._extra(query)
                 newest, weights = context.items[-recent:], context.weights[-recent:]
-                engine.table.add(
-                    *_answer(engine.covisitation.top, trail, newest, weights, allowed, want), BY_COVISITATION
-                )
+                want = self._settings.covisitation_candidates + extra
+                found = _answer(engine.covisitation.top, trail, newest, weights, allowed, want)
+                engine.table.add(*found, BY_COVISITATION)
+                want = self._settings.session_knn_candidates + extra
                 found = _answer(engine.session_knn.top, trail, context.items, context.weights, allowed, want)
                 engine.table.add(*found, BY_SESSION_KNN)
             self._put_popular(context, query, category)
@@ -145,13 +147,9 @@ class Retrieval:
         scores = engine.session_knn.score(context.items, context.weights, wanted)
         engine.table.add(*_descending(wanted, scores), BY_SESSION_KNN)
 
-    def _extra(self, query: RecommendQuery, blocked: Positions) -> int:
-        """More of each source, so that a full page is left when what is blocked has been taken out."""
-        missing = max(0, 2 * query.page_size - self._settings.candidates_per_source)
-        return min(missing + len(blocked), SOURCE_ITEMS_MAX)
-
-    def _width(self, query: RecommendQuery, blocked: Positions) -> int:
-        return min(self._settings.candidates_per_source + self._extra(query, blocked), SOURCE_ITEMS_MAX)
+    def _extra(self, query: RecommendQuery) -> int:
+        """More of each source for a page that is longer than most."""
+        return max(0, 2 * query.page_size - self._settings.session_knn_candidates)
 
 
 def _descending(items: Positions, scores: Floats) -> Neighbours:

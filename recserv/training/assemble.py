@@ -38,6 +38,9 @@ from recserv.types import EventType
 UNLEARNED_PLACE_DECAY = 0.7
 """From one event to the one before it, where no weights were learned."""
 
+TRIAL_HOLDOUT_SHARE = 0.02
+TRIAL_EF_CONSTRUCTION = 60
+
 _STAGES = (
     "sessions",
     "covisitation",
@@ -57,11 +60,12 @@ def assemble(
     ranker: Ranker,
     *,
     skipped: int = 0,
-    validate: bool = False,
+    trial: bool = False,
     progress: Progress = no_progress,
 ) -> tuple[ModelContents, ItemSpace]:
-    """A model of all sessions of the log. `skipped` rows are only noted. `validate`: a few of the newest sessions are not
-    learned from, and progress tells how well the item vectors find their next items.
+    """A model of all sessions of the log. `skipped` rows are only noted. `trial`: for the ranker to learn
+    on, what its features do not need is left out (content vectors, words, a thorough index), and a few of the newest
+    sessions are not learned from, so that progress tells how well the item vectors find their next items.
     """
 
     def stage(name: str) -> None:
@@ -80,17 +84,19 @@ def assemble(
     }
     stage("embeddings")
     spectral = behaviour_vectors(sessions, space.count, options.dimensions, seed=options.seed, baskets=baskets)
-    learned = _learned(spectral, sessions, options, progress, 0.02 if validate else 0.0)
+    learned = _learned(spectral, sessions, options, progress, TRIAL_HOLDOUT_SHARE if trial else 0.0)
     stage("content vectors")
+    described = None if trial else catalog
     arrays["embeddings"], arrays["embedding_origin"] = _vectors(
-        learned.vectors, catalog, space, sessions, options.seed
+        learned.vectors, described, space, sessions, options.seed
     )
     arrays["item_importance"] = learned.importance
     arrays["position_weights"] = learned.position_weights
     stage("words")
-    words, arrays["word_vectors"], arrays["word_rarity"] = word_vectors(
-        space.items, arrays["embeddings"], space.popularity
-    )
+    items, vectors, popular = space.items, arrays["embeddings"], space.popularity
+    if trial:
+        items, vectors, popular = [], vectors[:0], popular[:0]
+    words, arrays["word_vectors"], arrays["word_rarity"] = word_vectors(items, vectors, popular)
     stage("session-kNN")
     knn = session_knn(sessions, space.count)
     arrays |= {
@@ -109,7 +115,12 @@ def assemble(
     arrays |= item_arrays
     stage("writing the model")
     manifest = _manifest(log, space, sessions, options, skipped, len(knn.session_age))
-    return ModelContents(manifest, arrays, blobs, lambda path: _write_index(arrays["embeddings"], path)), space
+    effort = TRIAL_EF_CONSTRUCTION if trial else hnsw.EF_CONSTRUCTION
+
+    def write_index(path: Path) -> None:
+        hnsw.build(arrays["embeddings"], path, ef_construction=effort)
+
+    return ModelContents(manifest, arrays, blobs, write_index), space
 
 
 def _learned(
@@ -215,7 +226,3 @@ def _manifest(
             "rank_examples": options.rank_examples,
         },
     )
-
-
-def _write_index(embeddings: layout.Array, path: Path) -> None:
-    hnsw.build(embeddings, path)

@@ -12,6 +12,7 @@ import time
 from typing import Literal
 
 import msgspec
+from threadpoolctl import threadpool_limits
 
 from recserv.model import snapshot
 from recserv.model.writer import save_snapshot
@@ -63,8 +64,11 @@ def build(options: BuildOptions, progress: Progress = no_progress) -> BuildRepor
     catalog = None
     if options.catalog is not None:
         catalog = read_catalog(options.catalog, mapping=catalog_columns, problems=problems, progress=progress)
-    ranker, ranking = learn_ranker(log, catalog, options, progress)
-    contents, space = assemble(log, catalog, options, ranker, skipped=problems.total, progress=progress)
+    # One thread: the bytes of a model must not depend on how many there are, and two that share busy cores with others
+    # were five times slower than one.
+    with threadpool_limits(1, user_api="blas"):
+        ranker, ranking = learn_ranker(log, catalog, options, progress)
+        contents, space = assemble(log, catalog, options, ranker, skipped=problems.total, progress=progress)
     manifest = save_snapshot(contents, options.out)
     origin = contents.arrays["embedding_origin"]
     return BuildReport(

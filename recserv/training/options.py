@@ -27,7 +27,7 @@ class BuildOptions:
     default_event_type: str | None = None
     skip_bad_rows: bool = False
     seed: int = 0
-    dimensions: int = 64
+    dimensions: int = 96
     epochs: float = 5.0
     """Of learning item vectors; may be a fraction. 0: spectral vectors alone."""
     rank_examples: int = 30_000

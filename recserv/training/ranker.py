@@ -76,7 +76,7 @@ def _examples(
     def first(name: str, done: int, total: int) -> None:
         progress(f"older sessions: {name}", done, total)
 
-    contents, _ = assemble(older, catalog, options, PLAIN_RANKER, validate=True, progress=first)
+    contents, _ = assemble(older, catalog, options, PLAIN_RANKER, trial=True, progress=first)
     with tempfile.TemporaryDirectory(prefix="recserv-build-") as scratch:
         path = Path(scratch, "model")
         save_snapshot(contents, path, durable=False)

@@ -97,7 +97,7 @@ def test_the_same_data_and_seed_give_the_same_bytes(tiny_model: Path, tmp_path: 
 
 
 def test_the_time_of_the_build_is_in_the_seal_alone(tiny_model: Path, tmp_path: Path) -> None:
-    options = BuildOptions(events=("made up",), out="", dimensions=16)
+    options = BuildOptions(events=("made up",), out="", dimensions=16, epochs=1.0)
     contents, _ = assemble(tiny_log(200, 400), tiny_catalog(200), options, PLAIN_RANKER)
     save_snapshot(contents, tmp_path / "later", now_ms=START_MS + 1)
     different = [p.name for p in tiny_model.iterdir() if p.read_bytes() != (tmp_path / "later" / p.name).read_bytes()]
