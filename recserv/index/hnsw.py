@@ -46,7 +46,7 @@ class HnswIndex:
         graph.set_num_threads(1)
 
     @classmethod
-    def load(cls, path: Path, *, dimensions: int, ef: int = 100) -> HnswIndex:
+    def load(cls, path: Path, *, dimensions: int, ef: int = 64) -> HnswIndex:
         """Opens a verified file. `ef` is the width of the search: recall against time; it is not stored in the file."""
         try:
             graph = hnswlib.Index(space="ip", dim=dimensions)

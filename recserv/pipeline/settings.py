@@ -33,7 +33,7 @@ class PipelineSettings(msgspec.Struct, frozen=True, kw_only=True):
     anchor_weight: float = 4.0
     context_items_max: int = 20
     covisitation_items_max: int = 8
-    search_candidates: int = 100
+    search_candidates: int = 60
     session_knn_candidates: int = 30
     covisitation_candidates: int = 15
     popular_candidates: int = 20

@@ -5,8 +5,8 @@ woken by it takes two to four times as long, and a third of the processor time o
 other sources read on the spot lie in the same memory. An index that may wait (for a network, for a lock) is searched on
 the thread, where it can be left behind.
 
-Slow all the same (the machine swaps, the processor is gone): a search on the spot that took SLOW_S sends the next ones
-to the thread, for QUARANTINE_S.
+Slow all the same (the machine swaps, the processor is gone): when SLOW_STREAK searches on the spot in a row took
+SLOW_S, the next ones go to the thread, for QUARANTINE_S. One alone may have met memory that nobody had touched yet.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from recserv.pipeline.search_thread import Neighbours, SearchThread
 from recserv.resilience.deadline import MonotonicClock
 
 SLOW_S = 0.005
+SLOW_STREAK = 3
 QUARANTINE_S = 10.0
 
 
@@ -30,6 +31,7 @@ class VectorSearch:
         self.thread = SearchThread(index)
         self._index = index
         self._clock = clock
+        self._slow = 0
         self._on_the_spot_from_s = clock() if index.bounded else float("inf")
 
     def start(self, query: npt.NDArray[np.float32], k: int) -> Neighbours | asyncio.Future[Neighbours]:
@@ -39,7 +41,9 @@ class VectorSearch:
             return self.thread.start(query, k)
         found = self._index.search(query, k)
         ended_s = self._clock()
-        if ended_s - began_s > SLOW_S:
+        self._slow = self._slow + 1 if ended_s - began_s > SLOW_S else 0
+        if self._slow >= SLOW_STREAK:
+            self._slow = 0
             self._on_the_spot_from_s = ended_s + QUARANTINE_S
         return found
 
