@@ -9,8 +9,7 @@ moment to get going, and then runs beside them.
 Contexts are distinct items, oldest first, with the weights of `_context.weigh`; items of weight <= 0 give no candidates.
 """
 
-from libc.math cimport expf, sqrtf
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint8_t
 
 import numpy as np
 
@@ -20,6 +19,11 @@ from topk cimport finish, offer
 cdef enum:
     AHEAD = 8
     SESSIONS_AHEAD = 3
+
+
+PAST = np.dtype(
+    [("similarity", np.float32), ("standing", np.float32), ("newest", np.int32), ("begin", np.int32)]
+)
 
 
 cdef inline Py_ssize_t accumulate(
@@ -52,24 +56,38 @@ cdef Py_ssize_t covisit(
     const int32_t* context, const float* weights, Py_ssize_t n, const int64_t* offsets, const int32_t* neighbours,
     const float* strengths, float* acc, int32_t* touched,
 ) noexcept nogil:
-    cdef Py_ssize_t j, p, n_touched = 0
+    cdef Py_ssize_t j, p, end, n_touched = 0
+    for j in range(n):
+        prefetch(&offsets[context[j]])
+    for j in range(n):
+        prefetch(&neighbours[offsets[context[j]]])
+        prefetch(&strengths[offsets[context[j]]])
     for j in range(n):
         if weights[j] > 0.0:
-            for p in range(offsets[context[j]], offsets[context[j] + 1]):
+            end = offsets[context[j] + 1]
+            for p in range(offsets[context[j]], end):
+                if p + AHEAD < end:
+                    prefetch(&acc[neighbours[p + AHEAD]])
                 n_touched = accumulate(acc, touched, n_touched, neighbours[p], weights[j] * strengths[p])
     return n_touched
 
 
+cdef struct Past:
+    # A past session, in one place because those that share an item with this one lie all over the memory. `newest`: the
+    # shared item that comes last in the context; `begin`: of its items.
+    float similarity
+    float standing
+    int32_t newest
+    int32_t begin
+
+
 cdef Py_ssize_t match_sessions(
     const int32_t* context, const float* weights, Py_ssize_t n, const int64_t* item_offsets,
-    const int32_t* item_sessions, Py_ssize_t sessions_per_item, const float* idf, float* similarity, int32_t* newest,
-    int32_t* touched,
+    const int32_t* item_sessions, Py_ssize_t sessions_per_item, const float* idf, Past* past, int32_t* touched,
 ) noexcept nogil:
-    """Similarity of past sessions: the sum of the weights x IDF of the items shared; `newest` is the shared item that
-    comes last in the context.
-    """
+    """Similarity of past sessions: the sum of the weights x IDF of the items shared."""
     cdef Py_ssize_t j, p, end, n_touched = 0
-    cdef int32_t session
+    cdef Past* session
     cdef float amount
     for j in range(n - 1, -1, -1):
         amount = weights[j] * idf[context[j]]
@@ -79,54 +97,46 @@ cdef Py_ssize_t match_sessions(
                 end = item_offsets[context[j] + 1]
             for p in range(item_offsets[context[j]], end):
                 if p + AHEAD < end:
-                    prefetch(&similarity[item_sessions[p + AHEAD]])
-                    prefetch(&newest[item_sessions[p + AHEAD]])
-                session = item_sessions[p]
-                if similarity[session] == 0.0:
-                    newest[session] = context[j]
-                n_touched = accumulate(similarity, touched, n_touched, session, amount)
+                    prefetch(&past[item_sessions[p + AHEAD]])
+                session = &past[item_sessions[p]]
+                if session.similarity == 0.0:
+                    session.newest = context[j]
+                    touched[n_touched] = item_sessions[p]
+                    n_touched += 1
+                session.similarity += amount
     return n_touched
 
 
 cdef Py_ssize_t nearest_sessions(
-    float* similarity, const int32_t* touched, Py_ssize_t n_touched, const int64_t* session_offsets,
-    const float* session_age, float age_half_life, Py_ssize_t k, int32_t* out_sessions, float* out_scores,
+    Past* past, const int32_t* touched, Py_ssize_t n_touched, Py_ssize_t k, int32_t* out_sessions, float* out_scores,
 ) noexcept nogil:
     cdef Py_ssize_t t, size = 0
-    cdef int32_t session
-    cdef float score
+    cdef Past* session
     for t in range(n_touched):
         if t + AHEAD < n_touched:
-            prefetch(&session_offsets[touched[t + AHEAD]])
-            prefetch(&session_age[touched[t + AHEAD]])
-        session = touched[t]
-        score = similarity[session] / sqrtf(<float>(session_offsets[session + 1] - session_offsets[session]))
-        if age_half_life > 0.0:
-            score *= expf(-0.6931472 * session_age[session] / age_half_life)
-        size = offer(out_scores, out_sessions, size, k, score, session)
-        similarity[session] = 0.0
+            prefetch(&past[touched[t + AHEAD]])
+        session = &past[touched[t]]
+        size = offer(out_scores, out_sessions, size, k, session.similarity * session.standing, touched[t])
+        session.similarity = 0.0
     return size
 
 
 cdef Py_ssize_t vote(
-    const int32_t* sessions, const float* scores, Py_ssize_t n_sessions, const int32_t* newest,
-    const int64_t* session_offsets, const int32_t* session_items, const float* distance_decay, Py_ssize_t n_decay,
-    const float* idf_out, float* acc, int32_t* touched,
+    const int32_t* sessions, const float* scores, Py_ssize_t n_sessions, const Past* past, const int32_t* session_items,
+    const float* distance_decay, Py_ssize_t n_decay, const float* idf_out, float* acc, int32_t* touched,
 ) noexcept nogil:
     """Each session votes for its items; the nearer in it to the item shared last, the heavier."""
     cdef Py_ssize_t q, p, begin, end, meeting, distance, n_touched = 0
     cdef int32_t session
     cdef float amount
     for q in range(n_sessions):
-        if q + 2 * SESSIONS_AHEAD < n_sessions:
-            prefetch(&session_offsets[sessions[q + 2 * SESSIONS_AHEAD]])
         if q + SESSIONS_AHEAD < n_sessions:
-            prefetch(&session_items[session_offsets[sessions[q + SESSIONS_AHEAD]]])
+            prefetch(&session_items[past[sessions[q + SESSIONS_AHEAD]].begin])
         session = sessions[q]
-        begin = session_offsets[session]
-        end = session_offsets[session + 1]
+        begin = past[session].begin
+        end = past[session + 1].begin
         meeting = end - 1
-        while meeting > begin and session_items[meeting] != newest[session]:
+        while meeting > begin and session_items[meeting] != past[session].newest:
             meeting -= 1
         if meeting - begin >= n_decay:
             begin = meeting - n_decay + 1
@@ -259,8 +269,8 @@ cdef class Covisitation(ListSource):
             )
 
     def strongest(self, const int32_t[::1] items, const int32_t[::1] context, const float[::1] weights):
-        """For each item (int32 [m], distinct) the place in the context that contributes most to it: int32 [m], -1 where none
-        does; ties go to the newest.
+        """For each item (int32 [m], distinct) the place in the context of the other item that contributes most to it: int32
+        [m], -1 where none does; ties go to the newest.
         """
         cdef Py_ssize_t j, p, r, m = items.shape[0]
         cdef float amount
@@ -275,7 +285,7 @@ cdef class Covisitation(ListSource):
             if weights[j] > 0.0:
                 for p in range(self.offsets[context[j]], self.offsets[context[j] + 1]):
                     r = self.row_of[self.neighbours[p]]
-                    if r >= 0:
+                    if r >= 0 and self.neighbours[p] != context[j]:
                         amount = weights[j] * self.strengths[p]
                         if amount > most[r]:
                             most[r] = amount
@@ -298,16 +308,13 @@ cdef class SessionKnn(ListSource):
 
     cdef const int64_t[::1] item_offsets
     cdef const int32_t[::1] item_sessions
-    cdef const int64_t[::1] session_offsets
     cdef const int32_t[::1] session_items
-    cdef const float[::1] session_age
     cdef const float[::1] idf
     cdef float[::1] idf_out
     cdef float[::1] decay
-    cdef float age_half_life
     cdef Py_ssize_t neighbours, sessions_per_item
-    cdef Accumulator sessions
-    cdef int32_t[::1] newest
+    cdef Past[::1] past
+    cdef int32_t[::1] touched
     cdef int32_t[::1] near_sessions
     cdef float[::1] near_scores
 
@@ -325,18 +332,25 @@ cdef class SessionKnn(ListSource):
         check_positions("session items", session_items, n)
         if session_age.shape[0] != s or idf.shape[0] != n:
             raise ValueError("session-kNN: one age for each session, one IDF for each item")
+        if session_items.shape[0] > INT32_MAX:
+            raise ValueError("session-kNN: more items of sessions than a place of 32 bits can name")
         if neighbours < 1 or sessions_per_item < 1 or reach < 1:
             raise ValueError("session-kNN: neighbours, sessions_per_item and reach must be positive")
         self.item_offsets, self.item_sessions = item_offsets, item_sessions
-        self.session_offsets, self.session_items = session_offsets, session_items
-        self.session_age, self.idf = session_age, idf
+        self.session_items = session_items
+        self.idf = idf
+        # What a session's similarity is multiplied by, whatever the context.
+        lengths = np.maximum(np.diff(np.asarray(session_offsets)), 1)
+        fading = np.exp2(-np.asarray(session_age) / age_half_life) if age_half_life > 0.0 else 1.0
+        past = np.zeros(s + 1, PAST)
+        past["standing"][:s] = fading / np.sqrt(lengths)
+        past["begin"] = session_offsets
+        self.past = past
+        self.touched = np.empty(max(s, 1), np.int32)
         self.idf_out = np.power(np.maximum(np.asarray(idf), 0), np.float32(idf_power)).astype(np.float32)
         self.decay = np.exp(-distance_decay * np.arange(reach)).astype(np.float32)
-        self.age_half_life = age_half_life
         self.neighbours, self.sessions_per_item = neighbours, sessions_per_item
         self.items = Accumulator(n)
-        self.sessions = Accumulator(s)
-        self.newest = np.zeros(max(s, 1), np.int32)
         self.near_sessions = np.empty(neighbours, np.int32)
         self.near_scores = np.empty(neighbours, np.float32)
 
@@ -348,14 +362,13 @@ cdef class SessionKnn(ListSource):
         with nogil:
             n_touched = match_sessions(
                 &context[0], &weights[0], context.shape[0], &self.item_offsets[0], &self.item_sessions[0],
-                self.sessions_per_item, &self.idf[0], &self.sessions.acc[0], &self.newest[0], &self.sessions.touched[0],
+                self.sessions_per_item, &self.idf[0], &self.past[0], &self.touched[0],
             )
             n_near = nearest_sessions(
-                &self.sessions.acc[0], &self.sessions.touched[0], n_touched, &self.session_offsets[0],
-                &self.session_age[0], self.age_half_life, self.neighbours, &self.near_sessions[0], &self.near_scores[0],
+                &self.past[0], &self.touched[0], n_touched, self.neighbours, &self.near_sessions[0],
+                &self.near_scores[0],
             )
             return vote(
-                &self.near_sessions[0], &self.near_scores[0], n_near, &self.newest[0], &self.session_offsets[0],
-                &self.session_items[0], &self.decay[0], self.decay.shape[0], &self.idf_out[0], &self.items.acc[0],
-                &self.items.touched[0],
+                &self.near_sessions[0], &self.near_scores[0], n_near, &self.past[0], &self.session_items[0],
+                &self.decay[0], self.decay.shape[0], &self.idf_out[0], &self.items.acc[0], &self.items.touched[0],
             )

@@ -11,20 +11,25 @@ scaled by the largest of the request. The NumPy twins stand in tests/ext/oracles
 
 from libc.math cimport log1pf, logf
 from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.string cimport memcpy, memset
 
 import numpy as np
 
 from columns cimport (
-    AFTER, BY_CATEGORY, BY_COVISITATION, BY_SESSION_KNN, BY_VECTOR, CATEGORY_LAST, CATEGORY_SHARE, COSINE, COUNT,
+    AFTER, BY_CATEGORY, BY_COVISITATION, BY_SESSION_KNN, BY_VECTOR, COSINE, COUNT,
     COVISITATION, COVISITATION_LAST, COVISITATION_LOG, COVISITATION_RANK, FEATURES, GROUPS, IMPORTANCE, IN_SESSION,
     IN_SESSION_UNIQUE, LAST_COSINE, NO_GROUP, POPULARITY, POPULARITY_RECENT, POPULARITY_TREND, SEARCH_RANK,
     SESSION_COUNT, SESSION_KNN, SESSION_KNN_LOG, SESSION_KNN_RANK, SESSION_LAST, SESSION_LENGTH, SESSION_RECENCY,
     SESSION_UNIQUE, SESSION_WEIGHT, SESSION_WIDTH, WEIGHT,
 )
-from mlp cimport HIDDEN_MAX, Perceptron, score, shares
+from facts cimport Fact, add_to_total, categorise
+from mlp cimport FEATURES_MAX, HIDDEN_MAX, LANES, Perceptron, score_rows, share_rows
 from prefetch cimport prefetch
 from topk cimport offer, worse
-from vectors cimport dot, prefetch_row, scale_by_largest
+from vectors cimport dot, prefetch_row, scale_by_largest, two_dots
+
+if FEATURES % LANES or FEATURES > FEATURES_MAX:
+    raise ImportError(f"{FEATURES} features are not whole lanes of {LANES}, {FEATURES_MAX} at most")
 
 FEATURE_NAMES = (
     "context_cosine", "last_item_cosine", "search_rank", "covisitation", "covisitation_log", "covisitation_rank",
@@ -58,21 +63,9 @@ cdef enum:
     AHEAD = 8
     CATEGORIES_MAX = 20
 
-
-cdef inline Py_ssize_t add_to_total(
-    int32_t key, float weight, int32_t* keys, float* totals, Py_ssize_t n, Py_ssize_t most
-) noexcept nogil:
-    """Adds to the total of a key, -1 for none; returns how many keys there are, at most `most`."""
-    cdef Py_ssize_t c
-    for c in range(n):
-        if keys[c] == key:
-            totals[c] += weight
-            return n
-    if key < 0 or n == most:
-        return n
-    keys[n] = key
-    totals[n] = weight
-    return n + 1
+FACT = np.dtype(
+    [("popularity", np.float32), ("popularity_recent", np.float32), ("log_importance", np.float32), ("category", np.int32)]
+)
 
 
 cdef class Scorer:
@@ -102,38 +95,42 @@ cdef class Scorer:
         full = [np.zeros(FEATURES, np.float32), np.ones(FEATURES, np.float32), np.zeros(FEATURES, np.float32)]
         for whole, values in zip(full, columns):
             whole[at] = values
-        weights = np.zeros((FEATURES, max(h, 1)), np.float32)
+        # Zeros up to a whole pair of tiles; one pair even without hidden units, so that there is an address.
+        tiles = 2 * max((h + 2 * LANES - 1) // (2 * LANES), 1)
+        weights = np.zeros((FEATURES, tiles * LANES), np.float32)
         weights[at, :h] = inner
-        # One more than needed, so that there is an address even without hidden units.
-        bias_and_more, out_and_more = [np.append(values, np.float32(0)) for values in ends]
+        weights = np.ascontiguousarray(weights.reshape(FEATURES, tiles, LANES).transpose(1, 0, 2)).reshape(-1)
+        padded_bias, padded_out = [np.pad(values, (0, tiles * LANES - h)) for values in ends]
         always = np.array([name in _ALWAYS_THERE for name in FEATURE_NAMES])
         absent = np.clip(-full[0] / full[1], -limit, limit)
         neutral = np.where(always & (full[0] != 0), 0, absent).astype(np.float32)
         groups = np.array([_GROUPS.get(name, NO_GROUP) for name in FEATURE_NAMES], np.int32)
+        grouped = np.argsort(groups, kind="stable").astype(np.int32)
+        starts = np.searchsorted(groups[grouped], np.arange(GROUPS + 1)).astype(np.int32)
         inverse = (1 / full[1]).astype(np.float32)
-        self.kept = (full[0], inverse, full[2], neutral, groups, weights, bias_and_more, out_and_more)
-        self.bind(full[0], inverse, full[2], neutral, groups, weights, bias_and_more, out_and_more)
-        self.perceptron.n_hidden, self.perceptron.limit = h, limit
+        self.kept = (full[0], inverse, full[2], neutral, grouped, starts, weights, padded_bias, padded_out)
+        self.bind(full[0], inverse, full[2], neutral, grouped, starts, weights, padded_bias, padded_out)
+        self.perceptron.features, self.perceptron.groups = FEATURES, GROUPS
+        self.perceptron.tiles, self.perceptron.limit = tiles if h else 0, limit
 
     cdef bind(
-        self, float[::1] mean, float[::1] inverse_scale, float[::1] skip, float[::1] neutral, int32_t[::1] group,
-        float[:, ::1] hidden, float[::1] bias, float[::1] out,
+        self, float[::1] mean, float[::1] inverse_scale, float[::1] skip, float[::1] neutral, int32_t[::1] grouped,
+        int32_t[::1] group_starts, float[::1] hidden, float[::1] bias, float[::1] out,
     ):
         """Points at the arrays, which `kept` keeps alive."""
         self.perceptron.mean, self.perceptron.inverse_scale = &mean[0], &inverse_scale[0]
-        self.perceptron.skip, self.perceptron.neutral, self.perceptron.group = &skip[0], &neutral[0], &group[0]
-        self.perceptron.hidden, self.perceptron.width = &hidden[0, 0], hidden.shape[1]
-        self.perceptron.bias, self.perceptron.out = &bias[0], &out[0]
+        self.perceptron.skip, self.perceptron.neutral = &skip[0], &neutral[0]
+        self.perceptron.grouped, self.perceptron.group_starts = &grouped[0], &group_starts[0]
+        self.perceptron.hidden, self.perceptron.bias, self.perceptron.out = &hidden[0], &bias[0], &out[0]
 
     def scores(self, const float[:, ::1] features):
         """float32 [m] of features float32 [m, FEATURES]."""
-        cdef Py_ssize_t r
         if features.shape[1] != FEATURES:
             raise ValueError(f"{features.shape[1]} features, not {FEATURES}")
         result = np.empty(features.shape[0], np.float32)
         cdef float[::1] view = result
-        for r in range(features.shape[0]):
-            view[r] = score(&self.perceptron, &features[r, 0])
+        if features.shape[0]:
+            score_rows(&self.perceptron, &features[0, 0], features.shape[0], &view[0])
         return result
 
 
@@ -155,10 +152,7 @@ cdef class CandidateTable:
     """
 
     cdef const float[:, ::1] embeddings
-    cdef const float[::1] popularity
-    cdef const float[::1] popularity_recent
-    cdef const float[::1] importance
-    cdef const int32_t[::1] categories
+    cdef Fact[::1] facts
     cdef const int64_t[::1] neighbour_offsets
     cdef const int32_t[::1] neighbours
     cdef const float[::1] strengths
@@ -184,10 +178,14 @@ cdef class CandidateTable:
             raise ValueError("popularity, importance, category: one value for each item")
         if neighbour_offsets.shape[0] != n + 1 or neighbours.shape[0] != strengths.shape[0]:
             raise ValueError("co-visitation lists: one for each item, one strength for each neighbour")
-        self.embeddings, self.popularity, self.popularity_recent = embeddings, popularity, popularity_recent
-        self.importance, self.categories = importance, categories
+        self.embeddings = embeddings
+        facts = np.empty(max(n, 1), FACT)
+        facts[:n]["popularity"], facts[:n]["popularity_recent"] = popularity, popularity_recent
+        facts[:n]["log_importance"] = np.log(importance, where=np.asarray(importance) > 0, out=np.zeros(n, np.float32))
+        facts[:n]["category"] = categories
+        self.facts = facts
         self.neighbour_offsets, self.neighbours, self.strengths = neighbour_offsets, neighbours, strengths
-        self.row_of = np.full(max(n, 1), -1, np.int32)
+        self.row_of = np.zeros(max(n, 1), np.int32)
         self.capacity = capacity
         self.rows = np.empty(capacity, np.int32)
         self.named = np.zeros(capacity, np.uint8)
@@ -201,29 +199,32 @@ cdef class CandidateTable:
 
     def begin(self, const uint8_t[::1] allowed):
         """Empties the table. Only items with allowed[item] != 0 (uint8 [n]) become candidates from now on."""
-        cdef Py_ssize_t r, f
         if allowed.shape[0] < self.embeddings.shape[0]:
             raise ValueError("allowed: one entry for each item")
-        for r in range(self.count):
-            self.row_of[self.rows[r]] = -1
-            self.named[r] = 0
-            for f in range(FEATURES):
-                self.table[r, f] = 0.0
         self.count = 0
         self.allowed = allowed
+
+    cdef Py_ssize_t find(self, int32_t item) noexcept nogil:
+        """The item's row, -1 for none. `row_of` may be of a request before: a row counts if it says the same of itself
+        (a sparse set: Briggs & Torczon 1993), so that nobody has to clean up.
+        """
+        cdef Py_ssize_t r = self.row_of[item]
+        return r if r < self.count and self.rows[r] == item else -1
 
     cdef Py_ssize_t row(self, int32_t item, uint8_t source) noexcept nogil:
         """The item's row, a new one if need be; -1 if it is not allowed, unknown, or the table is full."""
         cdef Py_ssize_t r
         if not 0 <= item < self.embeddings.shape[0] or not self.allowed[item]:
             return -1
-        r = self.row_of[item]
+        r = self.find(item)
         if r < 0:
             if self.count == self.capacity:
                 return -1
             r = self.count
             self.row_of[item] = <int32_t>r
             self.rows[r] = item
+            self.named[r] = 0
+            memset(&self.table[r, 0], 0, FEATURES * sizeof(float))
             self.count += 1
         self.named[r] |= source
         return r
@@ -270,7 +271,7 @@ cdef class CandidateTable:
         cdef Py_ssize_t n = 0, i, c, best, taken, p
         for i in range(items.shape[0] - 1, -1, -1):
             if weights[i] > 0.0:
-                n = add_to_total(self.categories[items[i]], weights[i], found, totals, n, CATEGORIES_MAX)
+                n = add_to_total(self.facts[items[i]].category, weights[i], found, totals, n, CATEGORIES_MAX)
         for i in range(min(most, n)):
             best = 0
             for c in range(1, n):
@@ -290,8 +291,10 @@ cdef class CandidateTable:
         """The features that are no source's list. `session` [n, SESSION_WIDTH]: of the context's items, newest last."""
         cdef Py_ssize_t r, i, p, m = self.count, n = items.shape[0], d = self.embeddings.shape[1]
         cdef int32_t item, last = -1
-        cdef float unique = 0.0, seen = 0.0, strongest = 0.0, all_weight = 0.0
+        cdef float unique = 0.0, seen = 0.0, strongest = 0.0
         cdef float* row
+        cdef const float* newest
+        cdef Fact* fact
         for i in range(n):
             if session[i, COUNT] > 0.0:
                 unique += 1.0
@@ -299,7 +302,7 @@ cdef class CandidateTable:
                 last = items[i]
         unique = unique / seen if seen > 0.0 else 0.0
         for i in range(n):
-            r = self.row_of[items[i]]
+            r = self.find(items[i])
             if r >= 0 and session[i, COUNT] > 0.0:
                 row = &self.table[r, 0]
                 row[IN_SESSION] = 1.0
@@ -313,57 +316,35 @@ cdef class CandidateTable:
                 if self.strengths[p] > strongest:
                     strongest = self.strengths[p]
             for p in range(self.neighbour_offsets[last], self.neighbour_offsets[last + 1]):
-                r = self.row_of[self.neighbours[p]]
+                r = self.find(self.neighbours[p])
                 if r >= 0:
                     self.table[r, COVISITATION_LAST] = self.strengths[p] / strongest
         events = log1pf(events)
+        newest = &self.embeddings[last, 0] if last >= 0 and d else NULL
         for r in range(m):
             if r + AHEAD < m:
                 item = self.rows[r + AHEAD]
                 if d:
                     prefetch_row(&self.embeddings[item, 0], d)
-                prefetch(&self.popularity[item])
-                prefetch(&self.popularity_recent[item])
-                prefetch(&self.importance[item])
-                prefetch(&self.categories[item])
+                prefetch(&self.facts[item])
             item = self.rows[r]
             row = &self.table[r, 0]
             if d:
-                row[COSINE] = dot(&self.embeddings[item, 0], &context[0], d)
-                if last >= 0:
-                    row[LAST_COSINE] = dot(&self.embeddings[item, 0], &self.embeddings[last, 0], d)
-            row[POPULARITY] = self.popularity[item]
-            row[POPULARITY_RECENT] = self.popularity_recent[item]
-            row[POPULARITY_TREND] = self.popularity_recent[item] - self.popularity[item]
+                if newest != NULL:
+                    two_dots(&self.embeddings[item, 0], &context[0], newest, d, &row[COSINE], &row[LAST_COSINE])
+                else:
+                    row[COSINE] = dot(&self.embeddings[item, 0], &context[0], d)
+            fact = &self.facts[item]
+            row[POPULARITY] = fact.popularity
+            row[POPULARITY_RECENT] = fact.popularity_recent
+            row[POPULARITY_TREND] = fact.popularity_recent - fact.popularity
             row[SESSION_LENGTH] = events
             row[SESSION_UNIQUE] = unique
-            row[IMPORTANCE] = logf(self.importance[item]) if self.importance[item] > 0.0 else 0.0
-        self.categorise(items, session, last)
+            row[IMPORTANCE] = fact.log_importance
+        if n:
+            categorise(&self.facts[0], &items[0], &session[0, COUNT], SESSION_WIDTH, n, last, &self.rows[0], m, &self.table[0, 0])
         scale_by_largest(&self.table[0, 0], m, FEATURES, COVISITATION, COVISITATION_LOG)
         scale_by_largest(&self.table[0, 0], m, FEATURES, SESSION_KNN, SESSION_KNN_LOG)
-
-    cdef void categorise(
-        self, const int32_t[::1] items, const float[:, ::1] session, int32_t last
-    ) noexcept nogil:
-        """Whether a candidate is of the last item's category, and how much of the session is of its own."""
-        cdef Py_ssize_t r, i, n = items.shape[0]
-        cdef int32_t category
-        cdef float same, whole = 0.0
-        for i in range(n):
-            if self.categories[items[i]] >= 0:
-                whole += session[i, COUNT]
-        if whole == 0.0:
-            return
-        for r in range(self.count):
-            category = self.categories[self.rows[r]]
-            if category < 0:
-                continue
-            same = 0.0
-            for i in range(n):
-                if self.categories[items[i]] == category:
-                    same += session[i, COUNT]
-            self.table[r, CATEGORY_SHARE] = same / whole
-            self.table[r, CATEGORY_LAST] = 1.0 if last >= 0 and self.categories[last] == category else 0.0
 
     cdef check(self, const float[::1] context, const int32_t[::1] items, const float[:, ::1] session):
         cdef Py_ssize_t i
@@ -394,13 +375,12 @@ cdef class CandidateTable:
         Returns items int32 [k], scores float32 [k], features float32 [k, FEATURES], shares float32 [k, 6] (columns as
         in SHARE_NAMES), named uint8 [k] (bits as in NAMED_BY); fewer rows if there are fewer candidates.
         """
-        cdef Py_ssize_t i, f, g, r, m
+        cdef Py_ssize_t i, r, m
         self.check(context, items, session)
         k = max(min(k, self.count), 0)
         with nogil:
             self.complete(context, items, session, events)
-            for r in range(self.count):
-                self.scores[r] = score(&scorer.perceptron, &self.table[r, 0])
+            score_rows(&scorer.perceptron, &self.table[0, 0], self.count, &self.scores[0])
             m = self.top(k)
         best_items = np.empty(m, np.int32)
         best_scores = np.empty(m, np.float32)
@@ -418,9 +398,9 @@ cdef class CandidateTable:
                 items_view[i] = self.rows[r]
                 scores_view[i] = self.scores[r]
                 named_view[i] = self.named[r]
-                for f in range(FEATURES):
-                    features_view[i, f] = self.table[r, f]
-                shares(&scorer.perceptron, &self.table[r, 0], &shares_view[i, 0])
+                memcpy(&features_view[i, 0], &self.table[r, 0], FEATURES * sizeof(float))
+            if m:
+                share_rows(&scorer.perceptron, &self.table[0, 0], &self.best_rows[0], m, &shares_view[0, 0])
         return best_items, best_scores, features, best_shares, named
 
     cdef Py_ssize_t top(self, Py_ssize_t k) noexcept nogil:

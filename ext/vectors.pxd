@@ -1,18 +1,18 @@
 """Rows and columns of floats."""
 
 from libc.math cimport log1pf
+from libc.stdint cimport int32_t
 
-from prefetch cimport prefetch
-
-cdef enum:
-    FLOATS_PER_LINE = 16
-
-
-cdef inline void prefetch_row(const float* row, Py_ssize_t d) noexcept nogil:
-    cdef Py_ssize_t c = 0
-    while c < d:
-        prefetch(row + c)
-        c += FLOATS_PER_LINE
+cdef extern from "lanes.h":
+    void prefetch_row(const float* row, Py_ssize_t d) noexcept nogil
+    # Of `row` with a and with b, d floats each.
+    void two_dots(
+        const float* row, const float* a, const float* b, Py_ssize_t d, float* with_a, float* with_b
+    ) noexcept nogil
+    # Of `query` with the rows [.., d] named by `which` [count].
+    void gathered_dots(
+        const float* rows, const int32_t* which, Py_ssize_t count, const float* query, Py_ssize_t d, float* out
+    ) noexcept nogil
 
 
 cdef inline float dot(const float* a, const float* b, Py_ssize_t d) noexcept nogil:

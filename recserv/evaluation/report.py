@@ -11,29 +11,33 @@ from __future__ import annotations
 import asyncio
 import gzip
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from recserv.errors import DatasetError
+from recserv.evaluation.ablation import Ablation
 from recserv.evaluation.metrics import NextItemMetrics, next_item_metrics
-from recserv.index.hnsw import HnswIndex
+from recserv.index.listed import ListedIndex
 from recserv.model.snapshot import load_snapshot
 from recserv.pipeline.engine import Engine
+from recserv.pipeline.observer import SilentObserver
 from recserv.pipeline.pipeline import RecommendationPipeline
-from recserv.pipeline.settings import PipelineSettings
 from recserv.resilience.deadline import Deadline
-from recserv.types import SESSION_EVENTS_MAX, Event, EventType, ExplainMode, RecommendQuery
+from recserv.types import SESSION_EVENTS_MAX, Event, EventType, ExplainMode, Recommendation, RecommendQuery
 
 Progress = Callable[[str, int, int], None]
 GENEROUS_S = 60.0
+ENGINE_STAGES = frozenset(("search", "retrieve", "rank"))
 
 
 class EvaluationReport(msgspec.Struct, frozen=True):
-    """`repeats`: targets that the prefix already holds; `new`: the others. Times are of one request through the
-    pipeline, one after the other, without a network. `coverage`: share of the model's items recommended at least once.
+    """`repeats`: targets that the prefix already holds; `new`: the others. Times are of one request at a time: through
+    the pipeline, or through a server and the network to it. `engine_us_median`: of it the search, the sources and the
+    ranking; 0 where a server answered. `shown`: how many different items were recommended; `coverage`: as a share of
+    the model's, 0 where the model is not at hand.
     """
 
     model_version: str
@@ -41,11 +45,28 @@ class EvaluationReport(msgspec.Struct, frozen=True):
     overall: NextItemMetrics
     repeats: NextItemMetrics
     new: NextItemMetrics
+    shown: int
     coverage: float
     request_us_median: float
     request_us_p99: float
+    engine_us_median: float
     seconds: float
     degraded: int
+
+
+class _EngineTime(SilentObserver):
+    """Adds up the stages of one request that the engine works in."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def stage(self, name: str, seconds: float) -> None:
+        if name in ENGINE_STAGES:
+            self.seconds += seconds
+
+    def take(self) -> float:
+        seconds, self.seconds = self.seconds, 0.0
+        return seconds
 
 
 def read_prefixes(path: Path) -> Iterator[tuple[list[str], str]]:
@@ -62,24 +83,52 @@ def read_prefixes(path: Path) -> Iterator[tuple[list[str], str]]:
         raise DatasetError(str(path), str(error)) from error
 
 
-def evaluate(model_dir: Path, sessions_path: Path, k: int = 20, progress: Progress | None = None) -> EvaluationReport:
+def evaluate(
+    model_dir: Path,
+    sessions_path: Path,
+    k: int = 20,
+    progress: Progress | None = None,
+    ablation: Ablation | None = None,
+) -> EvaluationReport:
     """Scores a model on the next item of each prefix. Raises ModelError or DatasetError."""
     snapshot = load_snapshot(model_dir)
     index = None
     if snapshot.index_path is not None:
         with snapshot.verified_index() as path:
-            index = HnswIndex.load(path, dimensions=snapshot.dimensions)
+            index = ListedIndex.load(path, snapshot.embeddings, snapshot.nearest_items)
     engine = Engine(snapshot, index)
+    engine_time = _EngineTime()
     try:
-        pipeline = RecommendationPipeline(engine, None, PipelineSettings())
-        return asyncio.run(_evaluate(pipeline, engine, list(read_prefixes(sessions_path)), k, progress))
+        settings = (ablation or Ablation()).apply(engine)
+        pipeline = RecommendationPipeline(engine, None, settings, observer=engine_time)
+
+        async def answer(query: RecommendQuery) -> Recommendation:
+            return await pipeline.recommend(query, Deadline(GENEROUS_S))
+
+        prefixes = list(read_prefixes(sessions_path))
+        report = asyncio.run(_evaluate(answer, engine_time, prefixes, k, progress))
     finally:
         engine.close()
+    return msgspec.structs.replace(report, coverage=report.shown / max(snapshot.item_count, 1))
+
+
+def evaluate_server(
+    recommend: Callable[[RecommendQuery], Recommendation],
+    sessions_path: Path,
+    k: int = 20,
+    progress: Progress | None = None,
+) -> EvaluationReport:
+    """The same through a running server; `recommend` is a client's call. Raises DatasetError and whatever it raises."""
+
+    async def answer(query: RecommendQuery) -> Recommendation:
+        return recommend(query)
+
+    return asyncio.run(_evaluate(answer, _EngineTime(), list(read_prefixes(sessions_path)), k, progress))
 
 
 async def _evaluate(
-    pipeline: RecommendationPipeline,
-    engine: Engine,
+    recommend: Callable[[RecommendQuery], Awaitable[Recommendation]],
+    engine_time: _EngineTime,
     prefixes: list[tuple[list[str], str]],
     k: int,
     progress: Progress | None,
@@ -87,9 +136,9 @@ async def _evaluate(
     began = time.perf_counter()
     ranks = np.zeros(len(prefixes), np.int64)
     repeats = np.zeros(len(prefixes), bool)
-    times = np.zeros(len(prefixes))
+    times, engine_times = np.zeros(len(prefixes)), np.zeros(len(prefixes))
     shown: set[str] = set()
-    degraded = 0
+    degraded, version = 0, ""
     for row, (prefix, target) in enumerate(prefixes):
         query = RecommendQuery(
             context_events=tuple(
@@ -99,26 +148,29 @@ async def _evaluate(
             explain=ExplainMode.NONE,
         )
         started = time.perf_counter()
-        answer = await pipeline.recommend(query, Deadline(GENEROUS_S))
-        times[row] = time.perf_counter() - started
+        answer = await recommend(query)
+        times[row], engine_times[row] = time.perf_counter() - started, engine_time.take()
         items = [result.item_id for result in answer.results]
         ranks[row] = items.index(target) + 1 if target in items else 0
         repeats[row] = target in prefix
         shown.update(items)
         degraded += bool(answer.degraded_reasons)
+        version = answer.model_version
         if progress is not None and row % 500 == 0:
             progress("evaluate", row, len(prefixes))
     if progress is not None:
         progress("evaluate", len(prefixes), len(prefixes))
     return EvaluationReport(
-        model_version=engine.version,
+        model_version=version,
         k=k,
         overall=next_item_metrics(ranks),
         repeats=next_item_metrics(ranks[repeats]),
         new=next_item_metrics(ranks[~repeats]),
-        coverage=len(shown) / max(engine.snapshot.item_count, 1),
+        shown=len(shown),
+        coverage=0.0,
         request_us_median=float(np.median(times) * 1e6) if len(times) else 0.0,
         request_us_p99=float(np.quantile(times, 0.99) * 1e6) if len(times) else 0.0,
+        engine_us_median=float(np.median(engine_times) * 1e6) if len(times) else 0.0,
         seconds=time.perf_counter() - began,
         degraded=degraded,
     )

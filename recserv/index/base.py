@@ -7,6 +7,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+NOWHERE: npt.NDArray[np.int32] = np.empty(0, np.int32)
+
 
 class VectorIndex(Protocol):
     @property
@@ -22,10 +24,15 @@ class VectorIndex(Protocol):
         waits for anything. Such an index may be searched where the event loop runs.
         """
 
-    def search(self, query: npt.NDArray[np.float32], k: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    def search(
+        self, query: npt.NDArray[np.float32], k: int, near: npt.NDArray[np.int32] = NOWHERE
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         """The (at most) k nearest items by cosine similarity.
 
         query: float32 [dimensions], finite, of unit length. Returns item positions int32 [m] and similarities
         float32 [m], best first, ties by position; m = min(k, size). k <= 0 gives empty arrays. Safe to call from
         several threads. Raises IndexUnavailable if the backend fails.
+
+        `near`, int32, the newest last: the items that the query was made of, where it was. An index may look in their
+        neighbourhood only, or take no notice.
         """

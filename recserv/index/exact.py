@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recserv.errors import IndexUnavailable
+from recserv.index.base import NOWHERE
 
 
 class ExactIndex:
@@ -29,7 +30,9 @@ class ExactIndex:
     def bounded(self) -> bool:
         return False
 
-    def search(self, query: npt.NDArray[np.float32], k: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    def search(
+        self, query: npt.NDArray[np.float32], k: int, near: npt.NDArray[np.int32] = NOWHERE
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         k = min(k, self.size)
         if k <= 0:
             return np.empty(0, np.int32), np.empty(0, np.float32)

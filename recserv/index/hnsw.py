@@ -13,27 +13,62 @@ import hnswlib
 import numpy as np
 import numpy.typing as npt
 
+from recserv._neighbours import ordered_neighbours
 from recserv.errors import IndexUnavailable
+from recserv.index.base import NOWHERE
 
 GRAPH_DEGREE = 16
-EF_CONSTRUCTION = 120
+EF_CONSTRUCTION = 80
+"""120 takes half as long again; of the 40 nearest in Diginetica's space a search then finds .997 instead of .996."""
 SEED = 100
+_ROWS_AT_ONCE = 4096
 
 
-def build(embeddings: npt.NDArray[np.float32], path: Path, *, ef_construction: int = EF_CONSTRUCTION) -> int:
-    """Writes a graph over the non-zero rows (float32 [n, d], unit length) of embeddings; labels are row numbers.
+class Graph:
+    """A graph in the making: built, asked for neighbours, saved."""
 
-    One thread inserts in row order, so that the same vectors give the same bytes. Returns the number of vectors.
-    """
-    rows = np.flatnonzero((embeddings != 0).any(axis=1))
-    if not np.isfinite(embeddings).all():
-        raise IndexUnavailable("embeddings must be finite: a NaN would corrupt the graph without a word")
-    graph = hnswlib.Index(space="ip", dim=embeddings.shape[1])
-    graph.init_index(max_elements=max(len(rows), 1), M=GRAPH_DEGREE, ef_construction=ef_construction, random_seed=SEED)
-    if len(rows):
-        graph.add_items(embeddings[rows], rows, num_threads=1)
-    graph.save_index(str(path))
-    return len(rows)
+    def __init__(self, embeddings: npt.NDArray[np.float32], *, ef_construction: int = EF_CONSTRUCTION):
+        """Over the non-zero rows (float32 [n, d], unit length) of embeddings; labels are row numbers.
+
+        One thread inserts in row order, so that the same vectors give the same bytes.
+        """
+        if not np.isfinite(embeddings).all():
+            raise IndexUnavailable("embeddings must be finite: a NaN would corrupt the graph without a word")
+        self._embeddings = embeddings
+        self.rows = np.flatnonzero((embeddings != 0).any(axis=1))
+        self._graph = hnswlib.Index(space="ip", dim=embeddings.shape[1])
+        self._graph.init_index(
+            max_elements=max(len(self.rows), 1), M=GRAPH_DEGREE, ef_construction=ef_construction, random_seed=SEED
+        )
+        if len(self.rows):
+            self._graph.add_items(embeddings[self.rows], self.rows, num_threads=1)
+
+    def save(self, path: Path) -> None:
+        self._graph.save_index(str(path))
+
+    def neighbours(self, width: int) -> npt.NDArray[np.int32]:
+        """Of every row the nearest, itself among them: int32 [n, width], nearest first, ties by position, filled up
+        with -1; a zero row has none.
+        """
+        lists = np.full((len(self._embeddings), width), -1, np.int32)
+        wanted = min(width, len(self.rows))
+        self._graph.set_ef(max(wanted, 1))
+        for begin in range(0, len(self.rows) if wanted else 0, _ROWS_AT_ONCE):
+            rows = self.rows[begin : begin + _ROWS_AT_ONCE]
+            try:
+                labels, distances = self._graph.knn_query(self._embeddings[rows], k=wanted, num_threads=-1)
+            except RuntimeError:
+                self._one_by_one(rows, lists)
+                continue
+            lists[rows, :wanted] = np.take_along_axis(labels, np.lexsort((labels, distances), axis=1), axis=1)
+        return lists
+
+    def _one_by_one(self, rows: npt.NDArray[np.int64], lists: npt.NDArray[np.int32]) -> None:
+        """Where a search finds fewer than it should, which a graph with many equal vectors can make it do."""
+        index = HnswIndex(self._graph, lists.shape[1])
+        for row in rows.tolist():
+            found, _ = index.search(self._embeddings[row], lists.shape[1])
+            lists[row, : len(found)] = found
 
 
 class HnswIndex:
@@ -46,7 +81,7 @@ class HnswIndex:
         graph.set_num_threads(1)
 
     @classmethod
-    def load(cls, path: Path, *, dimensions: int, ef: int = 64) -> HnswIndex:
+    def load(cls, path: Path, *, dimensions: int, ef: int = 48) -> HnswIndex:
         """Opens a verified file. `ef` is the width of the search: recall against time; it is not stored in the file."""
         try:
             graph = hnswlib.Index(space="ip", dim=dimensions)
@@ -67,20 +102,16 @@ class HnswIndex:
     def bounded(self) -> bool:
         return True
 
-    def search(self, query: npt.NDArray[np.float32], k: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    def search(
+        self, query: npt.NDArray[np.float32], k: int, near: npt.NDArray[np.int32] = NOWHERE
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         k = min(k, self.size)
         if k <= 0:
             return np.empty(0, np.int32), np.empty(0, np.float32)
         if k > self._ef:
             self._ef = k
             self._graph.set_ef(k)
-        labels, distances = self._query(query.reshape(1, -1), k)
-        positions = labels[0].astype(np.int32)
-        similarities = 1.0 - distances[0]
-        if (similarities[1:] != similarities[:-1]).all():
-            return positions, similarities
-        order = np.lexsort((positions, -similarities))
-        return positions[order], similarities[order]
+        return ordered_neighbours(*self._query(query, k))
 
     def _query(self, query: npt.NDArray[np.float32], k: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.float32]]:
         # hnswlib raises instead of returning fewer than k, which a graph with many equal vectors can make it do.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -13,6 +14,8 @@ import numpy.typing as npt
 from recserv.errors import ModelError
 from recserv.model.layout import ITEM_IDS_FILE, ITEMS_FILE
 from recserv.types import Item
+
+DIGESTS_MAX = 50_000
 
 Offsets = npt.NDArray[np.int64]
 
@@ -46,7 +49,7 @@ def pack_items(items: Iterable[Item]) -> tuple[bytes, Offsets]:
 class ItemTable:
     """Positions 0..n-1 of a model and the items they stand for. Immutable; safe to share."""
 
-    __slots__ = ("_data", "_offsets", "_positions", "ids")
+    __slots__ = ("_data", "_digests", "_offsets", "_positions", "ids")
 
     def __init__(self, ids: list[str], data: memoryview | None, offsets: Offsets | None):
         """`data` None: nothing but ids is known."""
@@ -54,6 +57,7 @@ class ItemTable:
         self._positions = {item_id: position for position, item_id in enumerate(ids)}
         self._data = data
         self._offsets = [] if offsets is None else offsets.tolist()
+        self._digests: dict[int, bytes] = {}
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -73,6 +77,16 @@ class ItemTable:
     def title(self, position: int) -> str:
         """Empty where the catalogue has none."""
         return "" if self._data is None else _TITLE_DECODER.decode(self._encoded(position)).title
+
+    def digest(self, position: int) -> bytes:
+        """16 bytes that stand for everything the catalogue says of an item."""
+        known = self._digests.get(position)
+        if known is None:
+            content = self.ids[position].encode() if self._data is None else self._encoded(position)
+            if len(self._digests) >= DIGESTS_MAX:
+                self._digests.clear()
+            known = self._digests[position] = hashlib.blake2b(content, digest_size=16).digest()
+        return known
 
     def _encoded(self, position: int) -> memoryview:
         assert self._data is not None

@@ -19,6 +19,7 @@ Array = npt.NDArray[Any]
 POPULAR_ITEMS_MAX = 1000
 CATEGORY_POPULAR_MAX = 200
 POSITIONS_MAX = 100
+NEAREST_MAX = 1024
 
 ITEM_IDS_FILE = "item_ids.bin"
 ITEMS_FILE = "items.bin"
@@ -50,6 +51,7 @@ ARRAYS: dict[str, ArraySpec] = {
     "item_categories": ArraySpec("int32", ("*",)),
     "embeddings": ArraySpec("float32", ("n", "d")),
     "embedding_origin": ArraySpec("uint8", ("n",)),
+    "nearest_items": ArraySpec("int32", ("n", "*")),
     "covisitation_offsets": ArraySpec("int64", ("n+1",)),
     "covisitation_items": ArraySpec("int32", ("*",)),
     "covisitation_weights": ArraySpec("float32", ("*",)),

@@ -15,7 +15,7 @@ import msgspec
 
 from recserv.errors import ModelError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 METRIC = "inner_product"
 MANIFEST_FILE = "manifest.json"
 SEAL_FILE = "seal.json"

@@ -9,6 +9,8 @@
     item_category_offsets.npy     int64 [n + 1]     item_categories.npy     int32   general to specific
     embeddings.npy                float32 [n, d], rows of unit length; a zero row: no vector, not in the index
     embedding_origin.npy          uint8 [n]: 0 none, 1 behaviour, 2 content
+    nearest_items.npy             int32 [n, w]: per item the w most similar ones by their vectors, itself among them,
+                                  nearest first, filled up with -1; w = 0: none are listed
     index.hnsw                    hnswlib, inner product over embeddings.npy, labels are item positions
     covisitation_offsets.npy      int64 [n + 1]     covisitation_items.npy  int32   covisitation_weights.npy float32
                                   per item its neighbours, heaviest first, weights > 0
@@ -86,6 +88,7 @@ class ModelSnapshot:
     popular_only: bool
     embeddings: Floats
     embedding_origin: Bytes
+    nearest_items: Positions
     available: Bytes
     item_category_offsets: Offsets
     item_categories: Positions

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from recserv.errors import ModelError
-from recserv.model.layout import CATEGORY_POPULAR_MAX, POPULAR_ITEMS_MAX, POSITIONS_MAX, Array, file_name
+from recserv.model.layout import CATEGORY_POPULAR_MAX, NEAREST_MAX, POPULAR_ITEMS_MAX, POSITIONS_MAX, Array, file_name
 
 _UNIT_TOLERANCE = 1e-3
 _ORIGINS = 3
@@ -40,6 +40,7 @@ def check_arrays(arrays: Mapping[str, Array], items: int, sessions: int, categor
         raise ModelError(file_name("position_weights"), f"must have 1 to {POSITIONS_MAX} weights")
     if arrays["available"].max(initial=0) > 1:
         raise ModelError(file_name("available"), "has a value other than 0 and 1")
+    _check_nearest(arrays["nearest_items"], items)
     _check_covisitation(arrays)
     _check_embeddings(arrays["embeddings"], arrays["embedding_origin"])
 
@@ -81,6 +82,14 @@ def check_popular(name: str, values: Array, items: int) -> None:
 def _check_not_negative(name: str, values: Array) -> None:
     if not np.isfinite(values).all() or values.min(initial=0.0) < 0:
         raise ModelError(file_name(name), "has a value that is negative or not finite")
+
+
+def _check_nearest(lists: Array, items: int) -> None:
+    file = file_name("nearest_items")
+    if lists.shape[1] > NEAREST_MAX:
+        raise ModelError(file, f"lists {lists.shape[1]} of each item; at most {NEAREST_MAX} are expected")
+    if lists.min(initial=-1) < -1 or lists.max(initial=-1) >= items:
+        raise ModelError(file, f"points outside of -1..{items - 1}")
 
 
 def _check_covisitation(arrays: Mapping[str, Array]) -> None:

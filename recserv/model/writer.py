@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -31,6 +31,7 @@ from recserv.model.manifest import (
     encode_manifest,
     encode_seal,
 )
+from recserv.model.ranker import Ranker, encode_ranker
 
 _HASH_BYTES = 8 << 20
 _AT_FDCWD = -100
@@ -48,6 +49,9 @@ class ModelContents:
     arrays: Mapping[str, Array]
     blobs: Mapping[str, bytes]
     write_index: Callable[[Path], None] | None = field(default=None)
+
+    def ranked_by(self, ranker: Ranker) -> ModelContents:
+        return replace(self, blobs={**self.blobs, layout.RANKER_FILE: encode_ranker(ranker)})
 
 
 def save_snapshot(

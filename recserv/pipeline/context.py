@@ -13,19 +13,27 @@ are reported, not guessed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
+from recserv._codec import session_columns
 from recserv._context import aggregate, weigh
+from recserv.index.base import NOWHERE
 from recserv.pipeline.engine import Engine, Floats, Positions
 from recserv.pipeline.settings import PipelineSettings
 from recserv.types import (
     SESSION_EVENTS_MAX,
     TASTE_HALF_LIFE_MS,
+    Event,
     EventType,
+    PackedSession,
     RecommendQuery,
+    SessionEvent,
+    SessionState,
     ShopperState,
 )
 
@@ -41,7 +49,7 @@ class Role(IntEnum):
     ANCHOR = 5
 
 
-ROLE_OF = {
+ROLE_OF: dict[int, Role] = {
     EventType.VIEW: Role.VIEWED,
     EventType.CLICK: Role.VIEWED,
     EventType.RATE: Role.VIEWED,
@@ -55,8 +63,8 @@ ROLE_OF = {
 class Context(msgspec.Struct, frozen=True):
     """items: int32 [m], distinct, oldest first, at most settings.context_items_max; weights: float32 [m]; roles [m];
     session: float32 [m, 3], columns as in `_rank.SESSION_COLUMNS`; events: of the session that name a known item.
-    vector: float32 [d] of unit length, or zero where there is nothing to go by; `search`: text and vector of the newest
-    search that has any meaning here; `disliked` are never recommended.
+    vector: float32 [d] of unit length, or zero where there is nothing to go by (then it is not `directed`); `search`:
+    text and vector of the newest search that has any meaning here; `disliked` are never recommended.
     """
 
     items: Positions
@@ -65,6 +73,7 @@ class Context(msgspec.Struct, frozen=True):
     events: int
     roles: tuple[Role, ...]
     vector: Floats
+    directed: bool
     search: tuple[str, Floats] | None
     disliked: tuple[int, ...]
     missing_item_ids: tuple[str, ...]
@@ -72,6 +81,21 @@ class Context(msgspec.Struct, frozen=True):
     @property
     def empty(self) -> bool:
         return len(self.items) == 0
+
+    @property
+    def near(self) -> Positions:
+        """The items whose neighbourhood the vector lies in, newest last: those that were not rejected; none where a
+        search or a taste alone has made it.
+        """
+        if self.search is not None or not self.events:
+            return NOWHERE
+        if Role.REJECTED not in self.roles:
+            return self.items
+        return self.items[[role is not Role.REJECTED for role in self.roles]]
+
+
+_Columns = tuple[npt.NDArray[np.uint8], Floats, Positions, dict[int, str]]
+"""Of events, oldest first: kinds, ages in seconds, positions, and the texts of searches by place."""
 
 
 class _Entry(msgspec.Struct, gc=False):
@@ -92,6 +116,9 @@ class ContextBuilder:
         self._type_weights = np.zeros(len(EventType) + 1, np.float32)
         for kind, weight in settings.type_weights.items():
             self._type_weights[kind] = weight
+        self._type_weights_by_kind = {int(kind): weight for kind, weight in settings.type_weights.items()}
+        self._wanted = np.zeros(256, np.uint8)
+        self._wanted[list(self._type_weights_by_kind)] = 1
         self._list_places = (settings.position_decay ** np.arange(SESSION_EVENTS_MAX)).astype(np.float32)
 
     def build(self, state: ShopperState, query: RecommendQuery, now_ms: int) -> Context:
@@ -117,35 +144,57 @@ class ContextBuilder:
             draft.put_standing(position(item), settings.cart_weight, Role.IN_CART)
 
     def _add_events(self, draft: _Draft, state: ShopperState, query: RecommendQuery, now_ms: int) -> None:
-        known = self._settings.type_weights
-        events = [
-            (e.item_id, e.search_query, EventType(e.event_type), max(now_ms - e.event_time_ms, 0) / 1000)
-            for e in state.session.events
-            if e.event_type in known
-        ]
-        events += [
-            (
-                e.item_id,
-                e.search_query,
-                e.event_type,
-                max(now_ms - e.event_time_ms, 0) / 1000 if e.event_time_ms else 0.0,
-            )
-            for e in query.context_events
-            if e.event_type in known
-        ]
-        if not events:
+        stored, brought = self._stored_events(state.session, now_ms), self._brought_events(query, now_ms)
+        if stored is not None and brought is not None:
+            # A session with events of the request behind it, which is rare.
+            kinds, ages_s = np.concatenate((stored[0], brought[0])), np.concatenate((stored[1], brought[1]))
+            positions = np.concatenate((stored[2], brought[2]))
+            texts = stored[3] | {place + len(stored[0]): text for place, text in brought[3].items()}
+        elif (only := stored or brought) is not None:
+            kinds, ages_s, positions, texts = only
+        else:
             return
-        kinds = np.array([kind for _, _, kind, _ in events], np.uint8)
-        ages_s = np.array([age for *_, age in events], np.float32)
         half_life_s = self._settings.half_life_s
         weights = weigh(kinds, ages_s, self._type_weights, half_life_s, self._list_places).tolist()
         shares = weigh(kinds, ages_s, self._type_weights, half_life_s, self._engine.position_weights).tolist()
-        position = self._engine.items.position
-        for (item, text, kind, _), weight, share in zip(events, weights, shares, strict=True):
+        type_weights = self._type_weights_by_kind
+        entries = zip(kinds.tolist(), positions.tolist(), weights, shares, strict=True)
+        for place, (kind, at, weight, share) in enumerate(entries):
             if kind == EventType.SEARCH:
-                draft.put_search(text, share)
+                draft.put_search(texts.get(place, ""), share)
             else:
-                draft.put_event(position(item), kind, weight, share, known[kind])
+                draft.put_event(at, kind, weight, share, type_weights[kind])
+
+    def _stored_events(self, session: SessionState | PackedSession, now_ms: int) -> _Columns | None:
+        """Of the kinds that count; None if there are none. Packed ones are read in place."""
+        if isinstance(session, PackedSession):
+            columns = session_columns(session.packed, session.horizon_ms, now_ms, self._wanted, self._engine.lookup)
+            return columns if len(columns[0]) else None
+        if not session.events:
+            return None
+        wanted = self._settings.type_weights
+        events = [event for event in session.events if event.event_type in wanted]
+        return self._columns(events, [max(now_ms - event.event_time_ms, 0) / 1000 for event in events])
+
+    def _brought_events(self, query: RecommendQuery, now_ms: int) -> _Columns | None:
+        """Those of the request, as `_stored_events`. One without a time happens now."""
+        if not query.context_events:
+            return None
+        wanted = self._settings.type_weights
+        events = [event for event in query.context_events if event.event_type in wanted]
+        ages_s = [max(now_ms - e.event_time_ms, 0) / 1000 if e.event_time_ms else 0.0 for e in events]
+        return self._columns(events, ages_s)
+
+    def _columns(self, events: Sequence[Event | SessionEvent], ages_s: list[float]) -> _Columns | None:
+        if not events:
+            return None
+        position = self._engine.items.position
+        return (
+            np.array([event.event_type for event in events], np.uint8),
+            np.array(ages_s, np.float32),
+            np.array([position(event.item_id) for event in events], np.int32),
+            {place: event.search_query for place, event in enumerate(events) if event.search_query},
+        )
 
     def _add_request(self, draft: _Draft, query: RecommendQuery) -> None:
         position = self._engine.items.position
@@ -183,7 +232,7 @@ class _Draft:
             self._put(at, weight, role, 0, 0.0)
             self._term(at, weight * self._engine.oldest_position_weight)
 
-    def put_event(self, at: int, kind: EventType, weight: float, share: float, type_weight: float) -> None:
+    def put_event(self, at: int, kind: int, weight: float, share: float, type_weight: float) -> None:
         if at < 0:
             return
         self._events += 1
@@ -226,19 +275,21 @@ class _Draft:
         entries = [entry for _, entry in kept]
         table = [(entry.count, self._events - entry.last, entry.type_weight) for entry in entries]
         engine = self._engine
+        vector = aggregate(
+            np.array(self._terms, np.int32),
+            np.array(self._term_weights, np.float32),
+            engine.importance,
+            engine.embeddings,
+            self._beside,
+        )
         return Context(
             items=np.array([at for at, _ in kept], np.int32),
             weights=np.array([entry.weight for entry in entries], np.float32),
             session=np.array(table, np.float32).reshape(-1, 3),
             events=self._events,
             roles=tuple([entry.role for entry in entries]),
-            vector=aggregate(
-                np.array(self._terms, np.int32),
-                np.array(self._term_weights, np.float32),
-                engine.importance,
-                engine.embeddings,
-                self._beside,
-            ),
+            vector=vector,
+            directed=bool(vector.any()),
             search=self._search,
             disliked=tuple(self._disliked),
             missing_item_ids=tuple(self.missing),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import asyncio
 
 import msgspec
 import numpy as np
@@ -10,11 +10,13 @@ import numpy.typing as npt
 
 from recserv._rank import Scorer
 from recserv.pipeline.context import Context
+from recserv.pipeline.degradation import BadAnswer, Guard
 from recserv.pipeline.engine import Engine, Floats, Positions
+from recserv.pipeline.ranker import Ranker, checked
+from recserv.pipeline.settings import PipelineSettings
+from recserv.pipeline.side_thread import within
 from recserv.pipeline.trail import Trail
-from recserv.types import DegradedReason
-
-logger = logging.getLogger(__name__)
+from recserv.resilience.deadline import Deadline
 
 
 class Ranking(msgspec.Struct, frozen=True):
@@ -34,22 +36,54 @@ class Ranking(msgspec.Struct, frozen=True):
         return Ranking(self.items[rows], self.scores[rows], self.features[rows], self.shares[rows], self.named[rows])
 
 
-def rank(engine: Engine, context: Context, keep: int, trail: Trail) -> Ranking:
-    """The `keep` best candidates; ties by position.
-
-    Without a session there is nothing that the ranker has learned from, and a ranker that fails ranks nothing: then
-    fixed weights decide.
+class RankStage:
+    """Ranks with one engine. The table must not be touched between `Retrieval.fill` and the call of `rank`, which has
+    taken all it needs from it when it first waits for anything.
     """
-    scorer = engine.cold_scorer if context.empty else engine.scorer
-    try:
-        return _ranked(engine, scorer, context, keep)
-    except Exception:
-        logger.exception("the ranker failed")
-        trail.degrade(DegradedReason.RANKER_UNAVAILABLE)
-        return _ranked(engine, engine.plain_scorer, context, keep)
 
+    def __init__(self, engine: Engine, settings: PipelineSettings, guard: Guard):
+        self._engine, self._settings, self._guard = engine, settings, guard
 
-def _ranked(engine: Engine, scorer: Scorer, context: Context, keep: int) -> Ranking:
-    return Ranking(
-        *engine.table.rank(scorer, context.vector, context.items, context.session, float(context.events), keep)
-    )
+    async def rank(self, context: Context, keep: int, deadline: Deadline, trail: Trail) -> Ranking:
+        """The `keep` best candidates; ties by position.
+
+        Without a session there is nothing that the ranker has learned from, and a ranker that fails ranks nothing:
+        then fixed weights decide.
+        """
+        engine = self._engine
+        if context.empty:
+            return self._scored(engine.cold_scorer, context, keep)
+        if engine.ranker is not None:
+            return await self._by_another(engine.ranker, context, keep, deadline, trail)
+        ranking = self._guard.call(trail, None, self._by_model, context, keep)
+        return ranking or self._scored(engine.plain_scorer, context, keep)
+
+    def _by_model(self, context: Context, keep: int) -> Ranking | None:
+        ranking = self._scored(self._engine.scorer, context, keep)
+        if len(ranking.items) < min(keep, self._engine.table.count):
+            raise BadAnswer("the ranker gave scores that are not numbers")
+        return ranking
+
+    async def _by_another(
+        self, ranker: Ranker, context: Context, keep: int, deadline: Deadline, trail: Trail
+    ) -> Ranking:
+        engine = self._engine
+        plain = self._scored(engine.plain_scorer, context, engine.table.count)
+        scores = await self._guard.run(trail, None, self._asked, ranker, plain.features, deadline)
+        if scores is None:
+            return plain.rows(slice(0, keep))
+        best = np.lexsort((plain.items, -scores))[:keep].astype(np.int32)
+        return msgspec.structs.replace(plain.rows(best), scores=scores[best])
+
+    async def _asked(self, ranker: Ranker, features: Floats, deadline: Deadline) -> Floats | None:
+        if ranker.bounded:
+            return checked(ranker.scores(features), len(features))
+        search: asyncio.Future[Floats] = self._engine.ranker_thread.start(ranker.scores, features)
+        return checked(await within(search, deadline.share_s(self._settings.rank_share)), len(features))
+
+    def _scored(self, scorer: Scorer, context: Context, keep: int) -> Ranking:
+        return Ranking(
+            *self._engine.table.rank(
+                scorer, context.vector, context.items, context.session, float(context.events), keep
+            )
+        )

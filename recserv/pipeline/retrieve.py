@@ -1,6 +1,7 @@
 """Retrieval: a context -> the engine's table, filled with the candidates of all sources, without blocked items.
 
-    search    context vector: graph search, or the members of a small category
+    search    context vector: among the neighbours of the newest items, by graph search where the context is more than
+              items, or the members of a small category
     fill      co-visitation   neighbours of the newest items
               session-kNN     items of the most similar past sessions
               popular         of the category asked for, else of the session's heaviest categories, overall, and lately
@@ -14,7 +15,6 @@ search's k results too few would pass the filter.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 
@@ -22,16 +22,20 @@ import numpy as np
 import numpy.typing as npt
 
 from recserv._rank import NAMED_BY
+from recserv.index.base import NOWHERE
 from recserv.pipeline.context import Context
+from recserv.pipeline.degradation import BadAnswer, Guard
 from recserv.pipeline.engine import Engine, Floats, Positions
 from recserv.pipeline.observer import PipelineObserver
-from recserv.pipeline.search_thread import Neighbours
 from recserv.pipeline.settings import PipelineSettings
+from recserv.pipeline.side_thread import within
 from recserv.pipeline.trail import Trail
+from recserv.pipeline.vector_search import Neighbours
 from recserv.resilience.deadline import Deadline
+from recserv.resilience.quiet_log import QuietLog
 from recserv.types import DegradedReason, RecommendQuery
 
-logger = logging.getLogger(__name__)
+logger = QuietLog(logging.getLogger(__name__))
 
 BY_VECTOR = NAMED_BY["context_vector"]
 BY_COVISITATION = NAMED_BY["covisitation"]
@@ -41,8 +45,10 @@ BY_CATEGORY = NAMED_BY["category"]
 BY_GIVEN = NAMED_BY["given"]
 
 BLOCKED_EXTRA_MAX = 300
+PAGE_CANDIDATES = 40
+"""For a page of twenty no source needs to give more than by its settings."""
 SESSION_CATEGORIES = 2
-CATEGORY_CANDIDATES = 25
+CATEGORY_CANDIDATES = 12
 NO_CATEGORY = -1
 EMPTY: Neighbours = (np.empty(0, np.int32), np.empty(0, np.float32))
 
@@ -52,8 +58,9 @@ ListSource = Callable[[Positions, Floats, npt.NDArray[np.uint8], int], Neighbour
 class Retrieval:
     """The sources of one engine. Keeps no state between requests but the engine's table."""
 
-    def __init__(self, engine: Engine, settings: PipelineSettings, observer: PipelineObserver):
+    def __init__(self, engine: Engine, settings: PipelineSettings, observer: PipelineObserver, index: Guard):
         self._engine = engine
+        self._index = index
         self._settings = settings
         self._observer = observer
 
@@ -67,30 +74,36 @@ class Retrieval:
         """What the context vector finds in the index, within its share of the deadline."""
         category = self.category(query)
         exact = category is not None and self._engine.category_size(category) <= self._settings.exact_category_items_max
-        if exact or query.candidate_item_ids or not context.vector.any():
+        wanted = self._settings.search_candidates > 0 and not query.candidate_item_ids
+        if exact or not wanted or not context.directed:
             return EMPTY
         if self._engine.search is None:
             trail.degrade(DegradedReason.INDEX_UNAVAILABLE)
             return EMPTY
         # The index knows nothing of what is blocked, and it may be all of what it finds first.
         width = self._settings.search_candidates + self._extra(query) + min(len(blocked), BLOCKED_EXTRA_MAX)
-        try:
-            search = self._engine.search.start(context.vector, width)
-        except Exception:  # whatever it is, the other sources still answer
-            trail.degrade(DegradedReason.INDEX_UNAVAILABLE)
-            return EMPTY
         self._observer.index_search()
-        if not isinstance(search, asyncio.Future):
-            return search
-        # `wait` neither cancels the search nor raises: it cannot be stopped, only left alone.
-        await asyncio.wait((search,), timeout=max(0.0, deadline.remaining_s()) * self._settings.search_share)
-        if not search.done():
-            trail.degrade(DegradedReason.INDEX_TIMEOUT)
-            return EMPTY
-        if search.exception() is not None:
-            trail.degrade(DegradedReason.INDEX_UNAVAILABLE)
-            return EMPTY
-        return search.result()
+        near = context.near if category is None and self._settings.search_near else NOWHERE
+        if self._engine.search.on_the_spot:
+            return self._index.call(trail, EMPTY, self._found_now, context.vector, width, near)
+        return await self._index.run(trail, EMPTY, self._found_later, context.vector, width, near, deadline)
+
+    def _found_now(self, vector: Floats, width: int, near: Positions) -> Neighbours:
+        """Raises what the search raises, and BadAnswer for neighbours that cannot be."""
+        assert self._engine.search is not None
+        return self._checked(self._engine.search.now(vector, width, near), width)
+
+    async def _found_later(self, vector: Floats, width: int, near: Positions, deadline: Deadline) -> Neighbours:
+        """As `_found_now`; raises TimeoutError as well."""
+        assert self._engine.search is not None
+        found = self._engine.search.later(vector, width, near)
+        return self._checked(await within(found, deadline.share_s(self._settings.search_share)), width)
+
+    def _checked(self, found: Neighbours, width: int) -> Neighbours:
+        items, similarities = found
+        if fault := self._engine.neighbour_check.fault(items, similarities, width):
+            raise BadAnswer(f"the vector search found {fault}")
+        return found
 
     def fill(
         self, context: Context, query: RecommendQuery, blocked: Positions, found: Neighbours, trail: Trail
@@ -107,32 +120,41 @@ class Retrieval:
                 return
             engine.table.add(*found, BY_VECTOR)
             if not context.empty:
-                recent, extra = self._settings.covisitation_items_max, self._extra(query)
-                newest, weights = context.items[-recent:], context.weights[-recent:]
-                want = self._settings.covisitation_candidates + extra
-                found = _answer(engine.covisitation.top, trail, newest, weights, allowed, want)
-                engine.table.add(*found, BY_COVISITATION)
-                want = self._settings.session_knn_candidates + extra
-                found = _answer(engine.session_knn.top, trail, context.items, context.weights, allowed, want)
-                engine.table.add(*found, BY_SESSION_KNN)
-            self._put_popular(context, query, category)
+                self._add_lists(context, allowed, self._extra(query), trail)
+            if category is not None:
+                self._put_category(context, category)
+            elif self._settings.popular_candidates:
+                self._put_popular(context, query)
 
-    def _put_popular(self, context: Context, query: RecommendQuery, category: int | None) -> None:
+    def _add_lists(self, context: Context, allowed: npt.NDArray[np.uint8], extra: int, trail: Trail) -> None:
+        engine, settings = self._engine, self._settings
+        items, weights, recent = context.items, context.weights, settings.covisitation_items_max
+        if want := settings.covisitation_candidates:
+            # Shoppers come back to items: those of the context stand in each other's lists, and in their own.
+            want += min(len(items), recent)
+            found = _answer(engine.covisitation.top, trail, items[-recent:], weights[-recent:], allowed, want + extra)
+            engine.table.add(*found, BY_COVISITATION)
+        if want := settings.session_knn_candidates:
+            found = _answer(engine.session_knn.top, trail, items, weights, allowed, want + extra)
+            engine.table.add(*found, BY_SESSION_KNN)
+
+    def _put_popular(self, context: Context, query: RecommendQuery) -> None:
         engine = self._engine
-        if category is None:
-            engine.table.put_categories(
-                context.items,
-                context.weights,
-                engine.snapshot.category_popular_offsets,
-                engine.snapshot.category_popular_items,
-                SESSION_CATEGORIES,
-                CATEGORY_CANDIDATES,
-            )
-            engine.table.put(engine.popular_head, BY_POPULAR, max(self._settings.popular_candidates, query.page_size))
-            return
+        engine.table.put_categories(
+            context.items,
+            context.weights,
+            engine.category_popular_offsets,
+            engine.category_popular_items,
+            SESSION_CATEGORIES,
+            CATEGORY_CANDIDATES,
+        )
+        engine.table.put(engine.popular_head, BY_POPULAR, max(self._settings.popular_candidates, query.page_size))
+
+    def _put_category(self, context: Context, category: int) -> None:
+        engine = self._engine
         engine.table.put(engine.category_popular(category), BY_CATEGORY)
         if engine.category_size(category) <= self._settings.exact_category_items_max:
-            engine.table.put(engine.category_items(category), BY_VECTOR if context.vector.any() else BY_CATEGORY)
+            engine.table.put(engine.category_items(category), BY_VECTOR if context.directed else BY_CATEGORY)
 
     def _score_given(self, context: Context, query: RecommendQuery) -> None:
         engine = self._engine
@@ -149,7 +171,7 @@ class Retrieval:
 
     def _extra(self, query: RecommendQuery) -> int:
         """More of each source for a page that is longer than most."""
-        return max(0, 2 * query.page_size - self._settings.session_knn_candidates)
+        return max(0, 2 * query.page_size - PAGE_CANDIDATES)
 
 
 def _descending(items: Positions, scores: Floats) -> Neighbours:
@@ -163,7 +185,7 @@ def _answer(
     """What a source finds; nothing, and a word in the trail, if it fails."""
     try:
         return source(items, weights, allowed, k)
-    except Exception:
-        logger.exception("a candidate source failed")
+    except Exception as error:
+        logger.log(logging.ERROR, "source", "a candidate source failed", error=error)
         trail.degrade(DegradedReason.SOURCE_UNAVAILABLE)
         return EMPTY

@@ -1,9 +1,9 @@
 """Where a vector search runs: on the spot if its work is bounded, else on the engine's thread.
 
-A search of a graph in memory takes some ten microseconds and waits for nothing. To hand it to another thread and be
-woken by it takes two to four times as long, and a third of the processor time of the whole request; the lists that the
-other sources read on the spot lie in the same memory. An index that may wait (for a network, for a lock) is searched on
-the thread, where it can be left behind.
+A search of lists or of a graph in memory takes ten to a hundred microseconds and waits for nothing. To hand it to
+another thread and be woken by it takes longer than most, and a third of the processor time of the whole request; the
+lists that the other sources read on the spot lie in the same memory. An index that may wait (for a network, for a
+lock) is searched on the thread, where it can be left behind.
 
 Slow all the same (the machine swaps, the processor is gone): when SLOW_STREAK searches on the spot in a row took
 SLOW_S, the next ones go to the thread, for QUARANTINE_S. One alone may have met memory that nobody had touched yet.
@@ -17,9 +17,13 @@ import time
 import numpy as np
 import numpy.typing as npt
 
-from recserv.index.base import VectorIndex
-from recserv.pipeline.search_thread import Neighbours, SearchThread
+from recserv.index.base import NOWHERE, VectorIndex
+from recserv.pipeline.side_thread import SideThread
 from recserv.resilience.deadline import MonotonicClock
+
+Positions = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float32]
+Neighbours = tuple[Positions, Floats]
 
 SLOW_S = 0.005
 SLOW_STREAK = 3
@@ -28,18 +32,25 @@ QUARANTINE_S = 10.0
 
 class VectorSearch:
     def __init__(self, index: VectorIndex, *, clock: MonotonicClock = time.monotonic):
-        self.thread = SearchThread(index)
+        self.thread = SideThread("recserv-search")
         self._index = index
         self._clock = clock
         self._slow = 0
         self._on_the_spot_from_s = clock() if index.bounded else float("inf")
 
-    def start(self, query: npt.NDArray[np.float32], k: int) -> Neighbours | asyncio.Future[Neighbours]:
-        """What was found, or a promise of it. Raises what the search raises, and IndexUnavailable behind too many."""
+    @property
+    def on_the_spot(self) -> bool:
+        """Whether the next search is."""
+        return self._clock() >= self._on_the_spot_from_s
+
+    def later(self, query: Floats, k: int, near: Positions = NOWHERE) -> asyncio.Future[Neighbours]:
+        """On the thread. Raises TooManyWaiting."""
+        return self.thread.start(self._index.search, query, k, near)
+
+    def now(self, query: Floats, k: int, near: Positions = NOWHERE) -> Neighbours:
+        """On the spot. Raises what the search raises."""
         began_s = self._clock()
-        if began_s < self._on_the_spot_from_s:
-            return self.thread.start(query, k)
-        found = self._index.search(query, k)
+        found = self._index.search(query, k, near)
         ended_s = self._clock()
         self._slow = self._slow + 1 if ended_s - began_s > SLOW_S else 0
         if self._slow >= SLOW_STREAK:

@@ -1,6 +1,6 @@
 """Everything that goes into a model, from data that is already read.
 
-    item table -> sessions -> covisitation, behaviour vectors, content vectors, words, session-kNN, popularity
+    item table -> sessions -> covisitation, behaviour vectors, content vectors, words, session-kNN, popularity, index
     -> ModelContents
 
 Every stage is a pure function of arrays; this file names their order and reports progress.
@@ -8,7 +8,7 @@ Every stage is a pure function of arrays; this file names their order and report
 
 from __future__ import annotations
 
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import numpy as np
@@ -18,10 +18,10 @@ from recserv.index import hnsw
 from recserv.model import layout
 from recserv.model.items import pack_ids, pack_items
 from recserv.model.manifest import Behaviour, Manifest, TrainingSummary
-from recserv.model.ranker import Ranker, encode_ranker
 from recserv.model.writer import ModelContents
 from recserv.training import covisitation, popularity
 from recserv.training.catalog import Catalog
+from recserv.training.checkpoints import Checkpoint, Checkpoints
 from recserv.training.content import blend, content_vectors
 from recserv.training.dataset import EventLog
 from recserv.training.embeddings import behaviour_vectors
@@ -40,6 +40,8 @@ UNLEARNED_PLACE_DECAY = 0.7
 
 TRIAL_HOLDOUT_SHARE = 0.02
 TRIAL_EF_CONSTRUCTION = 60
+NEAREST_ITEMS = 64
+"""A search of a request asks for 40, and for one more of each item that is ruled out."""
 
 _STAGES = (
     "sessions",
@@ -49,6 +51,7 @@ _STAGES = (
     "words",
     "session-kNN",
     "popularity",
+    "index",
     "writing the model",
 )
 
@@ -57,15 +60,15 @@ def assemble(
     log: EventLog,
     catalog: Catalog | None,
     options: BuildOptions,
-    ranker: Ranker,
     *,
     skipped: int = 0,
     trial: bool = False,
+    checkpoints: Checkpoints | None = None,
     progress: Progress = no_progress,
 ) -> tuple[ModelContents, ItemSpace]:
-    """A model of all sessions of the log. `skipped` rows are only noted. `trial`: for the ranker to learn
-    on, what its features do not need is left out (content vectors, words, a thorough index), and a few of the newest
-    sessions are not learned from, so that progress tells how well the item vectors find their next items.
+    """A model of all sessions of the log, but for the ranker. `skipped` rows are only noted. `trial`: for the ranker to
+    learn on, what its features do not need is left out (content vectors, words, a thorough index), and a few of the
+    newest sessions are not learned from, so that progress tells how well the item vectors find their next items.
     """
 
     def stage(name: str) -> None:
@@ -76,7 +79,9 @@ def assemble(
     sessions = build_sessions(log, space.position_of_code, seed=options.seed)
     stage("covisitation")
     baskets = covisitation.basket_pairs(sessions, space.count)
-    offsets, neighbours, weights = covisitation.covisitation(sessions, space.count, baskets=baskets)
+    # With repeats: that a shopper looks at the same item again is part of what comes next, one time in five or more.
+    repeating = build_sessions(log, space.position_of_code, seed=options.seed, keep_repeats=True)
+    offsets, neighbours, weights = covisitation.covisitation(repeating, space.count, baskets=baskets)
     arrays: dict[str, layout.Array] = {
         "covisitation_offsets": offsets,
         "covisitation_items": neighbours,
@@ -84,47 +89,55 @@ def assemble(
     }
     stage("embeddings")
     spectral = behaviour_vectors(sessions, space.count, options.dimensions, seed=options.seed, baskets=baskets)
-    learned = _learned(spectral, sessions, options, progress, TRIAL_HOLDOUT_SHARE if trial else 0.0)
+    checkpoint = None if checkpoints is None else checkpoints.stage("trial-vectors" if trial else "vectors")
+    learned = _learned(spectral, repeating, options, progress, TRIAL_HOLDOUT_SHARE if trial else 0.0, checkpoint)
     stage("content vectors")
     described = None if trial else catalog
     arrays["embeddings"], arrays["embedding_origin"] = _vectors(
         learned.vectors, described, space, sessions, options.seed
     )
-    arrays["item_importance"] = learned.importance
-    arrays["position_weights"] = learned.position_weights
-    stage("words")
-    items, vectors, popular = space.items, arrays["embeddings"], space.popularity
-    if trial:
-        items, vectors, popular = [], vectors[:0], popular[:0]
-    words, arrays["word_vectors"], arrays["word_rarity"] = word_vectors(items, vectors, popular)
-    stage("session-kNN")
-    knn = session_knn(sessions, space.count)
-    arrays |= {
-        "knn_item_offsets": knn.item_offsets,
-        "knn_item_sessions": knn.item_sessions,
-        "knn_session_offsets": knn.session_offsets,
-        "knn_session_items": knn.session_items,
-        "knn_session_age": knn.session_age,
-        "knn_item_idf": knn.item_idf,
-    }
-    stage("popularity")
-    arrays |= _popularity(space)
-    blobs, item_arrays = _item_table(space)
-    blobs[layout.RANKER_FILE] = encode_ranker(ranker)
-    blobs[layout.WORDS_FILE] = msgspec.json.encode(words) + b"\n"
-    arrays |= item_arrays
+    # The longest of what is left, and it leaves the interpreter alone: on a thread beside the other stages.
+    effort = TRIAL_EF_CONSTRUCTION if trial else hnsw.EF_CONSTRUCTION
+    with ThreadPoolExecutor(1) as beside:
+        drawing = beside.submit(hnsw.Graph, arrays["embeddings"], ef_construction=effort)
+        arrays["item_importance"] = learned.importance
+        arrays["position_weights"] = learned.position_weights
+        stage("words")
+        items, vectors, popular = space.items, arrays["embeddings"], space.popularity
+        if trial:
+            items, vectors, popular = [], vectors[:0], popular[:0]
+        words, arrays["word_vectors"], arrays["word_rarity"] = word_vectors(items, vectors, popular)
+        stage("session-kNN")
+        knn = session_knn(sessions, space.count)
+        arrays |= {
+            "knn_item_offsets": knn.item_offsets,
+            "knn_item_sessions": knn.item_sessions,
+            "knn_session_offsets": knn.session_offsets,
+            "knn_session_items": knn.session_items,
+            "knn_session_age": knn.session_age,
+            "knn_item_idf": knn.item_idf,
+        }
+        stage("popularity")
+        arrays |= _popularity(space)
+        blobs, item_arrays = _item_table(space)
+        blobs[layout.WORDS_FILE] = msgspec.json.encode(words) + b"\n"
+        arrays |= item_arrays
+        stage("index")
+        graph = drawing.result()
+    # In a trial the graph answers for the lists: they find the same.
+    arrays["nearest_items"] = graph.neighbours(0 if trial else NEAREST_ITEMS)
     stage("writing the model")
     manifest = _manifest(log, space, sessions, options, skipped, len(knn.session_age))
-    effort = TRIAL_EF_CONSTRUCTION if trial else hnsw.EF_CONSTRUCTION
-
-    def write_index(path: Path) -> None:
-        hnsw.build(arrays["embeddings"], path, ef_construction=effort)
-
-    return ModelContents(manifest, arrays, blobs, write_index), space
+    return ModelContents(manifest, arrays, blobs, graph.save), space
 
 
 def _learned(
-    start: Matrix, sessions: Sessions, options: BuildOptions, progress: Progress, holdout_share: float
+    start: Matrix,
+    sessions: Sessions,
+    options: BuildOptions,
+    progress: Progress,
+    holdout_share: float,
+    checkpoint: Checkpoint | None,
 ) -> SessionSpace:
     """Item vectors and the weights of a session's sum; the last weight of a place falls off for older events."""
     if options.epochs == 0:
@@ -145,6 +158,7 @@ def _learned(
         start=start,
         holdout_share=holdout_share,
         on_epoch=on_epoch,
+        checkpoint=checkpoint,
     )
     older = layout.POSITIONS_MAX - len(space.position_weights)
     tail = space.position_weights[-1] * UNLEARNED_PLACE_DECAY ** np.arange(1, older + 1)

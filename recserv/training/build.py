@@ -1,27 +1,41 @@
 """`recserv build`: event and catalogue files in, a model directory out.
 
-    read events, catalogue -> ranker, learned on the newest sessions -> sources of all sessions -> model directory,
-    written whole or not at all
+    read events, catalogue -> ranker, learned on the newest sessions -> model directory, written whole or not at all
+                           -> sources of all sessions                ->
 
-The same input and seed give the same bytes on one machine.
+The ranker needs sources of its own, of the older sessions, which take nearly as long as those of all: with more than
+one processor it is learned in a process beside, and the bytes are the same.
+
+The same input and seed give the same bytes on one machine. What takes long is kept beside the target while it goes on
+(`checkpoints`): a build that was interrupted and is started again, on the same data, goes on from its last whole epoch.
 """
 
 from __future__ import annotations
 
+import os
 import time
-from typing import Literal
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
 
 import msgspec
+import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from recserv.model import snapshot
-from recserv.model.writer import save_snapshot
+from recserv.model.writer import ModelContents, save_snapshot
 from recserv.training.assemble import assemble
-from recserv.training.catalog import CATALOG_COLUMNS, read_catalog
-from recserv.training.dataset import EVENT_COLUMNS, read_events
+from recserv.training.beside import POSSIBLE, Beside
+from recserv.training.catalog import CATALOG_COLUMNS, Catalog, read_catalog
+from recserv.training.checkpoints import Checkpoints, fingerprint
+from recserv.training.dataset import EVENT_COLUMNS, EventLog, read_events
+from recserv.training.item_space import ItemSpace
 from recserv.training.options import BuildOptions
 from recserv.training.problems import BadRows, Progress, SkippedRows, no_progress
 from recserv.training.ranker import RankerReport, learn_ranker
+
+BESIDE_EVENTS_MIN = 200_000
+"""Of fewer the ranker is learned in the time that a process needs to begin."""
 
 
 class BuildReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,12 +78,13 @@ def build(options: BuildOptions, progress: Progress = no_progress) -> BuildRepor
     catalog = None
     if options.catalog is not None:
         catalog = read_catalog(options.catalog, mapping=catalog_columns, problems=problems, progress=progress)
+    checkpoints = Checkpoints.beside(Path(options.out), _fingerprint(options, log, catalog))
     # One thread: the bytes of a model must not depend on how many there are, and two that share busy cores with others
     # were five times slower than one.
     with threadpool_limits(1, user_api="blas"):
-        ranker, ranking = learn_ranker(log, catalog, options, progress)
-        contents, space = assemble(log, catalog, options, ranker, skipped=problems.total, progress=progress)
+        contents, space, ranking = _learned(log, catalog, options, problems.total, checkpoints, progress)
     manifest = save_snapshot(contents, options.out)
+    checkpoints.clear()
     origin = contents.arrays["embedding_origin"]
     return BuildReport(
         out=options.out,
@@ -87,3 +102,34 @@ def build(options: BuildOptions, progress: Progress = no_progress) -> BuildRepor
         skipped=problems.report(),
         seconds=time.monotonic() - began,
     )
+
+
+def _learned(
+    log: EventLog,
+    catalog: Catalog | None,
+    options: BuildOptions,
+    skipped: int,
+    checkpoints: Checkpoints,
+    progress: Progress,
+) -> tuple[ModelContents, ItemSpace, RankerReport | None]:
+    sources = partial(assemble, log, catalog, options, skipped=skipped, checkpoints=checkpoints)
+    if POSSIBLE and len(log) >= BESIDE_EVENTS_MIN and (os.cpu_count() or 1) > 1:
+        with Beside(learn_ranker, log, catalog, options, checkpoints) as learning:
+            contents, space = sources(progress=learning.telling(progress))
+            ranker, ranking = learning.result(progress)
+    else:
+        ranker, ranking = learn_ranker(log, catalog, options, checkpoints, progress)
+        contents, space = sources(progress=progress)
+    return contents.ranked_by(ranker), space, ranking
+
+
+def _fingerprint(options: BuildOptions, log: EventLog, catalog: Catalog | None) -> str:
+    chosen = (options.seed, options.dimensions, options.epochs, options.rank_examples)
+    ids = "\0".join(log.item_ids).encode("utf-8", "surrogatepass")
+    events = (log.session, log.item, log.event_type, log.time_ms)
+    products: tuple[bytes | npt.NDArray[Any], ...] = ()
+    if catalog is not None:
+        columns = {name: column.to_pylist() for name, column in (*catalog.text.items(), *catalog.lists.items())}
+        described = (catalog.ids, columns, catalog.attributes)
+        products = (msgspec.msgpack.encode(described), catalog.price, catalog.available)
+    return fingerprint((msgspec.json.encode(chosen), ids, *events, *products))

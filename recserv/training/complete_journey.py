@@ -61,13 +61,14 @@ def _events(lines: Any) -> Any:
 def _prices(lines: Any) -> Any:
     """Mean price of a unit by product, to the cent."""
     sold = lines.filter(pc.and_(pc.greater(lines["quantity"], 0), pc.greater(lines["sales_value"], 0)))
-    sums = sold.group_by("product_id").aggregate([("sales_value", "sum"), ("quantity", "sum")])
+    # Threads add up in the order in which they come, and the last bits decide about a cent.
+    sums = sold.group_by("product_id", use_threads=False).aggregate([("sales_value", "sum"), ("quantity", "sum")])
     price = pc.round(pc.divide(sums["sales_value_sum"], pc.cast(sums["quantity_sum"], pa.float64())), 2)
     return pa.table({"product_id": sums["product_id"], "price": price})
 
 
 def _catalog(products: Any, prices: Any) -> Any:
-    products = products.join(prices, "product_id", join_type="left outer").sort_by("product_id")
+    products = products.join(prices, "product_id", join_type="left outer", use_threads=False).sort_by("product_id")
     rows = zip(
         *(products[name].to_pylist() for name in ("product_type", "product_category", "department", "package_size")),
         strict=True,

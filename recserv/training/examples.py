@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recserv.pipeline.context import ContextBuilder
+from recserv.pipeline.degradation import Guards
 from recserv.pipeline.engine import Engine
 from recserv.pipeline.observer import SilentObserver
 from recserv.pipeline.retrieve import Retrieval
@@ -69,7 +70,7 @@ def ranking_examples(
 async def _examples(engine: Engine, sessions: Sessions, limit: int, seed: int, progress: Progress) -> Examples:
     settings = PipelineSettings()
     builder = ContextBuilder(engine, settings)
-    retrieval = Retrieval(engine, settings, SilentObserver())
+    retrieval = Retrieval(engine, settings, SilentObserver(), Guards().index)
     features, targets, repeats = [], [], []
     ends = _ends(sessions, limit, seed)
     for number, (begin, end) in enumerate(ends):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from recserv._sparse import multiply
 
 Matrix = npt.NDArray[np.float32]
 
@@ -23,13 +28,13 @@ def truncated_svd(matrix: Any, rank: int, *, seed: int) -> tuple[Matrix, Matrix]
     """
     rows, columns = matrix.shape
     width = min(rank + _OVERSAMPLING, rows, columns)
-    transposed = matrix.T.tocsr()
+    matrix, transposed = matrix.tocsr(), matrix.T.tocsr()
     sample = np.random.default_rng(seed).standard_normal((columns, width), np.float32)
-    basis = _orthonormal(matrix @ sample)
+    basis = _orthonormal(product(matrix, sample))
     for _ in range(_POWER_ITERATIONS):
-        basis = _orthonormal(transposed @ basis)
-        basis = _orthonormal(matrix @ basis)
-    squares, rotation = _gram_eigen(transposed @ basis)
+        basis = _orthonormal(product(transposed, basis))
+        basis = _orthonormal(product(matrix, basis))
+    squares, rotation = _gram_eigen(product(transposed, basis))
     values = np.sqrt(squares).astype(np.float32)
     left = basis @ rotation.astype(np.float32)
     # A singular vector and its negative are the same answer: choose by the largest entry.
@@ -39,6 +44,25 @@ def truncated_svd(matrix: Any, rank: int, *, seed: int) -> tuple[Matrix, Matrix]
     vectors, strengths = np.zeros((rows, rank), np.float32), np.zeros(rank, np.float32)
     vectors[:, :kept], strengths[:kept] = left[:, :kept], values[:kept]
     return vectors, strengths
+
+
+def product(sparse: Any, dense: Matrix) -> Matrix:
+    """A sparse matrix (CSR) times a dense one, float32, on as many threads as there are processors; the result does not
+    depend on how many there are.
+    """
+    offsets, columns = sparse.indptr.astype(np.int64), sparse.indices.astype(np.int32, copy=False)
+    values, dense = np.ascontiguousarray(sparse.data, np.float32), np.ascontiguousarray(dense, np.float32)
+    out = np.zeros((sparse.shape[0], dense.shape[1]), np.float32)
+    parts = os.cpu_count() or 1
+    cuts = np.searchsorted(offsets, np.linspace(0, offsets[-1], parts + 1)).tolist()
+    cuts[0], cuts[-1] = 0, sparse.shape[0]
+    with ThreadPoolExecutor(parts) as threads:
+        for done in [
+            threads.submit(multiply, offsets, columns, values, dense, begin, end, out)
+            for begin, end in itertools.pairwise(cuts)
+        ]:
+            done.result()
+    return out
 
 
 def _orthonormal(matrix: Matrix) -> Matrix:

@@ -18,7 +18,7 @@ from recserv.training.examples import Examples
 
 CLIP = 6.0
 HIDDEN = 32
-EPOCHS = 10
+EPOCHS = 15
 BATCH_LISTS = 32
 RATE = 4e-3
 DECAY = 1e-5

@@ -27,10 +27,10 @@ class BuildOptions:
     default_event_type: str | None = None
     skip_bad_rows: bool = False
     seed: int = 0
-    dimensions: int = 96
+    dimensions: int = 64
     epochs: float = 5.0
     """Of learning item vectors; may be a fraction. 0: spectral vectors alone."""
-    rank_examples: int = 30_000
+    rank_examples: int = 50_000
     """Prefixes of the newest sessions that the ranker learns from; 0: fixed weights instead."""
 
     def check(self) -> None:

@@ -12,7 +12,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from recserv._rank import FEATURE_NAMES, linear_scorer
 from recserv.index.hnsw import HnswIndex
@@ -23,6 +25,7 @@ from recserv.pipeline.engine import PLAIN_WEIGHTS, Engine
 from recserv.training import holdout, mlp
 from recserv.training.assemble import assemble
 from recserv.training.catalog import Catalog
+from recserv.training.checkpoints import Arrays, Checkpoints
 from recserv.training.dataset import EventLog
 from recserv.training.examples import Examples, ranking_examples
 from recserv.training.options import BuildOptions
@@ -47,14 +50,35 @@ class RankerReport:
 
 
 def learn_ranker(
-    log: EventLog, catalog: Catalog | None, options: BuildOptions, progress: Progress = no_progress
+    log: EventLog,
+    catalog: Catalog | None,
+    options: BuildOptions,
+    checkpoints: Checkpoints | None = None,
+    progress: Progress = no_progress,
 ) -> tuple[Ranker, RankerReport | None]:
-    """None: too little to learn from."""
+    """None: too little to learn from. `checkpoints`: what an interrupted build had learned is not learned again."""
+    kept = None if checkpoints is None else checkpoints.stage("ranker")
+    stored = None if kept is None else kept.load()
+    if stored is not None:
+        return _from_arrays(stored)
+    ranker, report = _learn(log, catalog, options, progress, checkpoints)
+    if kept is not None:
+        kept.save(_as_arrays(ranker, report))
+    return ranker, report
+
+
+def _learn(
+    log: EventLog,
+    catalog: Catalog | None,
+    options: BuildOptions,
+    progress: Progress,
+    checkpoints: Checkpoints | None,
+) -> tuple[Ranker, RankerReport | None]:
     parts = holdout.split(log) if options.rank_examples else None
     if parts is None:
         return PLAIN_RANKER, None
     older, newer = parts
-    examples = _examples(older, newer, catalog, options, progress)
+    examples = _examples(older, newer, catalog, options, progress, checkpoints)
     if examples.count < EXAMPLES_MIN:
         return PLAIN_RANKER, None
 
@@ -71,15 +95,20 @@ def learn_ranker(
 
 
 def _examples(
-    older: EventLog, newer: EventLog, catalog: Catalog | None, options: BuildOptions, progress: Progress
+    older: EventLog,
+    newer: EventLog,
+    catalog: Catalog | None,
+    options: BuildOptions,
+    progress: Progress,
+    checkpoints: Checkpoints | None,
 ) -> Examples:
     def first(name: str, done: int, total: int) -> None:
         progress(f"older sessions: {name}", done, total)
 
-    contents, _ = assemble(older, catalog, options, PLAIN_RANKER, trial=True, progress=first)
+    contents, _ = assemble(older, catalog, options, trial=True, checkpoints=checkpoints, progress=first)
     with tempfile.TemporaryDirectory(prefix="recserv-build-") as scratch:
         path = Path(scratch, "model")
-        save_snapshot(contents, path, durable=False)
+        save_snapshot(contents.ranked_by(PLAIN_RANKER), path, durable=False)
         del contents
         snapshot = load_snapshot(path)
         with snapshot.verified_index() as file:
@@ -107,3 +136,15 @@ def _as_ranker(learned: mlp.Perceptron) -> Ranker:
         bias=numbers(learned.bias),
         out=numbers(learned.out),
     )
+
+
+def _as_arrays(ranker: Ranker, report: RankerReport | None) -> dict[str, npt.NDArray[np.uint8]]:
+    return {
+        "ranker": np.frombuffer(msgspec.json.encode(ranker), np.uint8),
+        "report": np.frombuffer(msgspec.json.encode(report), np.uint8),
+    }
+
+
+def _from_arrays(stored: Arrays) -> tuple[Ranker, RankerReport | None]:
+    ranker = msgspec.json.decode(stored["ranker"].tobytes(), type=Ranker)
+    return ranker, msgspec.json.decode(stored["report"].tobytes(), type=RankerReport | None)

@@ -14,12 +14,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from recserv import _session_space as kernels
+from recserv.training.checkpoints import Arrays, Checkpoint, random_state, restore_random_state
 from recserv.training.linear_algebra import Matrix, unit_rows
 from recserv.training.session_prefixes import HeldOut, Prefixes, split
 from recserv.training.session_softmax import Batch, Gradients, Parameters, Real, Softmax, event_weights
@@ -109,13 +111,14 @@ def learn_session_space(  # noqa: PLR0913
     holdout_share: float = 0.02,
     on_epoch: Callable[[EpochReport], None] | None = None,
     settings: Settings | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> SessionSpace:
     """Learns from every session of two or more events, but for those held out.
 
     `epochs` may be a fraction. `start` float32 [item_count, dimensions]: vectors to begin with, such as
     `behaviour_vectors`; zero rows begin at random. `holdout_share`: the newest sessions from which up to 2,000 prefixes
-    are kept out of training, for the reports alone (0: none, and everything is trained on). Raises ValueError for
-    arguments out of range.
+    are kept out of training, for the reports alone (0: none, and everything is trained on). `checkpoint`: keeps the end
+    of each epoch, to go on from. Raises ValueError for arguments out of range.
     """
     settings = settings or Settings()
     if item_count < 0 or dimensions < 1 or not 0 <= epochs < 1e6 or not 0 <= holdout_share <= 0.5:
@@ -128,7 +131,7 @@ def learn_session_space(  # noqa: PLR0913
         raise ValueError(f"item {prefixes.vocabulary[-1]} of {item_count}")
     known = start[prefixes.vocabulary] if start is not None else None
     parameters = _begin(len(prefixes.vocabulary), dimensions, settings.places, known, rng)
-    training = _Training(prefixes, held_out, parameters, settings, rng)
+    training = _Training(prefixes, held_out, parameters, settings, rng, checkpoint)
     # Threads of the BLAS wait for each other by spinning: on two cores that others use too, they took ten times the
     # processor time of one thread. One also makes the result the same on any number of cores.
     with threadpool_limits(1, user_api="blas"):
@@ -183,6 +186,23 @@ class Optimiser:
         self._places = np.arange(len(parameters.positions), dtype=np.int32)
         self._steps = 0
 
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything that the next step depends on; the arrays themselves."""
+        return {
+            f"{name}_{part}": getattr(moments, part)
+            for name, moments in (
+                ("vectors", self._vectors),
+                ("positions", self._positions),
+                ("items", self._importance),
+            )
+            for part in ("values", "mean", "square")
+        }
+
+    def restore(self, stored: Arrays, steps: int) -> None:
+        self._steps = steps
+        for name, array in self.state().items():
+            array[:] = stored[name]
+
     def step(self, gradients: Gradients, rate: float) -> None:
         self._steps += 1
         self._vectors.step(gradients.rows, gradients.vectors, rate, self._steps)
@@ -200,7 +220,9 @@ class _Training:
         parameters: Parameters,
         settings: Settings,
         rng: np.random.Generator,
+        checkpoint: Checkpoint | None,
     ):
+        self._checkpoint = checkpoint
         self._prefixes, self._held_out, self._parameters = prefixes, held_out, parameters
         self._settings, self._rng = settings, rng
         targets = len(prefixes.targets)
@@ -219,8 +241,8 @@ class _Training:
         began, losses = time.monotonic(), 0.0
         softmax = Softmax(*parameters.vectors.shape, temperature=settings.temperature, dropout=settings.dropout)
         optimiser = Optimiser(parameters)
-        reported = 0
-        for step, batch in enumerate(self._batches(steps), 1):
+        reported = self._resume(optimiser)
+        for step, batch in enumerate(self._batches(reported, steps), reported + 1):
             gradients = softmax.gradients(parameters, batch)
             losses += gradients.loss
             optimiser.step(gradients, _one_cycle(step / steps, settings))
@@ -239,10 +261,31 @@ class _Training:
                     )
                 )
                 losses, reported = 0.0, step
+            if step % self._epoch_batches == 0:
+                self._keep(optimiser, step)
 
-    def _batches(self, steps: int) -> Iterator[Batch]:
+    def _resume(self, optimiser: Optimiser) -> int:
+        """Steps that were done before, in whole epochs."""
+        stored = None if self._checkpoint is None else self._checkpoint.load()
+        if stored is None:
+            return 0
+        step = int(stored["step"])
+        optimiser.restore(stored, step)
+        self._prefixes.items[:], self._prefixes.weights[:] = stored["prefix_items"], stored["prefix_weights"]
+        restore_random_state(self._rng, stored["random"])
+        return step
+
+    def _keep(self, optimiser: Optimiser, step: int) -> None:
+        if self._checkpoint is None:
+            return
+        # Sessions without an order are shuffled in place, epoch after epoch.
+        order = {"prefix_items": self._prefixes.items, "prefix_weights": self._prefixes.weights}
+        done = {"step": np.array(step), "random": random_state(self._rng)}
+        self._checkpoint.save({**optimiser.state(), **order, **done})
+
+    def _batches(self, first: int, steps: int) -> Iterator[Batch]:
         order = np.zeros(0, np.int32)
-        for step in range(steps):
+        for step in range(first, steps):
             place = step % self._epoch_batches
             if place == 0:
                 self._prefixes.shuffle(self._rng)

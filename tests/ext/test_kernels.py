@@ -174,6 +174,13 @@ def test_the_strongest_link_is_named():
         assert source.strongest(items, context, np.array(weights, np.float32)).tolist() == expected
 
 
+def test_the_strongest_link_of_an_item_that_shoppers_come_back_to_is_another_item():
+    offsets, neighbours = np.array([0, 1, 2], np.int64), np.array([0, 0], np.int32)
+    source = Covisitation(offsets, neighbours, np.array([5, 1], np.float32))
+    context, items = np.array([1, 0], np.int32), np.array([0], np.int32)
+    assert source.strongest(items, context, np.ones(2, np.float32)).tolist() == [0]
+
+
 @pytest.mark.parametrize(
     ("offsets", "values"),
     [([0, 2], [0]), ([1, 1], [0]), ([0, 3, 1], [0]), ([0, 1], [1]), ([0, 1], [-1])],

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from recserv.errors import IndexUnavailable
 from recserv.index.exact import ExactIndex
-from recserv.index.hnsw import HnswIndex, build
+from recserv.index.hnsw import Graph, HnswIndex
+from recserv.index.listed import ListedIndex
 
 N, D = 800, 16
 
@@ -26,11 +27,17 @@ def exact(embeddings, directory):
 
 
 def hnsw(embeddings, directory):
-    build(embeddings, directory / "index.hnsw")
+    Graph(embeddings).save(directory / "index.hnsw")
     return HnswIndex.load(directory / "index.hnsw", dimensions=embeddings.shape[1])
 
 
-@pytest.fixture(params=[exact, hnsw], ids=["exact", "hnsw"], scope="module")
+def listed(embeddings, directory):
+    graph = Graph(embeddings)
+    graph.save(directory / "index.hnsw")
+    return ListedIndex.load(directory / "index.hnsw", embeddings, graph.neighbours(20))
+
+
+@pytest.fixture(params=[exact, hnsw, listed], ids=["exact", "hnsw", "listed"], scope="module")
 def make(request, tmp_path_factory):
     return lambda embeddings: request.param(embeddings, tmp_path_factory.mktemp("index"))
 
@@ -42,7 +49,7 @@ def index(make):
 
 def test_it_knows_its_size_and_dimensions_and_leaves_zero_rows_out(index):
     assert (index.size, index.dimensions) == (N - N // 10, D)
-    assert index.bounded == isinstance(index, HnswIndex)
+    assert index.bounded != isinstance(index, ExactIndex)
     positions, _ = index.search(vectors()[1], N)
     assert not set(positions.tolist()) & set(range(0, N, 10))
 
@@ -66,11 +73,13 @@ def test_more_than_there_are_gives_all(index):
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 2**32 - 1), k=st.integers(1, 50))
-def test_similarities_are_cosines_and_fall(index, seed, k):
-    query = np.random.default_rng(seed).standard_normal(D).astype(np.float32)
+@given(seed=st.integers(0, 2**32 - 1), k=st.integers(1, 50), items=st.integers(0, 5))
+def test_similarities_are_cosines_and_fall(index, seed, k, items):
+    rng = np.random.default_rng(seed)
+    near = rng.integers(0, N, items).astype(np.int32)
+    query = (vectors()[near].sum(axis=0) + 0.1 * rng.standard_normal(D)).astype(np.float32)
     query /= np.linalg.norm(query)
-    positions, similarities = index.search(query, k)
+    positions, similarities = index.search(query, k, near)
     assert positions.dtype == np.int32
     assert similarities.dtype == np.float32
     assert len(positions) == k
@@ -100,7 +109,7 @@ def test_vectors_that_are_not_finite_are_refused(make):
 
 def test_hnsw_finds_nearly_all_that_exact_finds(tmp_path):
     embeddings = vectors(5000, 64, seed=3)
-    build(embeddings, tmp_path / "index.hnsw")
+    Graph(embeddings).save(tmp_path / "index.hnsw")
     found = HnswIndex.load(tmp_path / "index.hnsw", dimensions=64, ef=80)
     truth = ExactIndex(embeddings)
     queries = vectors(100, 64, seed=4)[1::2]
@@ -114,6 +123,6 @@ def test_a_missing_file_is_said_to_be_no_index(tmp_path):
 
 
 def test_the_same_vectors_give_the_same_bytes(tmp_path):
-    build(vectors(), tmp_path / "a")
-    build(vectors(), tmp_path / "b")
+    Graph(vectors()).save(tmp_path / "a")
+    Graph(vectors()).save(tmp_path / "b")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()

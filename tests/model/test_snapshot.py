@@ -98,8 +98,8 @@ def test_the_same_data_and_seed_give_the_same_bytes(tiny_model: Path, tmp_path: 
 
 def test_the_time_of_the_build_is_in_the_seal_alone(tiny_model: Path, tmp_path: Path) -> None:
     options = BuildOptions(events=("made up",), out="", dimensions=16, epochs=1.0)
-    contents, _ = assemble(tiny_log(200, 400), tiny_catalog(200), options, PLAIN_RANKER)
-    save_snapshot(contents, tmp_path / "later", now_ms=START_MS + 1)
+    contents, _ = assemble(tiny_log(200, 400), tiny_catalog(200), options)
+    save_snapshot(contents.ranked_by(PLAIN_RANKER), tmp_path / "later", now_ms=START_MS + 1)
     different = [p.name for p in tiny_model.iterdir() if p.read_bytes() != (tmp_path / "later" / p.name).read_bytes()]
     assert different == ["seal.json"]
     assert load_snapshot(tmp_path / "later").built_at_ms == START_MS + 1
@@ -285,6 +285,9 @@ SPOILT = {
     "too few weights": ("covisitation_weights", lambda a: a[:-1]),
     "a vector that is not finite": ("embeddings", lambda a: np.full_like(a, np.nan)),
     "a vector that is not of unit length": ("embeddings", lambda a: a * np.float32(1.1)),
+    "a near item that is none": ("nearest_items", lambda a: np.where(a == a.max(), len(a), a).astype(np.int32)),
+    "a near item below": ("nearest_items", lambda a: a - np.int32(2)),
+    "too many near items": ("nearest_items", lambda a: np.zeros((len(a), 1025), np.int32)),
     "a popular item twice": ("popular_items", lambda a: np.concatenate([a, a[:1]])),
     "a negative popularity": ("popularity", lambda a: -a - 1),
     "an unknown origin": ("embedding_origin", lambda a: a + np.uint8(3)),

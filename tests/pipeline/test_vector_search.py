@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import threading
 
 import numpy as np
@@ -28,15 +27,14 @@ class TimedIndex:
         self.clock, self.bounded, self.takes_s = clock, bounded, 0.0
         self.threads: list[str] = []
 
-    def search(self, query, k):
+    def search(self, query, k, near=None):
         self.threads.append(threading.current_thread().name)
         self.clock.now_s += self.takes_s
         return ANSWER
 
 
 async def searched(search: VectorSearch) -> None:
-    found = search.start(QUERY, 1)
-    assert (await found if isinstance(found, asyncio.Future) else found) is ANSWER
+    assert (search.now(QUERY, 1) if search.on_the_spot else await search.later(QUERY, 1)) is ANSWER
 
 
 @pytest.mark.parametrize(("bounded", "where"), [(True, "MainThread"), (False, "recserv-search")])

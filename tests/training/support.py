@@ -29,12 +29,14 @@ def sessions_of(lists: list[list[int]], *, unordered: bool = False) -> Sessions:
     )
 
 
-def naive_pairs(lists: list[list[int]], window: int, backward: float, decay: float) -> np.ndarray:
+def naive_pairs(
+    lists: list[list[int]], window: int, backward: float, decay: float, returns: bool = False
+) -> np.ndarray:
     counts = np.zeros((ITEMS, ITEMS))
     for items in lists:
         for here, first in enumerate(items):
             for step in range(1, window + 1):
-                if here + step < len(items) and items[here + step] != first:
+                if here + step < len(items) and (returns or items[here + step] != first):
                     counts[first, items[here + step]] += decay ** (step - 1)
                     counts[items[here + step], first] += backward * decay ** (step - 1)
     return counts

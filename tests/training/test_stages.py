@@ -17,14 +17,26 @@ from recserv.training.session_knn import session_knn
 from tests.factories import tiny_catalog
 from tests.training.support import ITEMS, naive_basket_pairs, naive_knn, naive_pairs, session_lists, sessions_of
 
+steps = st.tuples(st.integers(1, 7), st.sampled_from([0.3, 0.5, 1.0]), st.sampled_from([0.5, 0.8, 1.0]))
 
-@given(session_lists, st.integers(1, 7), st.sampled_from([0.3, 0.5, 1.0]), st.sampled_from([0.5, 0.8, 1.0]))
+
+@given(session_lists, steps, st.booleans())
 @settings(deadline=None, max_examples=60)
 def test_ordered_pairs_are_what_a_slow_count_finds(
-    lists: list[list[int]], window: int, backward: float, decay: float
+    lists: list[list[int]], step: tuple[int, float, float], returns: bool
 ) -> None:
-    counts = cv.pair_counts(sessions_of(lists), ITEMS, window=window, backward=backward, step_decay=decay)
-    np.testing.assert_allclose(counts.toarray(), naive_pairs(lists, window, backward, decay), rtol=1e-5)
+    window, backward, decay = step
+    counts = cv.pair_counts(
+        sessions_of(lists), ITEMS, window=window, backward=backward, step_decay=decay, returns=returns
+    )
+    np.testing.assert_allclose(counts.toarray(), naive_pairs(lists, *step, returns), rtol=1e-5)
+
+
+def test_neighbours_say_how_often_shoppers_come_back_to_an_item() -> None:
+    offsets, items, weights = cv.covisitation(sessions_of([[0, 1, 0], [2, 3]]), ITEMS)
+    assert 0 in items[offsets[0] : offsets[1]]
+    assert 2 not in items[offsets[2] : offsets[3]]
+    assert (weights > 0).all()
 
 
 @given(session_lists)
@@ -38,7 +50,7 @@ def test_basket_pairs_are_what_a_slow_count_finds(lists: list[list[int]]) -> Non
 @settings(deadline=None, max_examples=60)
 def test_neighbours_are_the_heaviest_ones_in_order(lists: list[list[int]], count: int) -> None:
     offsets, items, weights = cv.covisitation(sessions_of(lists), ITEMS, neighbours=count)
-    counts = naive_pairs(lists, cv.WINDOW, cv.BACKWARD, cv.STEP_DECAY)
+    counts = naive_pairs(lists, cv.WINDOW, cv.BACKWARD, cv.STEP_DECAY, returns=True)
     popularity = np.bincount([item for one in lists for item in one], minlength=ITEMS)
     expected = counts * np.maximum(popularity, 1.0) ** -cv.POPULARITY_POWER
     assert offsets[0] == 0

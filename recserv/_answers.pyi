@@ -1,0 +1,6 @@
+import numpy as np
+import numpy.typing as npt
+
+class NeighbourCheck:
+    def __init__(self, n_items: int) -> None: ...
+    def fault(self, items: npt.NDArray[np.int32], similarities: npt.NDArray[np.float32], k: int) -> str: ...

@@ -1,0 +1,13 @@
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+class ItemLookup:
+    def __init__(self, ids: Sequence[str]) -> None: ...
+    def position(self, item_id: str) -> int: ...
+
+def scan_session(packed: bytes, horizon_ms: int) -> tuple[int, int]: ...
+def session_columns(
+    packed: bytes, horizon_ms: int, now_ms: int, wanted: npt.NDArray[np.uint8], lookup: ItemLookup
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.int32], dict[int, str]]: ...

@@ -1,0 +1,47 @@
+"""What each part of the pipeline is worth: one source alone, all but one, or fixed weights in place of the ranker.
+
+The ranker is not learned again for what is left, so a figure "without" says what the served model would lose.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from recserv._rank import linear_scorer
+from recserv.pipeline.engine import PLAIN_WEIGHTS, Engine
+from recserv.pipeline.settings import PipelineSettings
+
+SOURCES = ("search", "covisitation", "session_knn", "popular")
+ALONE = {
+    "search": {"context_cosine": 1.0},
+    "covisitation": {"covisitation": 1.0},
+    "session_knn": {"session_knn": 1.0},
+    "popular": {"popularity": 1.0},
+}
+ALONE_CANDIDATES = 60
+
+
+class Ablation(msgspec.Struct, frozen=True, kw_only=True):
+    """`only`, `without`: one of SOURCES, or "" for none. `graph`: every search in the graph, none in lists."""
+
+    only: str = ""
+    without: str = ""
+    fixed_weights: bool = False
+    graph: bool = False
+
+    def apply(self, engine: Engine) -> PipelineSettings:
+        """Changes the engine, which is this evaluation's own; returns the settings to serve it with."""
+        settings = PipelineSettings(search_near=not self.graph)
+        if self.fixed_weights:
+            engine.scorer = linear_scorer(PLAIN_WEIGHTS)
+        if self.only:
+            engine.scorer = linear_scorer(ALONE[self.only])
+            widths = {_width(name): ALONE_CANDIDATES if name == self.only else 0 for name in SOURCES}
+            settings = msgspec.structs.replace(settings, **widths)
+        if self.without:
+            settings = msgspec.structs.replace(settings, **{_width(self.without): 0})
+        return settings
+
+
+def _width(source: str) -> str:
+    return f"{source}_candidates"
