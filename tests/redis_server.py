@@ -7,8 +7,9 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import redis
 
@@ -18,17 +19,35 @@ START_TIMEOUT_S = 15.0
 PORT_ATTEMPTS = 5
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_port(port_max: int = 65_535) -> int:
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port <= port_max:
+            return port
 
 
 class RedisServer:
     """Start, stop, kill and restart; the port and the data stay the same across restarts."""
 
-    def __init__(self, directory: Path):
+    def __init__(
+        self,
+        directory: Path,
+        program: str | None = None,
+        options: Sequence[str] = (),
+        *,
+        config: Path | None = None,
+        port_max: int = 65_535,
+    ):
+        """`program`: another one than the machine's Redis. `options`: flags besides, which win over those below.
+        `config`: a file of settings, which flags win over.
+        """
         self.directory = directory
+        self._config = config
+        self._port_max = port_max
+        self._program = program or tools.redis_server()
+        self._options = options
         self.host = "127.0.0.1"
         self.port = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -48,7 +67,7 @@ class RedisServer:
         """
         for attempt in range(PORT_ATTEMPTS):
             if self.port == 0 or attempt > 0:
-                self.port = _free_port()
+                self.port = free_port(self._port_max)
             if self._try_start():
                 return
         raise AssertionError(f"redis-server does not start:\n{self._log_tail()}")
@@ -59,8 +78,10 @@ class RedisServer:
     def kill(self) -> None:
         self._end(signal.SIGKILL)
 
-    def restart(self) -> None:
+    def restart(self, options: Sequence[str] = ()) -> None:
+        """`options`: flags besides, from now on."""
         self.stop()
+        self._options = [*self._options, *options]
         self._process = None
         assert self._try_start(), f"redis-server does not start again:\n{self._log_tail()}"
 
@@ -71,20 +92,16 @@ class RedisServer:
         with (self.directory / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *[
-                        tools.redis_server(),
-                        "--port",
-                        str(self.port),
-                        "--bind",
-                        self.host,
-                        "--dir",
-                        str(self.directory),
-                    ],
+                    *[self._program, *([str(self._config)] if self._config else [])],
+                    *["--port", str(self.port), "--bind", self.host, "--dir", str(self.directory)],
                     *["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--daemonize", "no"],
+                    *self._options,
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                # A limit on file sizes, by which tests fill the disk, shall be an error of the write, not a signal.
+                restore_signals=False,
             )
         give_up = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < give_up and self._process.poll() is None:
@@ -119,8 +136,9 @@ class RedisServer:
 
 
 @contextlib.contextmanager
-def running_redis(directory: Path) -> Iterator[RedisServer]:
-    server = RedisServer(directory)
+def running_redis(directory: Path, **settings: Any) -> Iterator[RedisServer]:
+    """`settings` as of RedisServer."""
+    server = RedisServer(directory, **settings)
     server.start()
     try:
         yield server

@@ -22,6 +22,7 @@ import msgspec
 
 from recserv.errors import RecservError, StoreUnavailable
 from recserv.resilience.deadline import MonotonicClock
+from recserv.resilience.endless import endless
 from recserv.stores.base import AppendEvent, AppendResult, AppendStatus
 from recserv.stores.hooks import StoreHooks
 from recserv.stores.keys import profile_key, timeline_key
@@ -32,19 +33,13 @@ from recserv.stores.sqlite_reader import SqliteReader
 from recserv.stores.sqlite_sweep import CounterRow, Retention, Sweeper, Swept, read_counters
 from recserv.stores.sqlite_writer import AppendRequest, FileOptions, Group, SqliteWriter
 from recserv.stores.state import merge_profiles
-from recserv.types import SESSION_TTL_MS, Clock, Profile, ShopperKey, ShopperState
+from recserv.types import DAY_MS, SESSION_TTL_MS, Clock, Profile, ShopperKey, ShopperState, wall_clock_ms
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-HOUR_MS = 3600 * 1000
-DAY_MS = 24 * HOUR_MS
 _SESSION_CHECKS_PER_STEP = 1000
-
-
-def wall_clock_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 class EmbeddedLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,7 +143,7 @@ class EmbeddedStore:
             self._lock.release()
             raise
         self._serving = True
-        self._sweeping = asyncio.create_task(self._sweep_forever())
+        self._sweeping = asyncio.create_task(endless(self._sweep_forever, "sweep", _log))
 
     def _open_file(self) -> LiveState:
         log = self._writer.open_log()
@@ -256,7 +251,7 @@ class EmbeddedStore:
         session = self._live.session(timeline_key(tenant, key.session_id, key.user_id), now_ms)
         own, *anonymous = [profiles[name] for name in _profile_names(tenant, key)]
         profile = merge_profiles(own, anonymous[0]) if anonymous else own
-        return ShopperState(session, profile, self._live.sequence)
+        return ShopperState(session, profile, self._live.sequence, self._live.sequence)
 
     async def counters(self) -> list[CounterRow]:
         """What was accepted, swept and is in the log, per tenant and event type, as of one commit."""

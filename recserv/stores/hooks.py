@@ -17,3 +17,9 @@ class StoreHooks:
 
     def on_swept(self, ids: int, log_rows: int, profiles: int) -> None:
         """A round of the sweep removed this much from the file."""
+
+    def on_read_failed(self, cause: str) -> None:
+        """A read was StoreUnavailable; `cause` is one of a few fixed words."""
+
+    def on_undecodable(self, kind: str, records: int) -> None:
+        """That many stored records (`kind`: sessions, profiles, ids, heads) were not readable and count as none."""

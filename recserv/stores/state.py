@@ -211,13 +211,13 @@ def _taste_after(taste: tuple[Taste, ...], event: Event, time_ms: int) -> tuple[
     if event.event_type == EventType.DISLIKE:
         kept = tuple([held for held in taste if held.item_id != item_id])
         return taste if len(kept) == len(taste) else kept
-    weight = _taste_weight(event)
+    weight = taste_weight(event)
     if weight <= 0.0 or not item_id:
         return taste
     return _with_taste(taste, Taste(item_id, weight, time_ms))
 
 
-def _taste_weight(event: Event) -> float:
+def taste_weight(event: Event) -> float:
     if event.event_type == EventType.RATE:
         return min(event.value, RATING_BEST) - RATING_NEUTRAL
     return TASTE_WEIGHTS.get(event.event_type, 0.0)

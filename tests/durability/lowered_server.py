@@ -8,8 +8,9 @@ from __future__ import annotations
 import functools
 import sys
 
-from recserv import app, cli
+from recserv import cli
+from recserv.app import store
 
 if __name__ == "__main__":
-    app.EmbeddedStore = functools.partial(app.EmbeddedStore, _synchronous=sys.argv[1])  # type: ignore[assignment,misc]
+    store.EmbeddedStore = functools.partial(store.EmbeddedStore, _synchronous=sys.argv[1])  # type: ignore[assignment,misc]
     sys.exit(cli.main(["serve", *sys.argv[2:]]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ from tests.server.harness import Client, view
 
 EVENTS = 5_000
 GROUP_EVENTS = 100
+AHEAD_GROUPS = 4
+PATIENCE_S = 10.0
 SESSIONS = 10
 KINDS = (pb.EVENT_TYPE_VIEW, pb.EVENT_TYPE_ADD_TO_CART, pb.EVENT_TYPE_PURCHASE, pb.EVENT_TYPE_IMPRESSION)
 ACCEPTED, DUPLICATE = pb.INGEST_STATUS_ACCEPTED, pb.INGEST_STATUS_DUPLICATE
@@ -46,17 +49,22 @@ class Round:
     def keys(self) -> set[Key]:
         return {(event.session_id, event.event_id) for event in self.events}
 
-    def groups(self) -> Iterator[pb.StreamEventsRequest]:
+    def groups(self, room: threading.Semaphore) -> Iterator[pb.StreamEventsRequest]:
+        """One for each place in `room`. Ends early if none becomes free: then nobody acknowledges any more."""
         for at in range(0, EVENTS, GROUP_EVENTS):
+            if not room.acquire(timeout=PATIENCE_S):
+                return
             yield pb.StreamEventsRequest(events=self.events[at : at + GROUP_EVENTS])
 
 
 def send_until_killed(server: ServerProcess, events: Round, after_groups: int, delay_s: float) -> None:
     """Kills the server so long after so many groups were acknowledged; notes every acknowledgement that arrives."""
     client = Client(server.target)
+    # A client that is a few groups ahead, so that a slow one is not killed after the server has stored everything.
+    room = threading.Semaphore(AHEAD_GROUPS)
 
     def send() -> None:
-        for number, raw in enumerate(client.open_events(events.groups(), timeout=60)):
+        for number, raw in enumerate(client.open_events(events.groups(room), timeout=60)):
             sent = events.events[number * GROUP_EVENTS :]
             for event, result in zip(sent, pb.StreamEventsResponse.FromString(raw).results, strict=False):
                 assert (result.event_id, result.status) == (event.event_id, ACCEPTED), result
@@ -64,6 +72,7 @@ def send_until_killed(server: ServerProcess, events: Round, after_groups: int, d
             if number + 1 == after_groups:
                 time.sleep(delay_s)
                 os.kill(server.pid, signal.SIGKILL)
+            room.release()
 
     with pytest.raises(grpc.RpcError) as caught:
         send()
@@ -79,7 +88,7 @@ def check_and_complete(server: ServerProcess, state: Path, events: Round) -> int
     stored = events.keys() & set(before.times)
     assert events.tokens.keys() <= stored
     client = Client(server.target)
-    answers, failure = client.events(events.groups())
+    answers, failure = client.events(events.groups(threading.Semaphore(EVENTS)))
     assert failure is None
     results = [result for answer in answers for result in answer.results]
     for event, result in zip(events.events, results, strict=True):

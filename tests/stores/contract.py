@@ -247,6 +247,17 @@ class StoreContract:
         assert (await read_one(store, "", "u")).profile.cart == {"mine": 1, "both": 2}
         assert (await read_one(store, "session")).profile.cart == {"both": 1}
 
+    async def test_whatever_changes_a_merged_profile_changes_its_sequence(self, store: StateStore) -> None:
+        """Contexts are kept by it: however far one of the two profiles is ahead of the other."""
+        await put(store, *[make(f"e{n}") for n in range(30)])
+        await put(store, make("u0", session_id="other", user_id="u"))
+        seen = [(await read_one(store, "session", "u")).profile.sequence]
+        changes = [{"session_id": "other", "user_id": "u"}, {}, {"session_id": "", "user_id": "u"}, {"user_id": "u"}]
+        for number, names in enumerate(changes * 3):
+            await put(store, make(f"n{number}", kind=EventType.ADD_TO_CART, **names))
+            seen.append((await read_one(store, "session", "u")).profile.sequence)
+        assert seen == sorted(set(seen))
+
     async def test_what_the_known_user_takes_out_does_not_come_back(self, store: StateStore) -> None:
         add = EventType.ADD_TO_CART
         await put(store, *[make(f"e{n}", item, kind=add) for n, item in enumerate(("removed", "bought", "kept"))])

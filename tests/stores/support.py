@@ -35,6 +35,8 @@ class Recorder(StoreHooks):
         self.unavailable: list[tuple[int, str]] = []
         self.evicted = 0
         self.swept: list[tuple[int, int, int]] = []
+        self.read_failures: list[str] = []
+        self.undecodable: list[tuple[str, int]] = []
 
     def on_commit(self, events: int, seconds: float) -> None:
         assert seconds >= 0.0
@@ -48,6 +50,12 @@ class Recorder(StoreHooks):
 
     def on_swept(self, ids: int, log_rows: int, profiles: int) -> None:
         self.swept.append((ids, log_rows, profiles))
+
+    def on_read_failed(self, cause: str) -> None:
+        self.read_failures.append(cause)
+
+    def on_undecodable(self, kind: str, records: int) -> None:
+        self.undecodable.append((kind, records))
 
 
 class Backend(Protocol):

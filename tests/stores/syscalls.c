@@ -1,4 +1,5 @@
-/* Preloaded into a program: writes down, in order, its writes that carry a marker, what it sends, and its syncs.
+/* Preloaded into a program: writes down, in order, its writes that carry a marker, what else it writes or sends, and its
+   syncs.
 
    Each line of the file named by SYSCALLS_LOG: "write <fd> <marker>", "send <fd> <bytes, a dot for each that cannot be
    printed>", "sync-begin <fd>", "sync-end <fd> <result>". A marker is "<<" and whatever follows up to ">>". All but
@@ -51,20 +52,27 @@ static void note_sent(int fd, const struct iovec *parts, size_t count) {
     append(line, length);
 }
 
-static void note_markers(int fd, const char *data, size_t size) {
+static int note_markers(int fd, const char *data, size_t size) {
+    int found = 0;
     const char *end = data + size;
     while (data < end) {
         const char *from = memmem(data, (size_t)(end - data), "<<", 2);
-        if (!from) return;
+        if (!from) return found;
         const char *to = memmem(from, (size_t)(end - from), ">>", 2);
-        if (!to) return;
+        if (!to) return found;
+        found = 1;
         if (to - from < 100) note("write %d %.*s\n", fd, (int)(to - from - 2), from + 2);
         data = from + 2;
     }
+    return found;
 }
 
+/* Some write to their sockets. */
 ssize_t write(int fd, const void *data, size_t size) {
-    note_markers(fd, data, size);
+    if (!note_markers(fd, data, size)) {
+        struct iovec part = {(void *)data, size};
+        note_sent(fd, &part, 1);
+    }
     return syscall(SYS_write, fd, data, size);
 }
 

@@ -86,8 +86,11 @@ def parse_strace(lines: Sequence[str]) -> Iterator[Step]:
                 pending[thread] = fd
             elif name in ("sendto", "sendmsg", "sendmmsg", "writev"):
                 yield Step("send", fd, call)
+            elif markers := MARKER.findall(call):
+                yield from (Step("write", fd, marker) for marker in markers)
             else:
-                yield from (Step("write", fd, marker) for marker in MARKER.findall(call))
+                # Some write to their sockets.
+                yield Step("send", fd, call)
         returned = call.endswith("= 0") and re.match(r"(<\.\.\. )?(fsync|fdatasync)\b", call)
         if returned and thread in pending:
             yield Step("sync-end", pending.pop(thread))
