@@ -1,58 +1,218 @@
 """Explanations under a token: what a Recommend with EXPLAIN_MODE_LLM_ASYNC leaves behind for those who poll or watch.
 
-For now the texts are the template reasons, final from the start. The board is bounded in number and age; it lives in
-this process, so a token is known to the process that gave it.
+    post          answer -> texts that are known (READY), jobs for the others (PENDING), a token; waits for nothing
+    runner        jobs -> writer -> texts, each as it lands                        enrich_runner.py
+    explanations  token -> every item as of now
+    watch         token -> each item as it becomes final, then the end
+
+Every token ends: an item is READY or TEMPLATE at the latest when its job's deadline and a grace are past, whoever died
+in between. A token tells when it was made, so any worker can apply that rule. Without a language model the texts are
+the template reasons, final from the start.
 """
 
 from __future__ import annotations
 
-import secrets
-import time
+import asyncio
+import base64
+import binascii
+import os
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
+import msgspec
+from msgspec.structs import replace
+
+from recserv.config_llm import LlmSettings
 from recserv.errors import NotFound
-from recserv.resilience.deadline import MonotonicClock
-from recserv.types import Explanation, ExplanationState, Result
+from recserv.llm.base import LlmObserver, SilentLlmObserver
+from recserv.model.items import ItemTable
+from recserv.pipeline.context import Context
+from recserv.pipeline.enrich_jobs import Entry
+from recserv.pipeline.enrich_outbox import Outbox
+from recserv.pipeline.enrich_remote import RemoteTokens
+from recserv.pipeline.enrich_runner import EnrichRunner
+from recserv.pipeline.situation import Asked, asked, templates
+from recserv.stores.explanations_base import ExplanationStore
+from recserv.types import Clock, Explanation, ExplanationState, RecommendQuery, Result, TemplateCause
 
 TOKENS_MAX = 10_000
 TOKEN_TTL_S = 600.0
+GRACE_MS = 500
+"""After a job's deadline: then nobody will write for it any more."""
+
+
+class Posted(msgspec.Struct, frozen=True):
+    """What is kept under a token in the process that gave it. `end_ms`: when what is pending is given up."""
+
+    entries: tuple[Entry, ...]
+    end_ms: int
+    until_ms: int
 
 
 class ExplanationBoard:
+    """`runner` None: no language model. `store` None: tokens are known to this process only."""
+
     def __init__(
-        self, *, tokens_max: int = TOKENS_MAX, ttl_s: float = TOKEN_TTL_S, clock: MonotonicClock = time.monotonic
+        self,
+        clock: Clock,
+        *,
+        settings: LlmSettings | None = None,
+        runner: EnrichRunner | None = None,
+        store: ExplanationStore | None = None,
+        outbox: Outbox | None = None,
+        observer: LlmObserver | None = None,
+        prompt_version: str = "",
+        tokens_max: int = TOKENS_MAX,
     ):
-        self._tokens_max = tokens_max
-        self._ttl_s = ttl_s
-        self._clock = clock
-        self._entries: OrderedDict[tuple[str, str], tuple[float, tuple[Explanation, ...]]] = OrderedDict()
+        self._clock, self._settings, self._runner, self._outbox = clock, settings, runner, outbox
+        self._observer = observer or SilentLlmObserver()
+        self._prompt_version, self._tokens_max = prompt_version, tokens_max
+        self._token_ttl_ms = round((settings.token_ttl_s if settings else TOKEN_TTL_S) * 1000)
+        self._life_ms = round(settings.job_deadline_s * 1000) + GRACE_MS if settings else 0
+        self._tokens: OrderedDict[tuple[str, str], Posted] = OrderedDict()
+        self._remote = RemoteTokens(store, clock) if store is not None and store.shared else None
 
-    def post(self, tenant: str, results: tuple[Result, ...]) -> str:
-        """Keeps the results' explanations; returns an unguessable token for them."""
-        token = secrets.token_urlsafe(18)
-        texts = tuple(Explanation(r.item_id, r.explanation, ExplanationState.TEMPLATE) for r in results)
-        now = self._clock()
-        self._entries[tenant, token] = (now + self._ttl_s, texts)
-        self._drop(now)
-        return token
+    def post(
+        self,
+        query: RecommendQuery,
+        context: Context,
+        items: ItemTable,
+        places: Sequence[int],
+        results: Sequence[Result],
+    ) -> tuple[tuple[Result, ...], str]:
+        """The results with what is known of their explanations, and an unguessable token for the rest.
 
-    def explanations(self, tenant: str, token: str) -> tuple[Explanation, ...]:
+        `places`: where each result is in `items`.
+        """
+        now_ms = self._clock()
+        token = new_token(now_ms)
+        template = templates(results)
+        if self._runner is None or self._settings is None:
+            entries = [
+                Entry(result.item_id, text, cause=TemplateCause.NOT_CONFIGURED)
+                for result, text in zip(results, template, strict=True)
+            ]
+        else:
+            situation = asked(query, context, items, self._settings, self._prompt_version)
+            entries = self._entries(situation, places, template, results, now_ms)
+        posted = Posted(tuple(entries), now_ms + self._life_ms, now_ms + self._token_ttl_ms)
+        self._tokens[query.tenant, token] = posted
+        self._drop(now_ms)
+        if self._remote is not None and self._outbox is not None:
+            self._outbox.token(query.tenant, token, posted.entries, posted.end_ms)
+        return tuple(map(_told, results, entries)), token
+
+    def _entries(
+        self, situation: Asked, places: Sequence[int], template: list[str], results: Sequence[Result], now_ms: int
+    ) -> list[Entry]:
+        """An entry for each result. Those whose text nobody writes yet become jobs."""
+        runner = self._runner
+        assert runner is not None
+        tenant, entries, fresh, joined, hits = situation.tenant, [], [], 0, 0
+        closed = runner.closed(situation.priority)
+        for at, text, result in zip(places, template, results, strict=True):
+            key = situation.key(at, text)
+            known = runner.texts.get(tenant, key, now_ms)
+            if known:
+                hits += 1
+                entries.append(Entry(result.item_id, text, key, known))
+                continue
+            slot = runner.slot(tenant, key)
+            if slot is not None:
+                joined += 1
+            elif closed:
+                entries.append(Entry(result.item_id, text, key, cause=closed))
+                continue
+            else:
+                slot = runner.open_slot(tenant, key)
+                fresh.append((slot, (key, at, text)))
+            entries.append(Entry(result.item_id, text, key, slot=slot))
+        misses = len(results) - hits - joined
+        self._observer.cache(hits, misses, joined)
+        if fresh:
+            runner.post(situation, fresh, now_ms)
+        elif misses and closed is TemplateCause.QUEUE_FULL:
+            runner.refuse(misses, situation.priority)
+        return entries
+
+    async def explanations(self, tenant: str, token: str) -> tuple[Explanation, ...]:
         """In the order of the results. NotFound for a token that never was, is too old, or is another tenant's."""
-        expires_s, texts = self._entries.get((tenant, token), (0.0, ()))
-        if expires_s <= self._clock():
+        posted = self._local(tenant, token)
+        if posted is not None:
+            over = posted.end_ms <= self._clock()
+            return tuple([entry.explanation(over=over) for entry in posted.entries])
+        if self._remote is None:
             raise NotFound("explanation_token is unknown or has expired")
-        return texts
+        return await self._remote.explanations(tenant, token, token_ms(token))
 
     async def watch(self, tenant: str, token: str) -> AsyncIterator[Explanation]:
         """Each explanation as it becomes final, then the end. Raises NotFound as `explanations` does."""
-        for explanation in self.explanations(tenant, token):
-            yield explanation
+        posted = self._local(tenant, token)
+        if posted is None:
+            if self._remote is None:
+                raise NotFound("explanation_token is unknown or has expired")
+            async for explanation in self._remote.watch(tenant, token, token_ms(token)):
+                yield explanation
+            return
+        changed = asyncio.Event()
+        waiting = list(posted.entries)
+        slots = [entry.slot for entry in waiting if entry.slot is not None and not entry.slot.final]
+        for slot in slots:
+            slot.watchers.append(changed)
+        try:
+            while waiting:
+                changed.clear()
+                over = posted.end_ms <= self._clock()
+                told = [(entry, entry.explanation(over=over)) for entry in waiting]
+                waiting = [entry for entry, now in told if now.state is ExplanationState.PENDING]
+                for _, now in told:
+                    if now.state is not ExplanationState.PENDING:
+                        yield now
+                if waiting:
+                    await _changed(changed, (posted.end_ms - self._clock()) / 1000)
+        finally:
+            for slot in slots:
+                if changed in slot.watchers:
+                    slot.watchers.remove(changed)
 
-    def _drop(self, now: float) -> None:
+    def _local(self, tenant: str, token: str) -> Posted | None:
+        posted = self._tokens.get((tenant, token))
+        return posted if posted is not None and posted.until_ms > self._clock() else None
+
+    def _drop(self, now_ms: int) -> None:
         """Entries are in order of age: the oldest go first, whether expired or too many."""
-        while self._entries:
-            key, (expires_s, _) = next(iter(self._entries.items()))
-            if expires_s > now and len(self._entries) <= self._tokens_max:
+        while self._tokens:
+            key, posted = next(iter(self._tokens.items()))
+            if posted.until_ms > now_ms and len(self._tokens) <= self._tokens_max:
                 return
-            del self._entries[key]
+            del self._tokens[key]
+
+
+def _told(result: Result, entry: Entry) -> Result:
+    if entry.text:
+        return replace(result, explanation=entry.text, explanation_state=ExplanationState.READY)
+    explanation = entry.explanation()
+    return replace(result, explanation=explanation.text, explanation_state=explanation.state)
+
+
+async def _changed(changed: asyncio.Event, seconds: float) -> None:
+    """Until something changed, or so long."""
+    try:
+        async with asyncio.timeout(max(0.0, seconds) + 0.001):
+            await changed.wait()
+    except TimeoutError:
+        return
+
+
+def new_token(now_ms: int) -> str:
+    """32 characters, safe in a URL: when it was made (6 bytes) and 18 random bytes."""
+    return base64.urlsafe_b64encode(now_ms.to_bytes(6, "big") + os.urandom(18)).decode("ascii")
+
+
+def token_ms(token: str) -> int:
+    """When a token was made; 0 for what is none of ours."""
+    try:
+        raw = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
+    except (UnicodeEncodeError, binascii.Error):
+        return 0
+    return int.from_bytes(raw[:6], "big") if len(raw) == 24 else 0

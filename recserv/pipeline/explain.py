@@ -15,7 +15,6 @@ from recserv.pipeline.engine import Engine
 from recserv.pipeline.rank import Ranking
 from recserv.types import (
     ExplainMode,
-    ExplanationState,
     Reason,
     ReasonType,
     RecommendQuery,
@@ -28,19 +27,21 @@ COVISITATION = FEATURE_NAMES.index("covisitation")
 SESSION_KNN = FEATURE_NAMES.index("session_knn")
 BY_CATEGORY, BY_GIVEN = NAMED_BY["category"], NAMED_BY["given"]
 ANY_POPULAR = NAMED_BY["popular"] | BY_CATEGORY
-SOURCES = {
-    SHARE_NAMES.index("context_vector"): (Source.CONTEXT_VECTOR, NAMED_BY["context_vector"] | BY_GIVEN),
-    SHARE_NAMES.index("covisitation"): (Source.COVISITATION, NAMED_BY["covisitation"]),
-    SHARE_NAMES.index("session_knn"): (Source.SESSION_KNN, NAMED_BY["session_knn"]),
-    SHARE_NAMES.index("popular"): (Source.POPULAR, ANY_POPULAR | BY_GIVEN),
-    SHARE_NAMES.index("trending"): (Source.TRENDING, ANY_POPULAR | BY_GIVEN),
-}
-"""By column of the shares: the source, and the lists that an item must be named by for it to be the source."""
+SOURCES = (
+    (SHARE_NAMES.index("context_vector"), Source.CONTEXT_VECTOR, NAMED_BY["context_vector"] | BY_GIVEN),
+    (SHARE_NAMES.index("covisitation"), Source.COVISITATION, NAMED_BY["covisitation"]),
+    (SHARE_NAMES.index("session_knn"), Source.SESSION_KNN, NAMED_BY["session_knn"]),
+    (SHARE_NAMES.index("popular"), Source.POPULAR, ANY_POPULAR | BY_GIVEN),
+    (SHARE_NAMES.index("trending"), Source.TRENDING, ANY_POPULAR | BY_GIVEN),
+)
+"""Column of the shares, the source, and the lists that an item must be named by for it to be the source."""
 POPULAR_SOURCES = (Source.POPULAR, Source.POPULAR_IN_CATEGORY, Source.TRENDING, Source.REQUESTED)
 TELLING = 0.2
 """Of the request's strongest co-visitation or session vote: from here on it is worth a sentence."""
 TELLING_COSINE = 0.3
 REASONS_MAX = 2
+NAMELESS = "an item"
+"""What has no title; its id is in the reason beside the text."""
 
 WHERE = {
     Role.TASTE: "you liked before",
@@ -58,7 +59,7 @@ class Because:
     def __init__(self, engine: Engine, page: Ranking, context: Context):
         self._engine = engine
         self._context = context
-        self._words: dict[int, tuple[str, str]] = {}
+        self._reasons: dict[tuple[ReasonType, int], Reason] = {}
         self._searched = frozenset(tokens(context.search[0])) if context.search else frozenset()
         if context.empty:
             self.linked, self.nearest, self.heaviest = [-1] * len(page.items), [-1] * len(page.items), -1
@@ -83,36 +84,36 @@ class Because:
 
     def reason(self, kind: ReasonType, words: str, place: int) -> Reason:
         """`words` and the item at a place of the context: "Often bought with COFFEE FILTERS in your cart"."""
-        if place not in self._words:
+        # A page says the same of many of its results.
+        known = self._reasons.get((kind, place))
+        if known is None:
             at = int(self._context.items[place])
             item = self._engine.items.id(at)
-            name = self._engine.items.title(at) or item
-            self._words[place] = (item, f"{name} {WHERE[self._context.roles[place]]}".rstrip())
-        item, name = self._words[place]
-        return Reason(kind, (item,), f"{words} {name}")
+            # An id says nothing to a shopper, and this text is a model's hint, too.
+            name = self._engine.items.title(at) or NAMELESS
+            text = f"{words} {name} {WHERE[self._context.roles[place]]}".rstrip()
+            known = self._reasons[kind, place] = Reason(kind, (item,), text)
+        return known
 
 
 def explain(engine: Engine, page: Ranking, context: Context, query: RecommendQuery) -> tuple[Result, ...]:
     """The results of a page with source, and with reasons unless the query wants none."""
     because = Because(engine, page, context) if query.explain != ExplainMode.NONE else None
-    later = query.explain == ExplainMode.LLM_ASYNC
-    items, scores, shares = page.items.tolist(), page.scores.tolist(), page.shares.tolist()
-    features, named = page.features.tolist(), page.named.tolist()
+    items, scores, shares, named = page.items.tolist(), page.scores.tolist(), page.shares.tolist(), page.named.tolist()
+    features = page.features.tolist() if because else []
+    id_of = engine.items.id
     results = []
     for row, at in enumerate(items):
         source = source_of(shares[row], named[row])
         reasons = reasons_of(engine, because, row, at, features[row], source, query) if because else ()
-        text = reasons[0].text if later and reasons else ""
         results.append(
             Result(
-                item_id=engine.items.id(at),
+                item_id=id_of(at),
                 score=scores[row],
                 rank=row + 1,
                 source=source,
                 reasons=reasons,
                 item=engine.items.get(at) if query.return_items else None,
-                explanation=text,
-                explanation_state=ExplanationState.TEMPLATE if later else ExplanationState.UNSPECIFIED,
             )
         )
     return tuple(results)
@@ -123,7 +124,7 @@ def source_of(shares: list[float], named: int) -> Source:
     that nothing else speaks for.
     """
     best, most = Source.REQUESTED, 0.0 if named & BY_GIVEN else float("-inf")
-    for column, (source, lists) in SOURCES.items():
+    for column, source, lists in SOURCES:
         if named & lists and shares[column] > most:
             best, most = source, shares[column]
     if named & BY_CATEGORY and best in (Source.POPULAR, Source.TRENDING):

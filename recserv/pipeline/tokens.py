@@ -13,11 +13,12 @@ import base64
 import binascii
 import hashlib
 import struct
+from functools import lru_cache
 
 import msgspec
 
 from recserv.errors import InvalidInput, Violation
-from recserv.types import ShopperKey
+from recserv.types import ShopperKey, ShopperState
 
 FIELD = "consistency_token"
 
@@ -26,6 +27,7 @@ _KEY_HASH_BYTES = 10
 _LAYOUT = struct.Struct(f">B{_KEY_HASH_BYTES}sQ")
 _CHECK_BYTES = 5
 _TEXT_CHARS = (_LAYOUT.size + _CHECK_BYTES) * 4 // 3
+_KEYS_CACHED = 4096
 _SEQUENCE_MAX = 2**63 - 1
 
 
@@ -33,16 +35,16 @@ class ConsistencyToken(msgspec.Struct, frozen=True, gc=False):
     key_hash: bytes
     sequence: int
 
-    def sequence_for(self, tenant: str, key: ShopperKey) -> int:
-        """The sequence that a read of `key` must have reached; 0 if the token is about somebody else.
+    def reflected_in(self, state: ShopperState, tenant: str, key: ShopperKey) -> bool:
+        """Whether a state read for `key` has reached the event; also true if the token is about somebody else.
 
         A read of a known user's session may present the token of an event that named the user only.
         """
         if self.key_hash == _key_hash(tenant, key.session_id, key.user_id):
-            return self.sequence
+            return state.sequence >= self.sequence
         if key.session_id and key.user_id and self.key_hash == _key_hash(tenant, "", key.user_id):
-            return self.sequence
-        return 0
+            return state.user_sequence >= self.sequence
+        return True
 
 
 def encode_token(tenant: str, session_id: str, user_id: str, sequence: int) -> str:
@@ -70,6 +72,7 @@ def decode_token(text: str) -> ConsistencyToken:
     return ConsistencyToken(key_hash, sequence)
 
 
+@lru_cache(maxsize=_KEYS_CACHED)
 def _key_hash(tenant: str, session_id: str, user_id: str) -> bytes:
     kind, owner = ("s", session_id) if session_id else ("u", user_id)
     scope = f"{len(tenant)}:{tenant}{kind}{owner}".encode("utf-8", "surrogatepass")
