@@ -63,4 +63,4 @@ def _key(query: RecommendQuery) -> Key:
 
 def _version(state: ShopperState) -> Version:
     """Events leave the window without a new version, so their number belongs to it."""
-    return state.session.version, len(state.session.events), state.profile.sequence
+    return state.session.version, state.session.size, state.profile.sequence

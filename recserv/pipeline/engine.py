@@ -8,16 +8,21 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from recserv._answers import NeighbourCheck
 from recserv._candidates import Covisitation, SessionKnn
+from recserv._codec import ItemLookup
 from recserv._rank import FEATURE_NAMES, CandidateTable, Scorer, linear_scorer
 from recserv.errors import ModelError
 from recserv.index.base import VectorIndex
 from recserv.model.layout import RANKER_FILE
+from recserv.pipeline.ranker import Ranker
+from recserv.pipeline.side_thread import SideThread
 from recserv.pipeline.vector_search import VectorSearch
 
 if TYPE_CHECKING:
@@ -47,15 +52,20 @@ SESSION_AGE_HALF_LIFE = 0.5
 
 
 class Engine:
-    """Binds a verified snapshot. `index` None: the vector source is missing, and answers say so."""
+    """Binds a verified snapshot. `index` None: the vector source is missing, and answers say so. `ranker` None: the
+    model's own.
+    """
 
-    def __init__(self, snapshot: ModelSnapshot, index: VectorIndex | None):
+    def __init__(self, snapshot: ModelSnapshot, index: VectorIndex | None, ranker: Ranker | None = None):
         self.snapshot = snapshot
         self.items = snapshot.items
         self.version = snapshot.version
         self.popular_only = snapshot.popular_only
         self.embeddings: npt.NDArray[np.float32] = np.ascontiguousarray(snapshot.embeddings, np.float32)
         self.search = VectorSearch(index) if index is not None and index.size else None
+        self.neighbour_check = NeighbourCheck(len(self.embeddings))
+        self.ranker = ranker
+        self.ranker_thread = SideThread("recserv-ranker")
         self.covisitation = Covisitation(
             snapshot.covisitation_offsets, snapshot.covisitation_items, snapshot.covisitation_weights
         )
@@ -88,6 +98,8 @@ class Engine:
             snapshot.covisitation_items,
             snapshot.covisitation_weights,
         )
+        self.category_popular_offsets = snapshot.category_popular_offsets
+        self.category_popular_items = snapshot.category_popular_items
         self._available = np.ascontiguousarray(snapshot.available, np.uint8).copy()
         self.popular_order = descending(snapshot.popularity, first=snapshot.popular_items)
         self.trending_order = descending(snapshot.popularity_recent, first=snapshot.trending_items)
@@ -99,8 +111,14 @@ class Engine:
         self._category_masks: OrderedDict[int, npt.NDArray[np.uint8]] = OrderedDict()
 
     def close(self) -> None:
+        self.ranker_thread.close()
         if self.search is not None:
             self.search.close()
+
+    @cached_property
+    def lookup(self) -> ItemLookup:
+        """Positions of ids as bytes, for packed sessions: a store that keeps structs needs none."""
+        return ItemLookup(self.items.ids)
 
     def _head(self) -> Positions:
         """The most popular items and the most popular lately, each once, available ones only."""
@@ -117,8 +135,8 @@ class Engine:
         return int(np.count_nonzero(self._category_mask(category))) if category >= 0 else 0
 
     def category_popular(self, category: int) -> Positions:
-        offsets = self.snapshot.category_popular_offsets
-        listed = self.snapshot.category_popular_items[offsets[category] : offsets[category + 1]]
+        offsets = self.category_popular_offsets
+        listed = self.category_popular_items[offsets[category] : offsets[category + 1]]
         return np.asarray(listed, np.int32)
 
     def categories_of(self, position: int) -> npt.NDArray[np.int32]:
@@ -133,6 +151,9 @@ class Engine:
         request: no await inside.
         """
         mask = self._available if category is None else self._category_mask(category)
+        if not len(blocked):
+            yield mask
+            return
         before = mask[blocked]
         mask[blocked] = 0
         try:

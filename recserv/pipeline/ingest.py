@@ -10,17 +10,15 @@ What an event looks like by itself (ids, lengths, numbers) was checked before it
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 
 import msgspec
 
 from recserv.errors import EventConflict, EventTooOld, InvalidInput, RecservError, StoreUnavailable, Violation
+from recserv.pipeline.guarded_store import GuardedStore, StoreGuard
 from recserv.pipeline.tokens import encode_token
 from recserv.stores.base import EVENT_AHEAD_MS_MAX, AppendEvent, AppendResult, AppendStatus, StateStore
 from recserv.types import Clock, Event, EventType, IngestStatus, body_hash
-
-_log = logging.getLogger(__name__)
 
 
 class IngestOutcome(msgspec.Struct, frozen=True):
@@ -32,17 +30,19 @@ class IngestOutcome(msgspec.Struct, frozen=True):
 
 
 class IngestHooks:
-    """What ingestion reports; the defaults do nothing. Called on the event loop, once per event."""
+    """What ingestion reports of the events of one call; the defaults do nothing. Called on the event loop."""
 
-    def on_event(self, event_type: EventType, outcome: str) -> None:
+    def on_events(self, event_type: EventType, outcome: str, count: int) -> None:
         """`outcome`: accepted, duplicate, or the reason of the error in lower case."""
 
-    def on_unknown_item(self, event_type: EventType) -> None:
-        """An accepted event names an item that the model does not know."""
+    def on_unknown_items(self, count: int) -> None:
+        """Accepted events name items that the model does not know."""
 
 
 class EventIngestor:
-    """`retention_ms` is for how long event ids are kept; `known_item` None: every item counts as known."""
+    """`retention_ms` is for how long event ids are kept; `known_item` None: every item counts as known. `store_guard`:
+    the store's circuit breakers, shared with whatever else uses it.
+    """
 
     def __init__(
         self,
@@ -52,8 +52,9 @@ class EventIngestor:
         retention_ms: int,
         known_item: Callable[[str], bool] | None = None,
         hooks: IngestHooks | None = None,
+        store_guard: StoreGuard | None = None,
     ):
-        self._store = store
+        self._store = GuardedStore(store, store_guard)
         self._clock = clock
         self._retention_ms = retention_ms
         self._known_item = known_item
@@ -75,8 +76,7 @@ class EventIngestor:
             else IngestOutcome(IngestStatus.REJECTED, error=entry)
             for entry in admitted
         ]
-        for event, outcome in zip(events, outcomes, strict=True):
-            self._report(event, outcome)
+        self._report(events, outcomes)
         return outcomes
 
     async def drain(self) -> None:
@@ -99,26 +99,24 @@ class EventIngestor:
         return AppendEvent(event, body_hash(event), now_ms, time_ms)
 
     async def _append(self, tenant: str, appends: list[AppendEvent]) -> list[AppendResult]:
-        write = asyncio.create_task(self._write(tenant, appends))
+        write = asyncio.create_task(self._store.append(tenant, appends))
         self._writes.add(write)
         write.add_done_callback(self._writes.discard)
         return await asyncio.shield(write)
 
-    async def _write(self, tenant: str, appends: list[AppendEvent]) -> list[AppendResult]:
-        try:
-            return await self._store.append(tenant, appends)
-        except Exception as error:
-            # A store answers per event; one that raises all the same must not turn into a crash of the whole batch.
-            _log.exception("the state store raised on %d events", len(appends))
-            lost = AppendResult(AppendStatus.UNAVAILABLE, 0, f"the state store failed ({type(error).__name__})")
-            return [lost] * len(appends)
-
-    def _report(self, event: Event, outcome: IngestOutcome) -> None:
-        label = outcome.error.reason if outcome.error is not None else outcome.status.name
-        self._hooks.on_event(event.event_type, label.lower())
+    def _report(self, events: Sequence[Event], outcomes: Sequence[IngestOutcome]) -> None:
         known = self._known_item
-        if known is not None and outcome.status == IngestStatus.ACCEPTED and event.item_id and not known(event.item_id):
-            self._hooks.on_unknown_item(event.event_type)
+        counts: dict[tuple[EventType, str], int] = {}
+        unknown = 0
+        for event, outcome in zip(events, outcomes, strict=True):
+            key = event.event_type, outcome.error.reason if outcome.error is not None else outcome.status.name
+            counts[key] = counts.get(key, 0) + 1
+            if known is not None and event.item_id and outcome.status is IngestStatus.ACCEPTED:
+                unknown += not known(event.item_id)
+        for (event_type, name), count in counts.items():
+            self._hooks.on_events(event_type, name.lower(), count)
+        if unknown:
+            self._hooks.on_unknown_items(unknown)
 
 
 def _outcome(tenant: str, event: Event, result: AppendResult) -> IngestOutcome:

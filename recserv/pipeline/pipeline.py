@@ -8,35 +8,42 @@
     rank      features -> scores -> the best                          rank.py
     rerank    the page, with diversity if asked for                   rerank.py
     explain   source and reasons from the shares that ranked          explain.py
+    enrich    texts of a language model: what is known, a token for the rest (if asked for)   enrich.py
 
 Each stage degrades on its own and says so in the trail: no stored state -> the request's own context; no index -> the
-other sources; too little time -> popular items (fallback.py). Only a wrong request raises.
+other sources; too little time -> popular items (fallback.py; mostly a page that is the same for all, popular_pages.py).
+Only a wrong request raises. What answers for what stands in degradation.py.
 """
 
 from __future__ import annotations
 
-import asyncio
 import itertools
+import logging
 import secrets
-import time
 from collections import Counter
 
-from recserv.errors import DeadlineTooNear, StoreUnavailable
+import msgspec
+import numpy as np
+
 from recserv.pipeline.context import Context, ContextBuilder
 from recserv.pipeline.context_cache import ContextCache, cacheable
+from recserv.pipeline.degradation import Guards, popular_only
 from recserv.pipeline.engine import Engine
 from recserv.pipeline.enrich import ExplanationBoard
 from recserv.pipeline.explain import explain
 from recserv.pipeline.fallback import filled, popular
+from recserv.pipeline.guarded_store import GuardedStore, StoreGuard
 from recserv.pipeline.observer import PipelineObserver, SilentObserver
-from recserv.pipeline.rank import rank
+from recserv.pipeline.popular_pages import PopularPage, PopularPages, popular_page, shareable
+from recserv.pipeline.rank import Ranking, RankStage
 from recserv.pipeline.rerank import blocked_items, rerank
 from recserv.pipeline.retrieve import Retrieval
 from recserv.pipeline.settings import PipelineSettings
 from recserv.pipeline.shopper import shopper_context
-from recserv.pipeline.tokens import decode_token
+from recserv.pipeline.state import NOTHING_STORED, StateStage
 from recserv.pipeline.trail import Trail
 from recserv.resilience.deadline import Deadline
+from recserv.resilience.quiet_log import QuietLog
 from recserv.stores.base import StateStore
 from recserv.types import (
     Clock,
@@ -48,19 +55,21 @@ from recserv.types import (
     ShopperContext,
     ShopperKey,
     ShopperState,
+    Source,
+    wall_clock_ms,
 )
 
-NOTHING_STORED = ShopperState()
+logger = QuietLog(logging.getLogger(__name__))
+
+NOTHING_BLOCKED = np.empty(0, np.int32)
 DIVERSIFIED = 100
 """Candidates that diversity chooses from, at least."""
 
 
-def wall_clock_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 class RecommendationPipeline:
-    """`store` None: stateless, every request brings its own context."""
+    """`store` None: stateless, every request brings its own context. `guards` and `store_guard`: the circuit breakers;
+    the latter is shared with whatever else uses the store.
+    """
 
     def __init__(
         self,
@@ -71,51 +80,83 @@ class RecommendationPipeline:
         board: ExplanationBoard | None = None,
         clock: Clock = wall_clock_ms,
         observer: PipelineObserver | None = None,
+        guards: Guards | None = None,
+        store_guard: StoreGuard | None = None,
     ):
-        self.board = board or ExplanationBoard()
+        guards = guards or Guards()
+        self.board = board or ExplanationBoard(clock)
         self._engine = engine
-        self._store = store
+        self._state = StateStage(GuardedStore(store, store_guard) if store is not None else None, settings)
         self._settings = settings
         self._clock = clock
         self._observer = observer or SilentObserver()
         self._contexts = ContextCache() if settings.context_cache else None
         self._builder = ContextBuilder(engine, settings)
-        self._retrieval = Retrieval(engine, settings, self._observer)
+        self._nothing_known = self._builder.build(NOTHING_STORED, RecommendQuery(), 0)
+        self._retrieval = Retrieval(engine, settings, self._observer, guards.index)
+        self._ranking = RankStage(engine, settings, guards.ranker)
+        self._popular_pages = PopularPages()
         self._ids = (f"{secrets.token_hex(6)}-{number:x}" for number in itertools.count(1))
 
-    async def recommend(self, query: RecommendQuery, deadline: Deadline) -> Recommendation:
-        """Ranked products within the deadline. Raises InvalidInput for a consistency token that is none of ours."""
+    async def recommend(self, query: RecommendQuery, deadline: Deadline, *, overloaded: bool = False) -> Recommendation:
+        """Ranked products within the deadline; popular ones at once if the server is `overloaded`. Raises InvalidInput
+        for a consistency token that is none of ours, and nothing else.
+        """
         engine, settings, trail = self._engine, self._settings, Trail(self._observer)
-        key = ShopperKey(query.session_id, query.user_id)
-        sequence = (
-            decode_token(query.consistency_token).sequence_for(query.tenant, key) if query.consistency_token else 0
-        )
-        state = await trail.wait("state", self._state(query.tenant, key, sequence, deadline, trail))
-        context = trail.run("context", self._build_context, state, query)
-        blocked = trail.run("filter", blocked_items, engine, state, context, query, settings)
-        too_late = deadline.remaining_s() * 1000 < settings.full_answer_min_ms
-        if too_late or engine.popular_only:
-            trail.degrade(DegradedReason.DEADLINE if too_late else DegradedReason.SOURCE_UNAVAILABLE)
-            page = trail.run("fallback", popular, engine, query, blocked, query.page_size)
-        else:
+        if overloaded:
+            return self._popular(query, NOTHING_STORED, self._nothing_known, trail, DegradedReason.OVERLOAD)
+        state = await trail.wait("state", self._state.of_query(query, deadline, trail))
+        context = self._nothing_known
+        try:
+            context = trail.run("context", self._build_context, state, query)
+            blocked = trail.run("filter", blocked_items, engine, state, context, query, settings)
+            if lost := popular_only(deadline, settings.full_answer_min_ms, engine):
+                return self._popular(query, state, context, trail, lost)
             found = await trail.wait("search", self._retrieval.search(context, query, blocked, deadline, trail))
             trail.run("retrieve", self._retrieval.fill, context, query, blocked, found, trail)
             keep = max(DIVERSIFIED, 2 * query.page_size) if query.diversity else query.page_size
-            ranking = trail.run("rank", rank, engine, context, keep, trail)
+            ranking = await trail.wait("rank", self._ranking.rank(context, keep, deadline, trail))
             page = trail.run("rerank", rerank, engine, ranking, query)
             page = filled(engine, page, query, blocked)
-        results = trail.run("explain", explain, engine, page, context, query)
-        return self._answer(query, results, context.missing_item_ids, trail)
+        except Exception as error:
+            logger.log(logging.ERROR, "path", "a stage failed; popular items answer", error=error)
+            return self._popular(query, state, context, trail, DegradedReason.STAGE_FAILED)
+        results = trail.run("explain", self._explain, page, context, query, trail)
+        return self._answer(query, page, results, context, trail)
+
+    def _popular(
+        self, query: RecommendQuery, state: ShopperState, context: Context, trail: Trail, lost: DegradedReason
+    ) -> Recommendation:
+        """The last answer: popular items, without those that the query and what is known of the shopper rule out."""
+        trail.degrade(lost)
+        blocked = blocked_items(self._engine, state, context, query, self._settings)
+        if context is self._nothing_known and shareable(query):
+            try:
+                made = trail.run("fallback", self._popular_pages.get, query, self._popular_to_all)
+                page, results, sources, positions = made
+                if positions.isdisjoint(blocked.tolist()):
+                    return self._answer(query, page, results, context, trail, sources)
+            except Exception as error:
+                logger.log(logging.ERROR, "shared", "no page could be shared", error=error)
+        page = trail.run("fallback", popular, self._engine, query, blocked, query.page_size)
+        results = self._explain(page, context, query, trail)
+        return self._answer(query, page, results, context, trail)
+
+    def _popular_to_all(self, query: RecommendQuery) -> PopularPage:
+        page = popular(self._engine, query, NOTHING_BLOCKED, query.page_size)
+        return popular_page(page, explain(self._engine, page, self._nothing_known, query))
+
+    def _explain(self, page: Ranking, context: Context, query: RecommendQuery, trail: Trail) -> tuple[Result, ...]:
+        try:
+            return explain(self._engine, page, context, query)
+        except Exception as error:
+            logger.log(logging.ERROR, "explain", "no reasons could be given", error=error)
+            trail.degrade(DegradedReason.EXPLANATION_UNAVAILABLE)
+            return explain(self._engine, page, context, msgspec.structs.replace(query, explain=ExplainMode.NONE))
 
     async def context(self, tenant: str, key: ShopperKey, deadline: Deadline) -> ShopperContext:
         """What is stored of a shopper. Raises StoreUnavailable or DeadlineTooNear: there is nothing to degrade to."""
-        if self._store is None:
-            raise StoreUnavailable("this server keeps no state")
-        try:
-            async with asyncio.timeout(max(0.0, deadline.remaining_s())):
-                [state] = await self._store.read(tenant, (key,))
-        except TimeoutError as error:
-            raise DeadlineTooNear("the stored state was not read in time") from error
+        state = await self._state.of_shopper(tenant, key, deadline)
         context = self._builder.build(state, RecommendQuery(), self._clock())
         return shopper_context(self._engine, state, context)
 
@@ -129,37 +170,39 @@ class RecommendationPipeline:
             self._contexts.put(query, state, now_ms, context)
         return context
 
-    async def _state(
-        self, tenant: str, key: ShopperKey, sequence: int, deadline: Deadline, trail: Trail
-    ) -> ShopperState:
-        """The stored state within its share of the budget, at least as new as `sequence` if that can be had."""
-        if self._store is None or not (key.session_id or key.user_id):
-            return NOTHING_STORED
-        state = NOTHING_STORED
+    def _enrich(
+        self, query: RecommendQuery, page: Ranking, results: tuple[Result, ...], context: Context, trail: Trail
+    ) -> tuple[tuple[Result, ...], str]:
         try:
-            async with asyncio.timeout(max(0.0, deadline.remaining_s()) * self._settings.state_share):
-                [state] = await self._store.read(tenant, (key,))
-                while state.sequence < sequence:
-                    await asyncio.sleep(self._settings.stale_poll_ms / 1000)
-                    [state] = await self._store.read(tenant, (key,))
-        except TimeoutError:
-            stale = state is not NOTHING_STORED
-            trail.degrade(DegradedReason.STALE_STATE if stale else DegradedReason.STATE_UNAVAILABLE)
-        except StoreUnavailable:
-            trail.degrade(DegradedReason.STATE_UNAVAILABLE)
-        return state
+            return self.board.post(query, context, self._engine.items, page.items.tolist(), results)
+        except Exception as error:
+            logger.log(logging.ERROR, "enrich", "no explanations could be asked for", error=error)
+            trail.degrade(DegradedReason.EXPLANATION_UNAVAILABLE)
+            return results, ""
 
     def _answer(
-        self, query: RecommendQuery, results: tuple[Result, ...], missing: tuple[str, ...], trail: Trail
+        self,
+        query: RecommendQuery,
+        page: Ranking,
+        results: tuple[Result, ...],
+        context: Context,
+        trail: Trail,
+        sources: Counter[Source] | None = None,
     ) -> Recommendation:
-        for source, count in Counter(result.source for result in results).items():
+        """`sources`: of results that are shared."""
+        shared, token = sources is not None and query.explain != ExplainMode.LLM_ASYNC, ""
+        if query.explain == ExplainMode.LLM_ASYNC:
+            results, token = trail.run("enrich", self._enrich, query, page, results, context, trail)
+        if sources is None:
+            sources = Counter(result.source for result in results)
+        for source, count in sources.items():
             self._observer.source(source, count)
-        later = query.explain == ExplainMode.LLM_ASYNC
         return Recommendation(
             results=results,
             recommendation_id=next(self._ids),
             model_version=self._engine.version,
             degraded_reasons=trail.reasons,
-            explanation_token=self.board.post(query.tenant, results) if later else "",
-            missing_item_ids=missing,
+            explanation_token=token,
+            missing_item_ids=context.missing_item_ids,
+            shared=shared,
         )

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
 import pytest
 
-from recserv.index.hnsw import HnswIndex
+from recserv.index.listed import ListedIndex
 from recserv.model.snapshot import load_snapshot
 from recserv.pipeline.engine import Engine
 from recserv.pipeline.pipeline import RecommendationPipeline
 from recserv.pipeline.settings import PipelineSettings
+from recserv.stores.explanations_memory import Shelf
+from tests.pipeline.enrich_worker import Worker
 from tests.pipeline.support import NOW_MS, Recorder
 
 
@@ -18,7 +23,7 @@ def snapshot(tiny_model):
 @pytest.fixture(scope="session")
 def index(snapshot):
     with snapshot.verified_index() as path:
-        return HnswIndex.load(path, dimensions=snapshot.dimensions)
+        return ListedIndex.load(path, snapshot.embeddings, snapshot.nearest_items)
 
 
 @pytest.fixture
@@ -41,3 +46,17 @@ def pipeline(engine, recorder):
         )
 
     return make
+
+
+@pytest.fixture
+async def make(engine: Any) -> AsyncIterator[Callable[..., Any]]:
+    made: list[Worker] = []
+
+    async def make(shelf: Shelf | None = None, name: str = "one", **changes: Any) -> Worker:
+        made.append(Worker(engine, shelf, name, **changes))
+        await made[-1].start()
+        return made[-1]
+
+    yield make
+    for worker in made:
+        await worker.close()

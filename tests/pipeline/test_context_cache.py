@@ -8,7 +8,7 @@ from recserv.pipeline.context_cache import AGE_MS_MAX, ContextCache, cacheable
 from recserv.types import Event, Profile, RecommendQuery, SessionEvent, SessionState, ShopperState
 
 EMPTY = np.empty(0, np.float32)
-CONTEXT = Context(np.empty(0, np.int32), EMPTY, EMPTY.reshape(0, 3), 0, (), EMPTY, None, (), ())
+CONTEXT = Context(np.empty(0, np.int32), EMPTY, EMPTY.reshape(0, 3), 0, (), EMPTY, False, None, (), ())
 QUERY = RecommendQuery(session_id="s")
 EVENT = SessionEvent(1, "a", 0, 0, 1)
 STATE = ShopperState(session=SessionState((EVENT, EVENT), 5), profile=Profile(sequence=5), sequence=9)

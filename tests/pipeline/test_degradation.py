@@ -40,12 +40,12 @@ async def test_later_explanations_are_the_reasons_for_now_under_a_token(pipeline
     answer = await serving.recommend(
         RecommendQuery(context_events=viewed("item-5"), explain=ExplainMode.LLM_ASYNC), Deadline(5)
     )
-    texts = serving.board.explanations("default", answer.explanation_token)
+    texts = await serving.board.explanations("default", answer.explanation_token)
     assert [t.item_id for t in texts] == ids(answer)
     assert [t.text for t in texts] == [r.reasons[0].text for r in answer.results]
     assert {t.state for t in texts} == {ExplanationState.TEMPLATE}
     with pytest.raises(NotFound):
-        serving.board.explanations("another tenant", answer.explanation_token)
+        await serving.board.explanations("another tenant", answer.explanation_token)
 
 
 async def test_a_store_that_is_down_leaves_the_request_its_own_context(pipeline):
@@ -89,7 +89,7 @@ async def test_a_token_that_is_none_is_refused(pipeline):
 class BrokenIndex:
     size, dimensions, bounded = 100, 64, False
 
-    def search(self, query, k):
+    def search(self, query, k, near=None):
         raise IndexUnavailable("broken")
 
 
@@ -99,7 +99,7 @@ class HangingIndex:
     def __init__(self):
         self.released = threading.Event()
 
-    def search(self, query, k):
+    def search(self, query, k, near=None):
         self.released.wait(30)
         return np.empty(0, np.int32), np.empty(0, np.float32)
 
@@ -143,7 +143,7 @@ async def test_behind_a_search_that_hangs_nobody_queues_for_ever(snapshot):
     engine = Engine(snapshot, index)
     pipeline = RecommendationPipeline(engine, None, PipelineSettings())
     for _ in range(64):
-        engine.search.start(np.zeros(1, np.float32), 1)
+        engine.search.later(np.zeros(1, np.float32), 1)
     answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(5))
     assert answer.degraded_reasons == (DegradedReason.INDEX_UNAVAILABLE,)
     index.released.set()

@@ -42,14 +42,14 @@ class ScriptedStore:
 
 class RecordingHooks(IngestHooks):
     def __init__(self) -> None:
-        self.outcomes: list[tuple[EventType, str]] = []
-        self.unknown: list[EventType] = []
+        self.outcomes: list[tuple[EventType, str, int]] = []
+        self.unknown: list[int] = []
 
-    def on_event(self, event_type: EventType, outcome: str) -> None:
-        self.outcomes.append((event_type, outcome))
+    def on_events(self, event_type: EventType, outcome: str, count: int) -> None:
+        self.outcomes.append((event_type, outcome, count))
 
-    def on_unknown_item(self, event_type: EventType) -> None:
-        self.unknown.append(event_type)
+    def on_unknown_items(self, count: int) -> None:
+        self.unknown.append(count)
 
 
 def view(event_id: str, **fields: object) -> Event:
@@ -118,10 +118,12 @@ async def test_every_answer_of_the_store_has_its_outcome() -> None:
     outcomes = await ingestor(ScriptedStore(answers), hooks).ingest("default", [view(f"e{n}") for n in range(4)])
     assert summary(outcomes) == [ACCEPTED, DUPLICATE, EventConflict, StoreUnavailable]
     token = decode_token(outcomes[1].consistency_token)
-    assert token.sequence_for("default", ShopperKey("s")) == 2
+    assert token.reflected_in(ShopperState(sequence=2), "default", ShopperKey("s"))
+    assert not token.reflected_in(ShopperState(sequence=1), "default", ShopperKey("s"))
     assert [o.consistency_token for o in outcomes[2:]] == ["", ""]
     assert "disk full" in str(outcomes[3].error)
-    assert [name for _, name in hooks.outcomes] == ["accepted", "duplicate", "event_id_reused", "store_unavailable"]
+    names = ["accepted", "duplicate", "event_id_reused", "store_unavailable"]
+    assert hooks.outcomes == [(EventType.VIEW, name, 1) for name in names]
 
 
 async def test_a_store_that_raises_makes_the_events_unavailable() -> None:
@@ -133,9 +135,18 @@ async def test_a_store_that_raises_makes_the_events_unavailable() -> None:
 async def test_an_item_that_the_model_does_not_know_is_accepted_and_counted() -> None:
     hooks = RecordingHooks()
     search = view("e3", event_type=EventType.SEARCH, item_id="", search_query="q")
-    events = [view("e1", item_id="new"), view("e2", item_id="b"), search]
-    assert summary(await ingestor(ScriptedStore(), hooks).ingest("default", events)) == [ACCEPTED] * 3
-    assert hooks.unknown == [EventType.VIEW]
+    events = [view("e1", item_id="new"), view("e2", item_id="b"), search, view("e4", item_id="newer")]
+    old = view("e5", item_id="new", event_time_ms=0)
+    assert summary(await ingestor(ScriptedStore(), hooks).ingest("default", [*events, old])) == [
+        *[ACCEPTED] * 4,
+        EventTooOld,
+    ]
+    assert hooks.unknown == [2]
+    assert hooks.outcomes == [
+        (EventType.VIEW, "accepted", 3),
+        (EventType.SEARCH, "accepted", 1),
+        (EventType.VIEW, "event_too_old", 1),
+    ]
 
 
 async def test_a_cancelled_caller_does_not_stop_the_write() -> None:

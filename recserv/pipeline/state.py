@@ -1,0 +1,54 @@
+"""The state stage: what is stored of a shopper, within its share of the budget and as new as the caller has seen it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from recserv.errors import DeadlineTooNear, StoreUnavailable
+from recserv.pipeline.guarded_store import GuardedStore
+from recserv.pipeline.settings import PipelineSettings
+from recserv.pipeline.tokens import decode_token
+from recserv.pipeline.trail import Trail
+from recserv.resilience.deadline import Deadline
+from recserv.types import DegradedReason, RecommendQuery, ShopperKey, ShopperState
+
+NOTHING_STORED = ShopperState()
+
+
+class StateStage:
+    """`store` None: nothing is ever stored."""
+
+    def __init__(self, store: GuardedStore | None, settings: PipelineSettings):
+        self._store, self._settings = store, settings
+
+    async def of_query(self, query: RecommendQuery, deadline: Deadline, trail: Trail) -> ShopperState:
+        """The stored state, at least as new as the consistency token says if that can be had in time; else what there
+        is. Raises InvalidInput for a token that is none of ours.
+        """
+        key = ShopperKey(query.session_id, query.user_id)
+        token = decode_token(query.consistency_token) if query.consistency_token else None
+        if self._store is None or not (key.session_id or key.user_id):
+            return NOTHING_STORED
+        share = deadline.within(deadline.share_s(self._settings.state_share))
+        state = NOTHING_STORED
+        try:
+            [state] = await self._store.read(query.tenant, (key,), share.remaining_s())
+            while token is not None and not token.reflected_in(state, query.tenant, key):
+                if (left_s := share.remaining_s()) <= 0:
+                    raise TimeoutError
+                await asyncio.sleep(min(self._settings.stale_poll_ms / 1000, left_s))
+                [state] = await self._store.read(query.tenant, (key,), share.remaining_s())
+        except (TimeoutError, StoreUnavailable):
+            stale = state is not NOTHING_STORED
+            trail.degrade(DegradedReason.STALE_STATE if stale else DegradedReason.STATE_UNAVAILABLE)
+        return state
+
+    async def of_shopper(self, tenant: str, key: ShopperKey, deadline: Deadline) -> ShopperState:
+        """Raises StoreUnavailable or DeadlineTooNear: there is nothing to degrade to."""
+        if self._store is None:
+            raise StoreUnavailable("this server keeps no state")
+        try:
+            [state] = await self._store.read(tenant, (key,), deadline.share_s(1.0))
+        except TimeoutError as error:
+            raise DeadlineTooNear("the stored state was not read in time") from error
+        return state
