@@ -7,12 +7,21 @@ skip the `finally` of aborted handlers, so calls are counted here as well.
 from __future__ import annotations
 
 import asyncio
+from typing import Protocol
 
 from recserv.errors import Overloaded
 from recserv.server.status import ServerDraining
 
 _RETRY_CALL_MS = 100
 _RETRY_STREAM_MS = 5_000
+
+
+class Visits(Protocol):
+    """Whoever counts the calls in handlers."""
+
+    def enter(self) -> None: ...
+
+    def leave(self) -> None: ...
 
 
 class Permits:
@@ -57,6 +66,8 @@ class Admission:
 
     def __init__(self, max_in_flight: int, max_streams: int):
         self.calls = Permits(max_in_flight, f"{max_in_flight} calls are in flight already", _RETRY_CALL_MS)
+        # Room that recommendations cannot take: an event must be acknowledged however many of them hang.
+        self.events = Permits(max_in_flight, f"{max_in_flight} event calls are in flight already", _RETRY_CALL_MS)
         self.streams = Permits(max_streams, f"{max_streams} streams are open already", _RETRY_STREAM_MS)
         self.closed = False
         self._stream_tasks: set[asyncio.Task[None]] = set()
@@ -70,6 +81,7 @@ class Admission:
         """New calls are refused, open streams finish what they took and end."""
         self.closed = True
         self.calls.close()
+        self.events.close()
         self.streams.close()
         for task in tuple(self._stream_tasks):
             task.cancel()
@@ -77,8 +89,14 @@ class Admission:
     @property
     def turned_away(self) -> int:
         """How many calls and streams came after `close`."""
-        return self.calls.turned_away + self.streams.turned_away
+        return self.calls.turned_away + self.events.turned_away + self.streams.turned_away
+
+    @property
+    def in_flight(self) -> int:
+        """Unary calls being worked on."""
+        return self.calls.in_use + self.events.in_use
 
     async def drained(self) -> None:
         await self.calls.drained()
+        await self.events.drained()
         await self.streams.drained()

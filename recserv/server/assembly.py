@@ -15,13 +15,18 @@ import msgspec
 from recserv.errors import UsageError
 from recserv.logs import UserTag
 from recserv.metrics import EventMetrics, Metrics
+from recserv.resilience.metrics import OverloadMetrics
 from recserv.server.admission import Admission
 from recserv.server.call import MESSAGE_BYTES_MAX
+from recserv.server.core_batches import free_ended_batches
+from recserv.server.cut import cut_connections
 from recserv.server.event_stream import event_stream
 from recserv.server.handlers import Handler, HandlerFactory
+from recserv.server.overload import Doorman, OverloadControl
 from recserv.server.ports import Explanations, Ingestor, Recommender
-from recserv.server.servicer import Servicer
-from recserv.server.standard import Health, reflection_handler
+from recserv.server.servicer import Room, Servicer
+from recserv.server.slots import Slots
+from recserv.server.standard import HEALTH_SERVICE, Health, reflection_handler
 from recserv.types import Clock
 from recserv.v1 import recommendation_pb2 as pb
 
@@ -31,29 +36,55 @@ SERVICE: str = pb.DESCRIPTOR.services_by_name["RecommendationService"].full_name
 # Watchers of health never finish by themselves; they are cut off this long after the last call.
 _WATCHERS_GRACE_S = 0.2
 # How long the calls that are queued when a drain begins are turned away one by one, and how often it looks.
-_TURN_AWAY_S, _TURN_AWAY_STEP_S = 0.5, 0.02
+_TURN_AWAY_S, _TURN_AWAY_STEP_S = 0.1, 0.02
+# Calls in flight mostly finish within this.
+_SHORT_WAIT_S = 0.2
+# In which the last answers reach the socket. The longer it is, the more often the same clients are turned away.
+_FLUSH_S = 0.02
 
 _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
-    # On by default: two servers would share a port in silence.
-    ("grpc.so_reuseport", 0),
     # Connections that died without a word are found within two minutes.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     # Clients may ping every 10 seconds, also between calls.
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    # The last bound, of memory: so many calls may wait in gRPC (for each registered method, and for all others
+    # together); more of them it ends as CANCELLED, some from the first figure on, all from the second.
+    ("grpc.server.max_pending_requests", 1_000),
+    ("grpc.server.max_pending_requests_hard_limit", 2_000),
 )
 
 
 class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
     default_deadline_ms: int = 1_000
+    recommend_budget_ms: int = 200
+    """Within which a Recommend is answered, even if its client would wait longer."""
     max_in_flight: int = 256
     max_streams: int = 1_000
+    lame_duck_ms: int = 0
+    """Of a drain: calls are still served while health says NOT_SERVING."""
+    share_port: bool = False
+    connection_age_ms: int = 0
+    """0: connections are never too old; nor is the grace of their last calls limited by 0."""
+    connection_age_grace_ms: int = 0
+    worker: str = ""
+    """Named in the trailing metadata of every call; empty: not named."""
+
+    def options(self) -> tuple[tuple[str, int], ...]:
+        """Channel arguments of gRPC."""
+        # SO_REUSEPORT is on by default: two servers would share a port in silence.
+        chosen = [*_OPTIONS, ("grpc.so_reuseport", int(self.share_port))]
+        if self.connection_age_ms:
+            chosen.append(("grpc.max_connection_age_ms", self.connection_age_ms))
+        if self.connection_age_grace_ms:
+            chosen.append(("grpc.max_connection_age_grace_ms", self.connection_age_grace_ms))
+        return tuple(chosen)
 
 
 class GrpcServer:
-    """Listens from `start` to `drain`."""
+    """Listens from `start` to `close`."""
 
     def __init__(
         self,
@@ -67,17 +98,39 @@ class GrpcServer:
         tag: UserTag | None = None,
     ):
         self.admission = Admission(limits.max_in_flight, limits.max_streams)
+        self._server = grpc.aio.server(options=limits.options())
+        self._port = 0
+        self.overload = OverloadControl(OverloadMetrics(metrics.registry))
         self._servicer = Servicer(
-            recommender, ingestor, explanations, self.admission, EventMetrics(metrics), clock, tag or UserTag()
+            recommender,
+            ingestor,
+            explanations,
+            self.admission,
+            Room(self.overload.judge, self.overload.wait, limits.recommend_budget_ms / 1000),
+            EventMetrics(metrics),
+            clock,
+            tag or UserTag(),
         )
-        self._factory = HandlerFactory(self.admission, metrics, limits.default_deadline_ms)
+        self._metrics, self._worker = metrics, limits.worker
+        self._factory = HandlerFactory(
+            self.admission, metrics, limits.default_deadline_ms, limits.worker, visits=self.overload
+        )
+        self._lame_duck_s = limits.lame_duck_ms / 1000
         self._health = Health((SERVICE,))
-        self._server = grpc.aio.server(options=_OPTIONS)
 
     async def start(self, host: str, port: int) -> str:
         """Listens; returns the bound address. Raises UsageError if it cannot be taken."""
-        handlers = grpc.method_handlers_generic_handler(SERVICE, self._handlers())
-        self._server.add_generic_rpc_handlers((handlers, self._health.handler(), reflection_handler((SERVICE,))))
+        # Registered methods have a queue each in gRPC, all others one together: what must get through, however many
+        # recommendations wait, is registered.
+        register = self._server.add_registered_method_handlers  # type: ignore[attr-defined]
+        register(SERVICE, self._event_handlers())
+        register(HEALTH_SERVICE, self._health.handlers())
+        calls = {f"/{SERVICE}/{name}": handler for name, handler in self._handlers().items()}
+        done = {f"/{SERVICE}/{name}": self._metrics.rpc(name) for name in self._handlers()}
+        doorman = Doorman(calls, self.overload, self.admission, done, self._worker)
+        self._server.add_generic_rpc_handlers((doorman, reflection_handler((SERVICE,))))
+        # A queue of its own, and no handler there: the doorman has it.
+        register(SERVICE, {"Recommend": None})
         name = f"[{host}]" if ":" in host else host
         try:
             bound = self._server.add_insecure_port(f"{name}:{port}")
@@ -85,28 +138,63 @@ class GrpcServer:
             raise UsageError(
                 f"cannot listen on {name}:{port}: the address is in use, not of this machine, or not permitted"
             ) from error
+        self._port = bound
         await self._health.serving()
+        free_ended_batches()
         await self._server.start()
+        Slots(self._server, f"/{SERVICE}/Recommend", doorman).open()
         return f"{name}:{bound}"
 
     async def drain(self, grace_s: float) -> bool:
-        """Health says NOT_SERVING, nobody new is let in, calls in flight finish within the grace period, the port
-        closes. True if all of them did finish.
+        """`quiesce` and `close`. True if all calls finished."""
+        finished = await self.quiesce(grace_s)
+        await self.close()
+        return finished
+
+    async def quiesce(self, grace_s: float) -> bool:
+        """Health says NOT_SERVING, a moment later nobody new is let in, calls in flight finish within the grace period.
+        True if all of them did.
+
+        Who comes too late is answered UNAVAILABLE, on connections that stay open until `close` or `cut_off`: gRPC's own
+        shutdown would end new calls as CANCELLED, which says nothing of a retry. Only if calls in flight take long is
+        it told to send its clients elsewhere meanwhile.
         """
         await self._health.draining()
+        await asyncio.sleep(min(self._lame_duck_s, grace_s / 2))
         self.admission.close()
-        await self._turn_away_queued(min(_TURN_AWAY_S, grace_s))
-        stopping = asyncio.ensure_future(self._server.stop(grace_s + _WATCHERS_GRACE_S))
-        try:
-            async with asyncio.timeout(grace_s):
-                await self.admission.drained()
-        except TimeoutError:
-            calls, streams = self.admission.calls.in_use, self.admission.streams.in_use
+        if await self._drained(min(_SHORT_WAIT_S, grace_s)):
+            await asyncio.sleep(_FLUSH_S)
+            return True
+        stopping = asyncio.ensure_future(self._stop(grace_s + _WATCHERS_GRACE_S))
+        finished = await self._drained(grace_s)
+        if not finished:
+            calls, streams = self.admission.in_flight, self.admission.streams.in_use
             logger.warning("drain cut short", extra={"fields": {"calls": calls, "streams": streams}})
-        finished = not (self.admission.calls.in_use or self.admission.streams.in_use)
         await self._server.stop(_WATCHERS_GRACE_S)
         await stopping
         return finished
+
+    def cut_off(self) -> None:
+        """After `quiesce`, if only the end of the process is to come: the port and all connections close now, without
+        gRPC's knowledge, so that clients go elsewhere while the rest is put away. Linux alone.
+        """
+        cut_connections(self._port)
+
+    async def close(self) -> None:
+        """The port and all connections close; watchers of health are cut off."""
+        await self._stop(_WATCHERS_GRACE_S)
+
+    async def _stop(self, grace_s: float) -> None:
+        await self._turn_away_queued(min(_TURN_AWAY_S, grace_s))
+        await self._server.stop(grace_s)
+
+    async def _drained(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self.admission.drained()
+        except TimeoutError:
+            return False
+        return True
 
     async def _turn_away_queued(self, seconds: float) -> None:
         """gRPC itself would end the calls that wait to be dispatched as CANCELLED, which says nothing of a retry."""
@@ -116,14 +204,21 @@ class GrpcServer:
             seen = self.admission.turned_away
             await asyncio.sleep(_TURN_AWAY_STEP_S)
 
+    def _event_handlers(self) -> dict[str, Handler]:
+        unary, servicer, room = self._factory.unary, self._servicer, self.admission.events
+        return {
+            "IngestEvent": unary("IngestEvent", pb.IngestEventRequest, servicer.ingest_event, room),
+            "BatchIngestEvents": unary(
+                "BatchIngestEvents", pb.BatchIngestEventsRequest, servicer.batch_ingest_events, room
+            ),
+            "StreamEvents": event_stream(self._factory, servicer.stream_group),
+        }
+
     def _handlers(self) -> dict[str, Handler]:
         unary, servicer = self._factory.unary, self._servicer
         return {
             "Recommend": unary("Recommend", pb.RecommendRequest, servicer.recommend),
             "BatchRecommend": unary("BatchRecommend", pb.BatchRecommendRequest, servicer.batch_recommend),
-            "IngestEvent": unary("IngestEvent", pb.IngestEventRequest, servicer.ingest_event),
-            "BatchIngestEvents": unary("BatchIngestEvents", pb.BatchIngestEventsRequest, servicer.batch_ingest_events),
-            "StreamEvents": event_stream(self._factory, servicer.stream_group),
             "GetContext": unary("GetContext", pb.GetContextRequest, servicer.get_context),
             "GetExplanations": unary("GetExplanations", pb.GetExplanationsRequest, servicer.get_explanations),
             "WatchExplanations": self._factory.server_stream(

@@ -1,7 +1,7 @@
 """One call: its deadline, its request id, and the guard that turns whatever goes wrong into a status.
 
 in    admitted -> deadline read -> work -> counted
-out   any error -> google.rpc.Status -> logged, counted, aborted
+out   any error -> google.rpc.Status -> counted, logged, sent
 """
 
 from __future__ import annotations
@@ -14,18 +14,23 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 import grpc
+import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
-from recserv.errors import DeadlineTooNear, InvalidInput, Overloaded, RecservError, Violation
+from recserv.errors import DeadlineTooNear, InvalidInput, Overloaded, RecservError, StoreUnavailable, Violation
 from recserv.metrics import RequestDone
 from recserv.resilience.deadline import Deadline
-from recserv.server.admission import Permits
-from recserv.server.status import Interrupted, ServerDraining, code_of, status_of, trailing_metadata
+from recserv.resilience.quiet_log import QuietLog
+from recserv.server.admission import Permits, Visits
+from recserv.server.status import Interrupted, ServerDraining, code_of, refuse, status_of, trailing_metadata
 from recserv.types import DEFAULT_TENANT, ID_BYTES_MAX
 
 logger = logging.getLogger("recserv.server")
+quiet = QuietLog(logger, interval_s=1.0)
 
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+WORKER_KEY = "x-recserv-worker"
+"""Of the trailing metadata: which process answered."""
 # A client that asks with a deadline already past still sends a moment of it, and no work fits into less.
 DEADLINE_MIN_S = 0.001
 
@@ -38,15 +43,17 @@ Context = Any
 class Call:
     """What a servicer's method may know of the call it answers. The tenant comes from authentication, once that exists.
 
-    `deadline` is the client's, else the server's default; `client_deadline` tells which.
+    `deadline` is the client's, else the server's default; `client_deadline` tells which. `degraded` goes into the
+    trailing metadata of an answer that is.
     """
 
-    __slots__ = ("_request_id", "client_deadline", "context", "deadline", "rpc", "tenant")
+    __slots__ = ("_request_id", "client_deadline", "context", "deadline", "degraded", "rpc", "tenant")
 
     def __init__(self, rpc: str, context: Context, default_deadline_s: float):
         self.rpc, self.context = rpc, context
         self.tenant = DEFAULT_TENANT
         self._request_id = ""
+        self.degraded: tuple[str, str] | None = None
         # Read once: gRPC counts it on the wall clock.
         remaining: float | None = context.time_remaining()
         self.client_deadline = remaining is not None
@@ -78,14 +85,27 @@ def _request_id_of(context: Context) -> str:
 class Guard:
     """Around every call of one RPC: admission before, one status and one count after."""
 
-    def __init__(self, rpc: str, permits: Permits, done: RequestDone, default_deadline_s: float):
+    def __init__(
+        self,
+        rpc: str,
+        permits: Permits,
+        done: RequestDone,
+        default_deadline_s: float,
+        worker: str = "",
+        *,
+        visits: Visits | None = None,
+    ):
         self._rpc, self._permits, self._done = rpc, permits, done
+        self._visits = visits
         self._default_deadline_s = default_deadline_s
+        self._worker = ((WORKER_KEY, worker),) if worker else ()
 
     async def run(self, work: Callable[[R, Call], Awaitable[bytes | None]], given: R, context: Context) -> bytes | None:
-        """`work(given, call)`; returns what it returns, or aborts the call with the status of what it raised."""
+        """`work(given, call)`; returns what it returns, or None once the status of what it raised is sent."""
         started = perf_counter()
         call = Call(self._rpc, context, self._default_deadline_s)
+        if self._visits is not None:
+            self._visits.enter()
         try:
             self._permits.enter()
             try:
@@ -102,16 +122,30 @@ class Guard:
             # It escaped from something that the handler waited for. Let through, it would send no status at all and
             # leave the client hanging.
             error: BaseException = Interrupted("the call was interrupted; try again")
+        except grpc.aio.InternalError:
+            # An answer of a stream could not be sent: the client has gone, and gRPC has yet to cancel the handler.
+            self._done("CANCELLED", perf_counter() - started)
+            await refuse(context, grpc.StatusCode.CANCELLED, "the answer could not be sent", self._worker)
+            return None
         except Exception as caught:
             error = caught
         else:
             self._done("OK", perf_counter() - started)
+            context.set_trailing_metadata((*self._worker, call.degraded) if call.degraded else self._worker)
             return answer
-        self._done(code_of(error).name, perf_counter() - started)
-        log_failure(self._rpc, error, call.request_id())
-        status = status_of(error, call.request_id())
-        await context.abort(code_of(error), status.message, trailing_metadata(status))
-        raise AssertionError("abort returned")
+        finally:
+            if self._visits is not None:
+                self._visits.leave()
+        try:
+            self._done(code_of(error).name, perf_counter() - started)
+            log_failure(self._rpc, error, call.request_id())
+            status = status_of(error, call.request_id())
+            trailing = (*trailing_metadata(status, error), *self._worker)
+            await refuse(context, code_of(error), status.message, trailing)
+            return None
+        finally:
+            # It knows this frame too.
+            del error
 
 
 def parser(message_type: type[M]) -> Callable[[bytes], M]:
@@ -148,6 +182,10 @@ def log_failure(rpc: str, error: BaseException, request_id: str) -> None:
     fields = {"rpc": rpc, "status": code.name, "request_id": request_id}
     if code is grpc.StatusCode.INTERNAL:
         logger.error("call failed", extra={"fields": fields}, exc_info=error)
+    elif isinstance(error, StoreUnavailable | Overloaded):
+        # In an outage every call would repeat it.
+        fields["cause"] = str(error)
+        quiet.log(logging.WARNING, f"{rpc} {code.name}", "call failed", fields=fields)
     elif code is grpc.StatusCode.UNAVAILABLE and not isinstance(error, ServerDraining):
         logger.warning("call failed", extra={"fields": {**fields, "cause": str(error)}})
     elif logger.isEnabledFor(logging.INFO):

@@ -6,6 +6,7 @@ fastest way in upb (17 us for ten results with a reason each; 24 us from keyword
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Any
@@ -36,6 +37,8 @@ def enum(value: IntEnum) -> Any:
 
 def event_from_wire(message: pb.Event) -> Event:
     time = message.event_time if message.HasField("event_time") else None
+    # Nearly always empty, and to copy what is empty takes as long as to read all the other fields.
+    impressions, properties = message.impression_item_ids, message.properties
     return Event(
         event_id=message.event_id,
         event_type=_EVENT_TYPES[message.event_type],
@@ -49,8 +52,8 @@ def event_from_wire(message: pb.Event) -> Event:
         event_time_ms=None if time is None else time.seconds * 1000 + time.nanos // 1_000_000,
         dwell_ms=message.dwell_ms,
         recommendation_id=message.recommendation_id,
-        impression_item_ids=tuple(message.impression_item_ids),
-        properties=dict(message.properties),
+        impression_item_ids=tuple(impressions) if impressions else (),
+        properties=dict(properties) if properties else {},
     )
 
 
@@ -92,10 +95,32 @@ def _item(item: Item) -> pb.Item:
     )
 
 
-def recommendation_to_wire(answer: Recommendation) -> pb.RecommendResponse:
-    message = pb.RecommendResponse(recommendation_id=answer.recommendation_id, model_version=answer.model_version)
-    for result in answer.results:
-        _fill(message.results.add(), result)
+class SharedResults:
+    """Messages of results that many answers share, built once. A copy of a hundred costs a tenth of building them."""
+
+    def __init__(self, kept_max: int = 64):
+        self._kept_max = kept_max
+        self._kept: OrderedDict[int, tuple[tuple[Result, ...], pb.RecommendResponse]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def response(self, results: tuple[Result, ...]) -> pb.RecommendResponse:
+        """A new message with these results and nothing else."""
+        # What is kept stays alive, so no other object has its id.
+        kept = self._kept.get(id(results))
+        if kept is None:
+            kept = self._kept[id(results)] = results, _with_results(results)
+            if len(self._kept) > self._kept_max:
+                self._kept.popitem(last=False)
+        message = pb.RecommendResponse()
+        message.CopyFrom(kept[1])
+        return message
+
+
+def recommendation_to_wire(answer: Recommendation, shared: SharedResults) -> pb.RecommendResponse:
+    message = shared.response(answer.results) if answer.shared else _with_results(answer.results)
+    message.recommendation_id, message.model_version = answer.recommendation_id, answer.model_version
     if answer.degraded_reasons:
         message.degraded = True
         message.degraded_reasons.extend([enum(reason) for reason in answer.degraded_reasons])
@@ -103,6 +128,13 @@ def recommendation_to_wire(answer: Recommendation) -> pb.RecommendResponse:
         message.explanation_token = answer.explanation_token
     if answer.missing_item_ids:
         message.missing_item_ids.extend(answer.missing_item_ids)
+    return message
+
+
+def _with_results(results: tuple[Result, ...]) -> pb.RecommendResponse:
+    message = pb.RecommendResponse()
+    for result in results:
+        _fill(message.results.add(), result)
     return message
 
 
@@ -136,7 +168,12 @@ def context_to_wire(context: ShopperContext) -> pb.GetContextResponse:
 
 
 def explanation_to_wire(explanation: Explanation) -> pb.Explanation:
-    return pb.Explanation(item_id=explanation.item_id, text=explanation.text, state=enum(explanation.state))
+    return pb.Explanation(
+        item_id=explanation.item_id,
+        text=explanation.text,
+        state=enum(explanation.state),
+        cause=enum(explanation.cause),
+    )
 
 
 def explanations_to_wire(explanations: Sequence[Explanation]) -> pb.GetExplanationsResponse:

@@ -40,7 +40,11 @@ class _Window:
     async def next_group(self) -> Group | None:
         entry = await self._entries.get()
         if isinstance(entry, Exception):
-            raise entry
+            try:
+                raise entry
+            finally:
+                # The error knows this frame, and must not be known to it.
+                del entry
         return entry
 
     def cancel(self) -> None:
@@ -74,11 +78,14 @@ def event_stream(factory: HandlerFactory, method: GroupMethod) -> Handler:
         window = _Window()
         reader = asyncio.ensure_future(read_groups(call, window))
         factory.admission.interrupt_on_close(reader)
+        group: Group | None = None
         try:
             while (group := await window.next_group()) is not None:
                 await call.context.write((await group).SerializeToString())
                 window.places.release()
         finally:
+            # It knows the error that it ended with, and that this frame.
+            group = None
             reader.cancel()
             window.cancel()
 

@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 
 from recserv.errors import DeadlineTooNear
 from recserv.metrics import Metrics
-from recserv.server.admission import Admission, Permits
+from recserv.server.admission import Admission, Permits, Visits
 from recserv.server.call import Call, Context, Guard, M, parser, within
 from recserv.server.status import ServerDraining
 
@@ -25,17 +25,28 @@ StreamMethod = Callable[[M, Call], AsyncIterator[Message]]
 
 
 class HandlerFactory:
-    """Makes the handlers of one server: they share its admission, metrics and default deadline."""
+    """Makes the handlers of one server: they share its admission, metrics, default deadline and worker's name."""
 
-    def __init__(self, admission: Admission, metrics: Metrics, default_deadline_ms: int):
+    def __init__(
+        self, admission: Admission, metrics: Metrics, default_deadline_ms: int, worker: str = "", *, visits: Visits
+    ):
         self.admission = admission
-        self._metrics, self._default_deadline_s = metrics, default_deadline_ms / 1000
+        self._visits = visits
+        self._metrics, self._default_deadline_s, self._worker = metrics, default_deadline_ms / 1000, worker
 
     def guard(self, rpc: str, permits: Permits) -> Guard:
-        return Guard(rpc, permits, self._metrics.rpc(rpc), self._default_deadline_s)
+        return Guard(
+            rpc,
+            permits,
+            self._metrics.rpc(rpc),
+            self._default_deadline_s,
+            self._worker,
+            visits=self._visits if permits is self.admission.calls else None,
+        )
 
-    def unary(self, rpc: str, message_type: type[M], method: UnaryMethod[M]) -> Handler:
-        run, parse = self.guard(rpc, self.admission.calls).run, parser(message_type)
+    def unary(self, rpc: str, message_type: type[M], method: UnaryMethod[M], permits: Permits | None = None) -> Handler:
+        """`permits` None: those of calls that may be turned away for want of room."""
+        run, parse = self.guard(rpc, permits or self.admission.calls).run, parser(message_type)
 
         async def work(raw: bytes, call: Call) -> bytes:
             message = parse(raw)
@@ -68,6 +79,9 @@ class HandlerFactory:
                 if self.admission.closed and handler is not None and not handler.cancelling():
                     raise ServerDraining("the server is shutting down") from None
                 raise
+            finally:
+                # It knows the error that it ended with, and that this frame.
+                del task
 
         async def handle(raw: bytes, context: Context) -> None:
             await run(work, raw, context)

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import NamedTuple
 
-from recserv.errors import DeadlineTooNear, InvalidInput, StoreUnavailable, Violation
+from google.rpc.status_pb2 import Status
+
+from recserv.errors import DeadlineTooNear, InvalidInput, Overloaded, StoreUnavailable, Violation
 from recserv.logs import UserTag
 from recserv.metrics import EventMetrics
+from recserv.resilience.limiter import Verdict
 from recserv.server.admission import Admission
 from recserv.server.call import Call, log_failure, within
 from recserv.server.convert import (
+    SharedResults,
     context_to_wire,
     enum,
     event_from_wire,
@@ -27,10 +32,11 @@ from recserv.server.ports import Explanations, Ingestor, Outcome, Recommender
 from recserv.server.status import status_of
 from recserv.server.validate import (
     check_count,
+    check_event,
     check_recommend,
     check_shopper,
-    check_stored_event,
     check_token,
+    is_plain_event,
     with_prefix,
 )
 from recserv.types import (
@@ -46,9 +52,19 @@ from recserv.v1 import recommendation_pb2 as pb
 
 logger = logging.getLogger("recserv.server")
 
+DEGRADED_KEY = "x-recserv-degraded"
+"""Of the trailing metadata: the reasons, without their prefix."""
 BATCH_RECOMMEND_AT_ONCE = 8
 # A group has no deadline of its own, and its stream may have none for hours.
 GROUP_TIMEOUT_S = 10.0
+
+
+class Room(NamedTuple):
+    """What a Recommend may have: by its priority, once it is its turn, and in seconds."""
+
+    judge: Callable[[int], Verdict]
+    wait: Callable[[Verdict], Awaitable[None]]
+    budget_s: float
 
 
 class Servicer:
@@ -60,10 +76,13 @@ class Servicer:
         ingestor: Ingestor,
         explanations: Explanations,
         admission: Admission,
+        room: Room,
         events: EventMetrics,
         clock: Clock,
         tag: UserTag,
     ):
+        self._room = room
+        self._shared_results = SharedResults()
         self._tag = tag
         self._recommender, self._ingestor, self._explanations = recommender, ingestor, explanations
         self._admission, self._events, self._clock = admission, events, clock
@@ -71,10 +90,21 @@ class Servicer:
     async def recommend(self, request: pb.RecommendRequest, call: Call) -> pb.RecommendResponse:
         check_recommend(request, self._clock())
         call.named(request.request_id)
-        answer = await self._recommender.recommend(query_from_wire(request, call.tenant), call.deadline)
+        answer = await self._answer(request, call)
+        if answer.degraded_reasons:
+            call.degraded = (DEGRADED_KEY, ",".join([reason.name for reason in answer.degraded_reasons]))
         if logger.isEnabledFor(logging.DEBUG):
             self._log_answer(request, call, answer)
-        return recommendation_to_wire(answer)
+        return recommendation_to_wire(answer, self._shared_results)
+
+    async def _answer(self, request: pb.RecommendRequest, call: Call) -> Recommendation:
+        """Within the server's budget for a Recommend; popular items or Overloaded if there is no room for more."""
+        found = self._room.judge(request.priority)
+        if found is Verdict.REJECT:
+            raise Overloaded("the server is busy")
+        query, deadline = query_from_wire(request, call.tenant), call.deadline.within(self._room.budget_s)
+        await self._room.wait(found)
+        return await self._recommender.recommend(query, deadline, overloaded=found is Verdict.BRIEF)
 
     def _log_answer(self, request: pb.RecommendRequest, call: Call, answer: Recommendation) -> None:
         fields = {
@@ -114,24 +144,31 @@ class Servicer:
         async with places:
             try:
                 check_recommend(request, self._clock())
-                answer = await self._recommender.recommend(query_from_wire(request, call.tenant), call.deadline)
+                answer = await self._answer(request, call)
             except InvalidInput as error:
-                failure: Exception = with_prefix(error, f"requests[{position}]")
+                return self._failed_entry(position, request, call, with_prefix(error, f"requests[{position}]"))
             except Exception as error:
-                failure = error
-            else:
-                return pb.BatchRecommendEntry(response=recommendation_to_wire(answer))
+                return self._failed_entry(position, request, call, error)
+            return pb.BatchRecommendEntry(response=recommendation_to_wire(answer, self._shared_results))
+
+    def _failed_entry(
+        self, position: int, request: pb.RecommendRequest, call: Call, error: Exception
+    ) -> pb.BatchRecommendEntry:
         request_id = request.request_id[:ID_BYTES_MAX] or call.request_id()
-        log_failure(f"{call.rpc}[{position}]", failure, request_id)
-        return pb.BatchRecommendEntry(error=status_of(failure, request_id))
+        log_failure(f"{call.rpc}[{position}]", error, request_id)
+        return pb.BatchRecommendEntry(error=status_of(error, request_id))
 
     async def ingest_event(self, request: pb.IngestEventRequest, call: Call) -> pb.IngestEventResponse:
         if not request.HasField("event"):
             raise InvalidInput([Violation("event", "is required")])
-        self._check_event(request.event, "event", self._clock())
+        self._check_event(request.event, None, self._clock())
         [outcome] = await self._ingestor.ingest(call.tenant, (event_from_wire(request.event),))
         if outcome.error is not None:
-            raise outcome.error
+            try:
+                raise outcome.error
+            finally:
+                # The error knows this frame, and must not be known to it.
+                del outcome
         return pb.IngestEventResponse(status=enum(outcome.status), consistency_token=outcome.consistency_token)
 
     async def batch_ingest_events(
@@ -154,25 +191,28 @@ class Servicer:
                 pb.IngestResult(event_id=event.event_id, status=enum(IngestStatus.REJECTED), error=status)
                 for event in request.events
             ]
+        finally:
+            del late
         return pb.StreamEventsResponse(results=results)
 
     async def _ingest(self, events: Sequence[pb.Event], call: Call) -> list[pb.IngestResult]:
         """A result for each event, in order; the valid ones go to the store together."""
         now_ms = self._clock()
-        refused: dict[int, InvalidInput] = {}
+        refused: dict[int, Status] = {}
         valid = []
         for position, event in enumerate(events):
             try:
-                self._check_event(event, f"events[{position}]", now_ms)
+                self._check_event(event, position, now_ms)
             except InvalidInput as error:
-                refused[position] = error
+                # Not the error, which knows this frame.
+                refused[position] = status_of(error, call.request_id())
             else:
                 valid.append(event_from_wire(event))
         outcomes = iter(await self._ingestor.ingest(call.tenant, valid) if valid else ())
         results = []
         for position, event in enumerate(events):
-            problem = refused.get(position)
-            if problem is None:
+            status = refused.get(position)
+            if status is None:
                 results.append(_result(event.event_id, next(outcomes), call.request_id))
             else:
                 results.append(
@@ -180,14 +220,17 @@ class Servicer:
                         # Perhaps this is what is wrong with it: the answer must not outgrow what a client takes.
                         event_id=event.event_id[:ID_BYTES_MAX],
                         status=enum(IngestStatus.REJECTED),
-                        error=status_of(problem, call.request_id()),
+                        error=status,
                     )
                 )
         return results
 
-    def _check_event(self, event: pb.Event, path: str, now_ms: int) -> None:
+    def _check_event(self, event: pb.Event, position: int | None, now_ms: int) -> None:
+        """`position`: in a group of events."""
+        if is_plain_event(event, now_ms):
+            return
         try:
-            check_stored_event(event, path, now_ms)
+            check_event(event, "event" if position is None else f"events[{position}]", now_ms)
         except InvalidInput as error:
             self._events.outcome(event.event_type, error.reason.lower())
             raise
@@ -199,7 +242,7 @@ class Servicer:
 
     async def get_explanations(self, request: pb.GetExplanationsRequest, call: Call) -> pb.GetExplanationsResponse:
         check_token("explanation_token", request.explanation_token)
-        return explanations_to_wire(self._explanations.explanations(call.tenant, request.explanation_token))
+        return explanations_to_wire(await self._explanations.explanations(call.tenant, request.explanation_token))
 
     async def watch_explanations(
         self, request: pb.WatchExplanationsRequest, call: Call

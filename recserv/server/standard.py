@@ -7,7 +7,7 @@ servicers behind our parsing, so that malformed bytes are INVALID_ARGUMENT here 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, NoReturn
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from recserv.errors import RecservError
 from recserv.server.call import Context, parser
-from recserv.server.status import code_of, status_of, trailing_metadata
+from recserv.server.status import code_of, refuse, status_of, trailing_metadata
 
 HEALTH_SERVICE: str = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
@@ -36,16 +36,14 @@ class Health:
     async def draining(self) -> None:
         await self._servicer.enter_graceful_shutdown()
 
-    def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
-        methods = {
-            "Check": grpc.unary_unary_rpc_method_handler(
-                _parsed(self._servicer.Check), response_serializer=health_pb2.HealthCheckResponse.SerializeToString
-            ),
-            "Watch": grpc.unary_stream_rpc_method_handler(
-                _parsed(self._servicer.Watch), response_serializer=health_pb2.HealthCheckResponse.SerializeToString
-            ),
+    def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+        """By method name, of the service HEALTH_SERVICE."""
+        serialise = health_pb2.HealthCheckResponse.SerializeToString
+        check, watch = (_parsed(method) for method in (self._servicer.Check, self._servicer.Watch))
+        return {
+            "Check": grpc.unary_unary_rpc_method_handler(check, response_serializer=serialise),
+            "Watch": grpc.unary_stream_rpc_method_handler(watch, response_serializer=serialise),
         }
-        return grpc.method_handlers_generic_handler(HEALTH_SERVICE, methods)
 
 
 def reflection_handler(service_names: tuple[str, ...]) -> grpc.GenericRpcHandler[Any, Any]:
@@ -63,7 +61,7 @@ def reflection_handler(service_names: tuple[str, ...]) -> grpc.GenericRpcHandler
             async for answer in describe(parsed(raws), context):
                 yield answer
         except RecservError as error:
-            await _abort(context, error)
+            await _refuse(context, error)
 
     info = grpc.stream_stream_rpc_method_handler(
         handle, response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString
@@ -78,13 +76,12 @@ def _parsed(method: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[bytes
         try:
             request = parse(raw)
         except RecservError as error:
-            await _abort(context, error)
+            return await _refuse(context, error)
         return await method(request, context)
 
     return handle
 
 
-async def _abort(context: Context, error: RecservError) -> NoReturn:
+async def _refuse(context: Context, error: RecservError) -> None:
     status = status_of(error)
-    await context.abort(code_of(error), status.message, trailing_metadata(status))
-    raise AssertionError("abort returned")
+    await refuse(context, code_of(error), status.message, trailing_metadata(status, error))

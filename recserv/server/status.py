@@ -6,7 +6,10 @@ gRPC rejects large trailing metadata at random, so a status stays under STATUS_B
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
+import grpc.aio
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -27,18 +30,20 @@ from recserv.errors import (
 )
 
 DOMAIN = "recserv"
+PUSHBACK_KEY = "grpc-retry-pushback-ms"
 _DETAILS_KEY = "grpc-status-details-bin"
 # Base64 makes 4 of every 3 bytes: 3 KiB are the 4 KiB that may be sent.
 STATUS_BYTES_MAX = 3 * 1024
 _MESSAGE_CHARACTERS_MAX = 200
 _REQUEST_ID_CHARACTERS_MAX = 64
+Trailing = tuple[tuple[str, str | bytes], ...]
 
 
 class ServerDraining(RecservError):
     """The server is shutting down; another one, or this one later, will answer."""
 
     reason = "DRAINING"
-    retry_after_ms = 1000
+    retry_after_ms = 200
 
 
 class Interrupted(RecservError):
@@ -88,8 +93,30 @@ def status_of(error: BaseException, request_id: str = "") -> status_pb2.Status:
     return status
 
 
-def trailing_metadata(status: status_pb2.Status) -> tuple[tuple[str, bytes], ...]:
-    return ((_DETAILS_KEY, status.SerializeToString()),)
+def rejection(error: Overloaded) -> tuple[grpc.StatusCode, str, Trailing]:
+    """Code, text and trailing metadata of a call that is turned away."""
+    status = status_of(error)
+    return code_of(error), status.message, trailing_metadata(status, error)
+
+
+def trailing_metadata(status: status_pb2.Status, error: BaseException) -> Trailing:
+    """The status with its details; for who is turned away, when gRPC's own retries may come again."""
+    details = (_DETAILS_KEY, status.SerializeToString())
+    return (details, (PUSHBACK_KEY, str(error.retry_after_ms))) if isinstance(error, Overloaded) else (details,)
+
+
+async def refuse(context: Any, code: grpc.StatusCode, text: str, trailing: Trailing) -> None:
+    """Ends the call with a status and nothing else; what the handler returns after that is not sent.
+
+    By abort: a status that is only set goes out behind headers and an empty message, and once a client has seen headers
+    its gRPC never sends the call again. What abort raises is kept by the call and would, by its traceback, keep the
+    frames that hold the call: the request, some 30 KB with it, would stay until the collector comes by. So it ends
+    here and loses what it knows; gRPC raises it anew above the handler.
+    """
+    try:
+        await context.abort(code, text, trailing)
+    except grpc.aio.AbortError as aborted:
+        aborted.__traceback__ = aborted.__context__ = None
 
 
 def _info(reason: str, request_id: str) -> list[Message]:

@@ -33,7 +33,13 @@ _TIMESTAMP_SECONDS = range(-62_135_596_800, 253_402_300_800)
 _UTF8_BYTES_A_CHARACTER = 4
 _SHORT = ID_BYTES_MAX // _UTF8_BYTES_A_CHARACTER
 _VIOLATIONS_MAX = 50
+_TYPES_OF_ITEMS = frozenset(map(int, EventType)) - {EventType.UNSPECIFIED, EventType.SEARCH}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def _plain(value: str) -> bool:
+    """The short printable id is nearly every id: no encoding and no regular expression for it."""
+    return len(value) <= _SHORT and value.isprintable()
 
 
 class Violations:
@@ -57,8 +63,7 @@ class Violations:
             self.optional_id(field, value)
 
     def optional_id(self, field: str, value: str) -> None:
-        # The short printable id is nearly every id: no encoding and no regular expression for it.
-        if len(value) <= _SHORT and value.isprintable():
+        if _plain(value):
             return
         if len(value.encode()) > ID_BYTES_MAX:
             self.add(field, f"is longer than {ID_BYTES_MAX} bytes")
@@ -70,7 +75,7 @@ class Violations:
             self.add(field, f"has {len(values)} entries; at most {count_max} are allowed")
             return
         for position, value in enumerate(values):
-            if not value or len(value) > _SHORT or not value.isprintable():
+            if not value or not _plain(value):
                 self.required_id(f"{field}[{position}]", value)
 
     def text(self, field: str, value: str, bytes_max: int) -> None:
@@ -99,14 +104,15 @@ def _check_required(out: Violations, event: pb.Event, path: str) -> None:
         out.required_id(f"{path}.item_id", event.item_id)
 
 
-def _check_event_time(out: Violations, event: pb.Event, path: str, now_ms: int) -> None:
+def _wrong_about_time(event: pb.Event, now_ms: int) -> str:
     if not event.HasField("event_time"):
-        return
+        return ""
     time = event.event_time
     if time.seconds not in _TIMESTAMP_SECONDS or not 0 <= time.nanos < 1_000_000_000:
-        out.add(f"{path}.event_time", "is not a valid timestamp")
-    elif time.seconds * 1000 + time.nanos // 1_000_000 > now_ms + EVENT_AHEAD_MS_MAX:
-        out.add(f"{path}.event_time", "is more than 5 minutes ahead of the server's clock")
+        return "is not a valid timestamp"
+    if time.seconds * 1000 + time.nanos // 1_000_000 > now_ms + EVENT_AHEAD_MS_MAX:
+        return "is more than 5 minutes ahead of the server's clock"
+    return ""
 
 
 def _check_event_body(out: Violations, event: pb.Event, path: str, now_ms: int) -> None:
@@ -116,7 +122,8 @@ def _check_event_body(out: Violations, event: pb.Event, path: str, now_ms: int) 
     elif event.event_type not in EventType._value2member_map_:
         out.add(f"{path}.event_type", f"{event.event_type} is not a known event type")
     _check_required(out, event, path)
-    _check_event_time(out, event, path, now_ms)
+    if wrong := _wrong_about_time(event, now_ms):
+        out.add(f"{path}.event_time", wrong)
     if not math.isfinite(event.value):
         out.add(f"{path}.value", "is not a finite number")
     elif event.value < 0:
@@ -139,7 +146,33 @@ def _check_event_body(out: Violations, event: pb.Event, path: str, now_ms: int) 
         out.attributes(f"{path}.properties", event.properties)
 
 
-def check_stored_event(event: pb.Event, path: str, now_ms: int) -> None:
+def is_plain_event(event: pb.Event, now_ms: int) -> bool:
+    """Whether the event, which is to be stored, is right at first sight, as nearly every one is. Takes half as long as
+    the checks that can say what is wrong; False says nothing.
+    """
+    item_id, event_id, session_id, user_id = event.item_id, event.event_id, event.session_id, event.user_id
+    return bool(
+        item_id
+        and event_id
+        and (session_id or user_id)
+        and _plain(item_id)
+        and _plain(event_id)
+        and _plain(session_id)
+        and _plain(user_id)
+        and _plain(event.recommendation_id)
+        and event.event_type in _TYPES_OF_ITEMS
+        and 0.0 <= event.value < math.inf
+        and event.quantity >= 0
+        and event.dwell_ms >= 0
+        and not event.currency_code
+        and not event.search_query
+        and not _wrong_about_time(event, now_ms)
+        and not event.impression_item_ids
+        and not event.properties
+    )
+
+
+def check_event(event: pb.Event, path: str, now_ms: int) -> None:
     """An event that is to be stored. `now_ms`: the server's clock. Raises InvalidInput."""
     out = Violations()
     if not event.event_id:

@@ -73,6 +73,8 @@ class DegradedReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DEGRADED_REASON_DEADLINE: _ClassVar[DegradedReason]
     DEGRADED_REASON_OVERLOAD: _ClassVar[DegradedReason]
     DEGRADED_REASON_SOURCE_UNAVAILABLE: _ClassVar[DegradedReason]
+    DEGRADED_REASON_EXPLANATION_UNAVAILABLE: _ClassVar[DegradedReason]
+    DEGRADED_REASON_STAGE_FAILED: _ClassVar[DegradedReason]
 
 class ExplanationState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -80,6 +82,16 @@ class ExplanationState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     EXPLANATION_STATE_PENDING: _ClassVar[ExplanationState]
     EXPLANATION_STATE_READY: _ClassVar[ExplanationState]
     EXPLANATION_STATE_TEMPLATE: _ClassVar[ExplanationState]
+
+class TemplateCause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TEMPLATE_CAUSE_UNSPECIFIED: _ClassVar[TemplateCause]
+    TEMPLATE_CAUSE_NOT_CONFIGURED: _ClassVar[TemplateCause]
+    TEMPLATE_CAUSE_QUEUE_FULL: _ClassVar[TemplateCause]
+    TEMPLATE_CAUSE_BUDGET_SPENT: _ClassVar[TemplateCause]
+    TEMPLATE_CAUSE_PROVIDER_FAILED: _ClassVar[TemplateCause]
+    TEMPLATE_CAUSE_DISCARDED: _ClassVar[TemplateCause]
+    TEMPLATE_CAUSE_EXPIRED: _ClassVar[TemplateCause]
 
 class IngestStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -132,10 +144,19 @@ DEGRADED_REASON_RANKER_UNAVAILABLE: DegradedReason
 DEGRADED_REASON_DEADLINE: DegradedReason
 DEGRADED_REASON_OVERLOAD: DegradedReason
 DEGRADED_REASON_SOURCE_UNAVAILABLE: DegradedReason
+DEGRADED_REASON_EXPLANATION_UNAVAILABLE: DegradedReason
+DEGRADED_REASON_STAGE_FAILED: DegradedReason
 EXPLANATION_STATE_UNSPECIFIED: ExplanationState
 EXPLANATION_STATE_PENDING: ExplanationState
 EXPLANATION_STATE_READY: ExplanationState
 EXPLANATION_STATE_TEMPLATE: ExplanationState
+TEMPLATE_CAUSE_UNSPECIFIED: TemplateCause
+TEMPLATE_CAUSE_NOT_CONFIGURED: TemplateCause
+TEMPLATE_CAUSE_QUEUE_FULL: TemplateCause
+TEMPLATE_CAUSE_BUDGET_SPENT: TemplateCause
+TEMPLATE_CAUSE_PROVIDER_FAILED: TemplateCause
+TEMPLATE_CAUSE_DISCARDED: TemplateCause
+TEMPLATE_CAUSE_EXPIRED: TemplateCause
 INGEST_STATUS_UNSPECIFIED: IngestStatus
 INGEST_STATUS_ACCEPTED: IngestStatus
 INGEST_STATUS_DUPLICATE: IngestStatus
@@ -439,14 +460,16 @@ class GetExplanationsRequest(_message.Message):
     def __init__(self, explanation_token: _Optional[str] = ...) -> None: ...
 
 class Explanation(_message.Message):
-    __slots__ = ("item_id", "text", "state")
+    __slots__ = ("item_id", "text", "state", "cause")
     ITEM_ID_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
     item_id: str
     text: str
     state: ExplanationState
-    def __init__(self, item_id: _Optional[str] = ..., text: _Optional[str] = ..., state: _Optional[_Union[ExplanationState, str]] = ...) -> None: ...
+    cause: TemplateCause
+    def __init__(self, item_id: _Optional[str] = ..., text: _Optional[str] = ..., state: _Optional[_Union[ExplanationState, str]] = ..., cause: _Optional[_Union[TemplateCause, str]] = ...) -> None: ...
 
 class GetExplanationsResponse(_message.Message):
     __slots__ = ("explanations", "state")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ def own_service() -> Iterator[Callable[..., Service]]:
     """Makes servers with limits of their own."""
     made: list[Service] = []
 
-    def make(**limits: int) -> Service:
+    def make(**limits: Any) -> Service:
         made.append(Service(**limits))
         return made[-1]
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from recserv.errors import NotFound, RecservError
+from recserv.errors import InvalidInput, NotFound, RecservError
 from recserv.metrics import Metrics
 from recserv.pipeline.ingest import IngestOutcome
 from recserv.resilience.deadline import Deadline
 from recserv.server.assembly import SERVICE, GrpcServer, ServerLimits
+from recserv.server.call import Call
 from recserv.types import (
     DegradedReason,
     Event,
@@ -53,12 +56,14 @@ class FakeRecommender:
         self.queries: list[RecommendQuery] = []
         self.keys: list[tuple[str, ShopperKey]] = []
         self.budgets_s: list[float] = []
+        self.overloaded: list[bool] = []
         self.error: BaseException | None = None
         self.answer = answer()
         self.entered = threading.Semaphore(0)
         self.hold: threading.Event | None = None
 
-    async def recommend(self, query: RecommendQuery, deadline: Deadline) -> Recommendation:
+    async def recommend(self, query: RecommendQuery, deadline: Deadline, *, overloaded: bool = False) -> Recommendation:
+        self.overloaded.append(overloaded)
         self.queries.append(query)
         self.budgets_s.append(deadline.remaining_s())
         self.entered.release()
@@ -124,13 +129,13 @@ class FakeBoard:
         self.entered = threading.Semaphore(0)
         self.hold: threading.Event | None = None
 
-    def explanations(self, tenant: str, token: str) -> tuple[Explanation, ...]:
+    async def explanations(self, tenant: str, token: str) -> tuple[Explanation, ...]:
         if token not in self.known:
             raise NotFound("explanation_token is unknown or has expired")
         return self.known[token]
 
     async def watch(self, tenant: str, token: str) -> AsyncIterator[Explanation]:
-        for explanation in self.explanations(tenant, token):
+        for explanation in await self.explanations(tenant, token):
             yield explanation
             self.entered.release()
             while self.hold is not None and not self.hold.is_set():
@@ -220,7 +225,7 @@ class Client:
 class Service(Client):
     """The server, its fakes and a client of it."""
 
-    def __init__(self, **limits: int):
+    def __init__(self, **limits: Any):
         self.recommender, self.ingestor, self.board = FakeRecommender(), FakeIngestor(), FakeBoard()
         self.metrics = Metrics()
         self._limits = ServerLimits(**limits)
@@ -265,6 +270,23 @@ def _bytes(body: bytes | Any) -> bytes:
 def view(event_id: str = "e-1", **changes: Any) -> pb.Event:
     fields = {"event_type": pb.EVENT_TYPE_VIEW, "session_id": "s-1", "item_id": "item-1", **changes}
     return pb.Event(event_id=event_id, **fields)
+
+
+@contextmanager
+def nothing_of_a_call_stays() -> Iterator[None]:
+    """Calls and their errors are gone soon after the block, with no help of the collector."""
+    gc.collect()
+
+    def held() -> list[Any]:
+        return [entry for entry in gc.get_objects() if isinstance(entry, InvalidInput | Call)]
+
+    known = {id(entry): entry for entry in held()}
+    gc.disable()
+    try:
+        yield
+        eventually(lambda: all(id(entry) in known for entry in held()), "what calls held is given back")
+    finally:
+        gc.enable()
 
 
 def eventually(true: Any, what: str = "") -> None:

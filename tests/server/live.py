@@ -6,15 +6,18 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
-from recserv.app import Running, load_model, running
+from recserv.app.model import load_model
+from recserv.app.serving import Running, running
 from recserv.config import Settings
 from tests.server.harness import Client, LoopThread
 
 
 class LiveApp(Client):
-    def __init__(self, model: Path, state: Path, **settings: Any):
+    def __init__(self, model: Path, state: Path | str, **settings: Any):
+        """`state`: a file, or what --state takes."""
+        state = f"embedded:{state}" if isinstance(state, Path) else state
         given = {"listen": "127.0.0.1:0", "metrics_listen": "off", "default_deadline_ms": 10_000, **settings}
-        self._settings = Settings(model=str(model), state=f"embedded:{state}", **given)
+        self._settings = Settings(model=str(model), state=state, **given)
         self._closed = False
         self._loop = LoopThread()
         self._block: AbstractAsyncContextManager[Running] = running(self._settings, load_model(self._settings))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from google.rpc import error_details_pb2
 
 from recserv.v1 import recommendation_pb2 as pb
-from tests.server.harness import NOW_MS, Failure, Service, view
+from tests.server.harness import NOW_MS, Failure, Service, nothing_of_a_call_stays, view
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 LONG = "x" * 257
@@ -220,3 +221,27 @@ def test_error_info_carries_the_domain_a_reason_and_the_request_id(service: Serv
         service.unary("Recommend", recommend(page_size=-1), metadata=(("x-request-id", "req-7"),))
     info = caught.value.detail(error_details_pb2.ErrorInfo)
     assert (info.domain, info.reason, dict(info.metadata)) == ("recserv", "INVALID_INPUT", {"request_id": "req-7"})
+
+
+@pytest.mark.parametrize(
+    ("method", "request_"),
+    [
+        ("Recommend", recommend(exclude_item_ids=[NUL] * 200)),
+        ("BatchRecommend", pb.BatchRecommendRequest(requests=[recommend(page_size=-1)])),
+        ("IngestEvent", pb.IngestEventRequest(event=view(item_id=LONG))),
+        ("BatchIngestEvents", pb.BatchIngestEventsRequest(events=[view(item_id=LONG)])),
+        ("WatchExplanations", pb.WatchExplanationsRequest(explanation_token=LONG)),
+        ("Recommend", b"\0" * (5 * 1024 * 1024)),
+    ],
+    ids=["recommend", "batch entry", "event", "batch of events", "stream", "too large"],
+)
+def test_a_refused_request_is_gone_at_once(service: Service, method: str, request_: Any) -> None:
+    """Errors hold frames and these the request: a flood of bad ones must not wait in memory for the collector."""
+    with nothing_of_a_call_stays(), contextlib.suppress(Failure):
+        service.unary(method, request_)
+
+
+@pytest.mark.parametrize("body", [b"\xff", pb.StreamEventsRequest(events=[view()] * 501)], ids=["parsing", "a group"])
+def test_a_stream_that_ends_with_an_error_is_gone_at_once(service: Service, body: Any) -> None:
+    with nothing_of_a_call_stays(), pytest.raises(grpc.RpcError):
+        list(service.open_events([body]))

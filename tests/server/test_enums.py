@@ -16,6 +16,7 @@ ENUMS = {
     "EXPLANATION_STATE": types.ExplanationState,
     "PRIORITY": types.Priority,
     "INGEST_STATUS": types.IngestStatus,
+    "TEMPLATE_CAUSE": types.TemplateCause,
 }
 
 

@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from recserv.v1 import recommendation_pb2 as pb
-from tests.server.harness import Failure, Service, detail_of, eventually, view
+from tests.server.harness import Failure, Service, detail_of, eventually, nothing_of_a_call_stays, view
 from tests.server.test_bad_input import EVENTS, GARBAGE, NUL, RECOMMEND
 
 MIB = 1024 * 1024
@@ -121,6 +121,13 @@ def test_after_all_of_it_the_next_call_is_answered(service: Service) -> None:
         first_answer(service, method, request.SerializeToString())
     eventually(lambda: service.server.admission.streams.in_use == 0)
     assert service.server.admission.calls.in_use == 0
+
+
+@every_method
+def test_bytes_that_were_refused_are_gone_at_once(service: Service, method: str) -> None:
+    """Errors hold frames and these the call: a flood of bad calls must not wait in memory for the collector."""
+    with nothing_of_a_call_stays():
+        failure_of(service, method, b"\xff\xff")
 
 
 @pytest.mark.parametrize(
