@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import gc
 import urllib.request
+from collections.abc import Callable
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from recserv.errors import UsageError
 from recserv.metrics import EventMetrics, Metrics, MetricsListener, PipelineMetrics
+from recserv.metrics.memory import malloc_counter
 from recserv.pipeline.observer import PipelineObserver
 from recserv.types import DegradedReason, EventType, Source
 
@@ -46,10 +49,11 @@ def test_events_are_counted_by_type_and_outcome_and_all_unknown_types_are_one() 
     events.outcome(EventType.VIEW, "accepted")
     for number in range(1000, 1100):
         events.outcome(number, "invalid_input")
-    events.unknown_item()
-    assert value(metrics, "recserv_events_total", tenant="default", type="view", outcome="accepted") == 1
+    events.outcome(EventType.VIEW, "accepted", 4)
+    events.unknown_items(3)
+    assert value(metrics, "recserv_events_total", tenant="default", type="view", outcome="accepted") == 5
     assert value(metrics, "recserv_events_total", tenant="default", type="unknown", outcome="invalid_input") == 100
-    assert value(metrics, "recserv_unknown_items_total", tenant="default") == 1
+    assert value(metrics, "recserv_unknown_items_total", tenant="default") == 3
 
 
 def test_the_store_reports_commits_and_what_it_could_not_do() -> None:
@@ -63,6 +67,35 @@ def test_the_store_reports_commits_and_what_it_could_not_do() -> None:
     assert value(metrics, "recserv_store_unavailable_events_total", cause="disk_full") == 3
     assert value(metrics, "recserv_sessions_evicted_total") == 2
     assert value(metrics, "recserv_store_swept_total", kind="ids") == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "held"),
+    [
+        ("recserv_python_blocks", object, 10_000),
+        pytest.param(
+            *("recserv_malloc_in_use_bytes", lambda: bytearray(5_000), 50_000_000),
+            marks=pytest.mark.skipif(malloc_counter() is None, reason="the C library counts nothing"),
+        ),
+    ],
+)
+def test_what_is_held_is_counted_and_what_is_given_back_is_not(
+    name: str, make: Callable[[], object], held: int
+) -> None:
+    metrics = Metrics()
+
+    def counted() -> float:
+        found = value(metrics, name)
+        assert found is not None
+        return found
+
+    gc.collect()
+    before = counted()
+    kept = [make() for _ in range(10_000)]
+    holding = counted()
+    assert holding - before >= 0.9 * held
+    del kept
+    assert counted() <= holding - 0.9 * held
 
 
 def test_only_the_model_that_serves_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from recserv.app import RetriedStore, load_model, running
+from recserv.app.model import load_model
+from recserv.app.serving import running
 from recserv.config import Settings
-from recserv.errors import StoreUnavailable, UsageError
-from recserv.stores.base import AppendEvent, AppendResult, AppendStatus
-from recserv.types import Event, ShopperKey, ShopperState
+from recserv.errors import UsageError
 
 
 def settings(model: Path, tmp_path: Path, **changes: object) -> Settings:
@@ -38,6 +35,14 @@ def test_a_damaged_model_is_refused_by_directory_and_file(own_model: Path, tmp_p
     with pytest.raises(UsageError, match=r"embeddings\.npy") as caught:
         load_model(settings(own_model, tmp_path))
     assert str(own_model) in str(caught.value)
+
+
+@pytest.mark.parametrize(("state", "made"), [("embedded:state.db", False), ("redis://127.0.0.1:1/0", True)])
+def test_no_request_waits_for_what_packed_sessions_are_looked_up_in(
+    state: str, made: bool, tiny_model: Path, tmp_path: Path
+) -> None:
+    engine = load_model(settings(tiny_model, tmp_path, state=state)).engine
+    assert ("lookup" in vars(engine)) is made
 
 
 async def test_a_damaged_model_serves_its_popular_items_if_asked_to(own_model: Path, tmp_path: Path) -> None:
@@ -81,64 +86,3 @@ async def test_a_start_that_fails_halfway_lets_go_of_everything(tiny_model: Path
         third = settings(tiny_model, tmp_path, state=f"embedded:{tmp_path / 'other.db'}")
         async with running(third, model):
             pass
-
-
-class Flaky:
-    """A store that opens at the given attempt."""
-
-    def __init__(self, opens: Callable[[], bool]):
-        self._opens, self.closed = opens, False
-
-    async def open(self) -> None:
-        if not self._opens():
-            raise StoreUnavailable("disk full")
-
-    async def close(self) -> None:
-        self.closed = True
-
-    async def append(self, tenant: str, events: Sequence[AppendEvent]) -> list[AppendResult]:
-        return [AppendResult(AppendStatus.ACCEPTED, 1)] * len(events)
-
-    async def read(self, tenant: str, keys: Sequence[ShopperKey]) -> list[ShopperState]:
-        return [ShopperState(sequence=1)] * len(keys)
-
-
-EVENT = AppendEvent(Event(event_id="e"), b"", 0, 0)
-
-
-async def test_a_store_that_cannot_be_opened_is_unavailable_and_tried_again() -> None:
-    able = asyncio.Event()
-    made: list[Flaky] = []
-
-    def make() -> Flaky:
-        made.append(Flaky(able.is_set))
-        return made[-1]
-
-    store = RetriedStore(make, retry_s=0.001)
-    await store.open()
-    [result] = await store.append("t", [EVENT])
-    assert result.status == AppendStatus.UNAVAILABLE
-    with pytest.raises(StoreUnavailable):
-        await store.read("t", [ShopperKey("s")])
-    able.set()
-    async with asyncio.timeout(10):
-        while (await store.append("t", [EVENT]))[0].status != AppendStatus.ACCEPTED:
-            await asyncio.sleep(0.001)
-    assert [state.sequence for state in await store.read("t", [ShopperKey("s")])] == [1]
-    await store.close()
-    assert made[-1].closed
-
-
-async def test_a_store_that_never_opened_can_be_closed() -> None:
-    store = RetriedStore(lambda: Flaky(lambda: False), retry_s=60.0)
-    await store.open()
-    await store.close()
-
-
-async def test_what_can_never_work_ends_the_start() -> None:
-    class Hopeless(Flaky):
-        async def open(self) -> None:
-            raise UsageError("not a database")
-
-    with pytest.raises(UsageError):
-        await RetriedStore(lambda: Hopeless(lambda: False)).open()

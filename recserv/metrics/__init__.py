@@ -9,11 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from threading import Thread
+from typing import Protocol
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
 
 from recserv.errors import UsageError
+from recserv.metrics.memory import malloc_counter, python_blocks
 from recserv.types import DEFAULT_TENANT, DegradedReason, EventType, Source
 
 _LATENCY_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -66,13 +68,27 @@ class Metrics:
         self._unavailable = counter(
             "recserv_store_unavailable_events", "Events that the store could not make durable.", "cause"
         )
+        self._read_failures = counter("recserv_store_read_failures", "Reads that the store could not answer.", "cause")
+        self._undecodable = counter(
+            "recserv_store_undecodable", "Stored records that could not be read and counted as none.", "kind"
+        )
         self._evicted = counter("recserv_sessions_evicted", "Live sessions forgotten before their time.")
         self._swept = counter("recserv_store_swept", "What sweeps removed from the store.", "kind")
         self._in_flight = gauge("recserv_in_flight_requests", "Calls being worked on.")
         self._streams = gauge("recserv_open_streams", "Open streaming calls.")
         self._log_dropped = gauge("recserv_log_lines_dropped", "Log lines dropped because the queue was full.")
+        self._reloads = counter(
+            "recserv_model_reloads", "Models tried while serving: loaded, refused, or unchanged.", "outcome"
+        )
         self._model = gauge("recserv_model_info", "1 for the version that serves.", "version")
         self._model_age = gauge("recserv_model_age_seconds", "Time since the model was built.")
+        gauge("recserv_python_blocks", "Blocks of Python's allocator in use: objects of up to 512 bytes.").set_function(
+            python_blocks
+        )
+        if malloc_in_use := malloc_counter():
+            gauge("recserv_malloc_in_use_bytes", "Bytes of the C library's allocator in use.").set_function(
+                malloc_in_use
+            )
         ProcessCollector(registry=self.registry)
 
     def rpc(self, rpc: str, tenant: str = DEFAULT_TENANT) -> RequestDone:
@@ -95,6 +111,10 @@ class Metrics:
         self._model.labels(version).set(1)
         self._model_age.set_function(lambda: time.time() - built_ms / 1000 if built_ms else float("nan"))
 
+    def reload(self, outcome: str) -> None:
+        """`outcome`: loaded, refused or unchanged."""
+        self._reloads.labels(outcome).inc()
+
     def watch(
         self, *, in_flight: Callable[[], int], streams: Callable[[], int], log_lines_dropped: Callable[[], int]
     ) -> None:
@@ -111,6 +131,13 @@ class Metrics:
     def store_unavailable(self, events: int, cause: str) -> None:
         """`cause`: one of a few fixed words."""
         self._unavailable.labels(cause).inc(events)
+
+    def store_read_failed(self, cause: str) -> None:
+        """`cause`: one of a few fixed words."""
+        self._read_failures.labels(cause).inc()
+
+    def store_undecodable(self, kind: str, records: int) -> None:
+        self._undecodable.labels(kind).inc(records)
 
     def sessions_evicted(self, sessions: int) -> None:
         self._evicted.inc(sessions)
@@ -152,32 +179,37 @@ class EventMetrics:
     """What became of events, for one tenant."""
 
     def __init__(self, metrics: Metrics, tenant: str = DEFAULT_TENANT):
-        self._children: dict[tuple[int, str], Callable[[], None]] = {}
+        self._children: dict[tuple[int, str], Callable[[float], None]] = {}
         self._events, self._tenant = metrics.events, tenant
         self._unknown_items = metrics.unknown_items.labels(tenant).inc
 
-    def outcome(self, event_type: int, outcome: str) -> None:
+    def outcome(self, event_type: int, outcome: str, events: int = 1) -> None:
         """`outcome`: a word of a fixed few, such as accepted, duplicate, invalid_input. Unknown types are one."""
         key = (event_type, outcome)
         count = self._children.get(key)
         if count is None:
             known = event_type in EventType._value2member_map_
             if not known and event_type != _UNKNOWN_TYPE:
-                self.outcome(_UNKNOWN_TYPE, outcome)
+                self.outcome(_UNKNOWN_TYPE, outcome, events)
                 return
             name = EventType(event_type).name.lower() if known else "unknown"
             count = self._children[key] = self._events.labels(self._tenant, name, outcome).inc
-        count()
+        count(events)
 
-    def unknown_item(self) -> None:
-        """An accepted event whose item the model does not know."""
-        self._unknown_items()
+    def unknown_items(self, events: int) -> None:
+        """Accepted events whose item the model does not know."""
+        self._unknown_items(events)
+
+
+class HasRegistry(Protocol):
+    @property
+    def registry(self) -> CollectorRegistry: ...
 
 
 class MetricsListener:
     """The HTTP listener that Prometheus scrapes, on a thread of its own."""
 
-    def __init__(self, metrics: Metrics, host: str, port: int):
+    def __init__(self, metrics: HasRegistry, host: str, port: int):
         """Raises UsageError if the address cannot be taken."""
         self._server: WSGIServer
         self._thread: Thread

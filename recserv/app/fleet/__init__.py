@@ -1,0 +1,13 @@
+"""Several processes that serve one port: `--workers` above 1.
+
+    parent   holds the port, decides, serves /metrics         supervisor.py, generation.py, restart.py, port.py
+    loader   loads one model, forks workers that share it      loader.py
+    worker   one server, as a single process has it            worker.py
+
+    parent --exec--> loader --fork--> worker, worker, ...      each connected to the parent: control.py
+
+The parent holds neither a model nor anything of gRPC and has no more to do than to look after the others, so that it is
+the last one to fail. A new model means a new loader with workers of its own: a model that crashes whoever loads it
+takes nobody else along, and the pages of the old one go with the processes that used them. Whoever loses the connection
+to the parent drains and ends.
+"""

@@ -1,0 +1,58 @@
+"""The process behind `recserv serve`: one server, or the parent of several workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import NoReturn
+
+from recserv.config import Settings
+from recserv.errors import UsageError
+from recserv.logs import Logs
+
+
+def check_supported(settings: Settings) -> None:
+    """Raises UsageError for settings that do not go together on this system."""
+    if settings.workers > 1 and settings.state.startswith("embedded:"):
+        raise UsageError(
+            f"--workers {settings.workers} needs a state that processes can share (--state redis://...): an embedded"
+            " state belongs to one process"
+        )
+    if settings.workers > 1 and sys.platform != "linux":
+        raise UsageError("--workers above 1 needs Linux, whose kernel spreads connections over the workers")
+
+
+def serve(settings: Settings, announce: Callable[[str], None]) -> NoReturn:
+    """Serves until SIGTERM or SIGINT, and ends the process. `announce` gets the lines that scripts wait for.
+
+    Raises UsageError if the server cannot start, GenerationFailed if its workers cannot be kept alive.
+    """
+    check_supported(settings)
+    logs = Logs(settings.log_level)
+    # It asks for another model; before there is one it must not end the process.
+    hang_up = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        # Each imports only what it needs: the parent of workers has no use for a model or for gRPC.
+        if settings.workers > 1:
+            from recserv.app.fleet.supervisor import supervise
+
+            supervise(settings, announce)
+        else:
+            from recserv.app.alone import serve_alone
+
+            serve_alone(settings, logs, announce, partial(leave, logs))
+    except BaseException:
+        signal.signal(signal.SIGHUP, hang_up)
+        logs.close()
+        raise
+    leave(logs)
+
+
+def leave(logs: Logs, code: int = 0) -> NoReturn:
+    """Ends the process here and now, everything written."""
+    logs.close()
+    sys.stdout.flush()
+    os._exit(code)

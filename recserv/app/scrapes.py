@@ -1,0 +1,60 @@
+"""The listener that Prometheus scrapes, for as long as a server runs.
+
+Where two servers may share the port that they serve on (`share_port`), the newer one finds the address for metrics
+taken until the older one is gone: it serves all the same and takes the address over then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from recserv.config import Settings, parse_address
+from recserv.errors import UsageError
+from recserv.metrics import HasRegistry, MetricsListener
+
+logger = logging.getLogger("recserv.app")
+
+RETRY_S = 1.0
+
+
+@asynccontextmanager
+async def scraped(metrics: HasRegistry, settings: Settings, retry_s: float = RETRY_S) -> AsyncIterator[str]:
+    """Listens inside the block. The address with the real port; empty if it is off or has to wait. Raises UsageError
+    for one that is taken and not shared.
+    """
+    if settings.metrics_listen == "off":
+        yield ""
+        return
+    host, port = parse_address(settings.metrics_listen)
+    listeners: list[MetricsListener] = []
+
+    async def wait_for_address() -> None:
+        while not listeners:
+            await asyncio.sleep(retry_s)
+            try:
+                listeners.append(MetricsListener(metrics, host, port))
+            except UsageError:
+                # Told once, when it began.
+                continue
+        logger.info("metrics have their address", extra={"fields": {"address": listeners[0].address}})
+
+    waiting: asyncio.Task[None] | None = None
+    try:
+        listeners.append(MetricsListener(metrics, host, port))
+    except UsageError as error:
+        if not settings.share_port:
+            raise
+        logger.warning("metrics wait for their address", extra={"fields": {"problem": str(error)}})
+        waiting = asyncio.create_task(wait_for_address())
+    try:
+        yield listeners[0].address if listeners else ""
+    finally:
+        if waiting is not None:
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+        for listener in listeners:
+            # Not on the loop: a scrape that is under way may wait for it.
+            await asyncio.to_thread(listener.close)

@@ -1,0 +1,165 @@
+"""The serving process: makes every part, gives each what it needs, and owns their lifetimes.
+
+    settings -> model (verified) and index -> store -> pipeline, ingestor, explanations -> metrics listener -> server
+    SIGTERM  -> health NOT_SERVING -> calls in flight finish -> store closed -> port closed, last
+
+What is wrong with the settings, the model or an address ends the start (UsageError, exit code 2). What is wrong with
+the state store does not: the server then answers without stored state, says so, and tries the store again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from recserv.app.explanations import explanation_board
+from recserv.app.live import LiveModel
+from recserv.app.model import Model
+from recserv.app.scrapes import scraped
+from recserv.app.store import make_store
+from recserv.config import Settings, parse_address
+from recserv.logs import Logs, UserTag
+from recserv.metrics import EventMetrics, Metrics, PipelineMetrics
+from recserv.pipeline.degradation import Guards
+from recserv.pipeline.engine import Engine
+from recserv.pipeline.enrich import ExplanationBoard
+from recserv.pipeline.guarded_store import StoreGuard
+from recserv.pipeline.ingest import EventIngestor, IngestHooks
+from recserv.pipeline.pipeline import RecommendationPipeline
+from recserv.pipeline.settings import PipelineSettings
+from recserv.resilience.metrics import ResilienceMetrics
+from recserv.server.assembly import GrpcServer, ServerLimits
+from recserv.stores.base import StateStore
+from recserv.types import HOUR_MS, EventType, wall_clock_ms
+
+
+class _IngestHooks(IngestHooks):
+    def __init__(self, events: EventMetrics):
+        self._events = events
+
+    def on_events(self, event_type: EventType, outcome: str, count: int) -> None:
+        self._events.outcome(event_type, outcome, count)
+
+    def on_unknown_items(self, count: int) -> None:
+        self._events.unknown_items(count)
+
+
+@dataclass(frozen=True)
+class Running:
+    """`address` and `metrics_address` as HOST:PORT with the ports that were really taken; the latter empty if off, or
+    while it waits for a server that goes.
+    """
+
+    address: str
+    metrics_address: str
+    metrics: Metrics
+    server: GrpcServer
+    live: LiveModel
+
+    def swap(self, model: Model) -> None:
+        """Calls that begin from now on are answered by this model."""
+        self.live.swap(model.engine)
+        self.metrics.model(model.snapshot.version, model.snapshot.built_at_ms)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a server is made of, whatever model it serves."""
+
+    settings: Settings
+    store: StateStore
+    board: ExplanationBoard
+    metrics: Metrics
+    resilience: ResilienceMetrics
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings, model: Model, logs: Logs | None = None, *, worker: str = "1-1", ends_process: bool = False
+) -> AsyncIterator[Running]:
+    """Serves inside the block; leaving it drains. Raises UsageError if it cannot start.
+
+    `worker` names this process in the trailing metadata. `ends_process`: nothing comes after the block but the end of
+    the process, which closes connections better than gRPC does (see GrpcServer.cut_off).
+    """
+    async with AsyncExitStack() as last, AsyncExitStack() as stack:
+        metrics = Metrics()
+        metrics.model(model.snapshot.version, model.snapshot.built_at_ms)
+        store = make_store(settings, metrics)
+        stack.push_async_callback(store.close)
+        await store.open()
+        resilience = ResilienceMetrics(metrics.registry)
+        board = await stack.enter_async_context(
+            # Asked only once jobs run, when there is a live model.
+            explanation_board(
+                settings, metrics, resilience, known_id=lambda word: live.engine.items.position(word) >= 0
+            )
+        )
+        parts = Parts(settings, store, board, metrics, resilience)
+        live, server, ingestor = _make_server(parts, model.engine, worker)
+        stack.callback(live.close)
+        stack.push_async_callback(ingestor.drain)
+        metrics.watch(
+            in_flight=lambda: server.admission.in_flight,
+            streams=lambda: server.admission.streams.in_use,
+            log_lines_dropped=logs.dropped if logs else lambda: 0,
+        )
+        metrics_address = await stack.enter_async_context(scraped(metrics, settings))
+        address = await server.start(*parse_address(settings.listen))
+        if ends_process:
+            stack.callback(server.cut_off)
+        else:
+            last.push_async_callback(server.close)
+        stack.push_async_callback(server.quiesce, settings.drain_ms / 1000)
+        # Another model may take its place: then nothing must keep this one in memory.
+        del model
+        yield Running(address, metrics_address, metrics, server, live)
+
+
+def _make_server(parts: Parts, engine: Engine, worker: str) -> tuple[LiveModel, GrpcServer, EventIngestor]:
+    settings, store, metrics, resilience = parts.settings, parts.store, parts.metrics, parts.resilience
+    chosen = PipelineSettings(exclude_purchased=settings.exclude_purchased, context_cache=settings.context_cache)
+    observer = PipelineMetrics(metrics)
+    store_guard = StoreGuard(on_transition=resilience.on_transition, on_retry=resilience.retried)
+    resilience.watch(store_guard.reads, store_guard.writes)
+    resilience.watch_attempts(store_guard.attempts)
+
+    def make_pipeline(engine: Engine) -> RecommendationPipeline:
+        # A model brings an index and a ranker of its own: what the ones before did is not held against them.
+        guards = Guards(on_transition=resilience.on_transition)
+        resilience.watch(guards.index.breaker, guards.ranker.breaker)
+        return RecommendationPipeline(
+            engine,
+            store,
+            chosen,
+            board=parts.board,
+            clock=wall_clock_ms,
+            observer=observer,
+            guards=guards,
+            store_guard=store_guard,
+        )
+
+    live = LiveModel(make_pipeline, engine)
+    ingestor = EventIngestor(
+        store,
+        wall_clock_ms,
+        retention_ms=round(settings.id_retention_hours * HOUR_MS),
+        known_item=lambda item_id: live.engine.items.position(item_id) >= 0,
+        hooks=_IngestHooks(EventMetrics(metrics)),
+        store_guard=store_guard,
+    )
+    limits = ServerLimits(
+        default_deadline_ms=settings.default_deadline_ms,
+        recommend_budget_ms=settings.recommend_budget_ms,
+        max_in_flight=settings.max_in_flight,
+        max_streams=settings.max_streams,
+        lame_duck_ms=settings.lame_duck_ms,
+        share_port=settings.share_port or settings.workers > 1,
+        connection_age_ms=settings.connection_age_ms,
+        connection_age_grace_ms=settings.connection_age_grace_ms,
+        worker=worker,
+    )
+    tag = UserTag(settings.log_salt)
+    server = GrpcServer(live, ingestor, parts.board, metrics=metrics, limits=limits, clock=wall_clock_ms, tag=tag)
+    return live, server, ingestor

@@ -1,0 +1,65 @@
+"""The listener for Prometheus, and the address that an older server still has."""
+
+from __future__ import annotations
+
+import asyncio
+import urllib.request
+
+import pytest
+
+from recserv.app.scrapes import scraped
+from recserv.config import Settings
+from recserv.errors import UsageError
+from recserv.metrics import Metrics, MetricsListener
+
+
+def settings(address: str, *, share_port: bool) -> Settings:
+    return Settings(model="m", metrics_listen=address, share_port=share_port)
+
+
+def models(address: str) -> str:
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as response:
+        lines = response.read().decode().splitlines()
+    return next(line for line in lines if line.startswith("recserv_model_info{"))
+
+
+async def test_an_address_that_an_older_server_has_is_taken_over_once_it_is_gone() -> None:
+    old, new = Metrics(), Metrics()
+    old.model("old", 0)
+    new.model("new", 0)
+    before = MetricsListener(old, "127.0.0.1", 0)
+    async with scraped(new, settings(before.address, share_port=True), retry_s=0.01) as address:
+        assert address == ""
+        assert "old" in await asyncio.to_thread(models, before.address)
+        await asyncio.to_thread(before.close)
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    found = await asyncio.to_thread(models, before.address)
+                    break
+                except OSError:
+                    await asyncio.sleep(0.01)
+        assert "new" in found
+    with pytest.raises(OSError):
+        await asyncio.to_thread(models, before.address)
+
+
+async def test_waiting_for_an_address_does_not_outlive_the_server() -> None:
+    before = MetricsListener(Metrics(), "127.0.0.1", 0)
+    async with scraped(Metrics(), settings(before.address, share_port=True), retry_s=0.01):
+        pass
+    assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+    before.close()
+
+
+async def test_an_address_that_is_taken_and_not_shared_ends_the_start() -> None:
+    before = MetricsListener(Metrics(), "127.0.0.1", 0)
+    with pytest.raises(UsageError, match="cannot listen for metrics"):
+        async with scraped(Metrics(), settings(before.address, share_port=False)):
+            pass
+    before.close()
+
+
+async def test_off_is_off() -> None:
+    async with scraped(Metrics(), settings("off", share_port=False)) as address:
+        assert address == ""

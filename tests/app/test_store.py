@@ -1,0 +1,115 @@
+"""The store that is opened when it can be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from recserv.app.store import RetriedStore, make_store
+from recserv.config import Settings
+from recserv.errors import StoreUnavailable, UsageError
+from recserv.metrics import Metrics
+from recserv.stores.base import AppendEvent, AppendResult, AppendStatus
+from recserv.types import Event, ShopperKey, ShopperState
+from tests.redis_server import RedisServer
+from tests.stores.support import make
+
+
+class Flaky:
+    """A store that opens at the given attempt."""
+
+    def __init__(self, opens: Callable[[], bool]):
+        self._opens, self.closed = opens, False
+
+    async def open(self) -> None:
+        if not self._opens():
+            raise StoreUnavailable("disk full")
+
+    async def close(self) -> None:
+        self.closed = True
+
+    async def append(self, tenant: str, events: Sequence[AppendEvent]) -> list[AppendResult]:
+        return [AppendResult(AppendStatus.ACCEPTED, 1)] * len(events)
+
+    async def read(self, tenant: str, keys: Sequence[ShopperKey]) -> list[ShopperState]:
+        return [ShopperState(sequence=1)] * len(keys)
+
+
+EVENT = AppendEvent(Event(event_id="e"), b"", 0, 0)
+
+
+async def test_a_store_that_cannot_be_opened_is_unavailable_and_tried_again() -> None:
+    able = asyncio.Event()
+    made: list[Flaky] = []
+
+    def make() -> Flaky:
+        made.append(Flaky(able.is_set))
+        return made[-1]
+
+    store = RetriedStore(make, retry_s=0.001)
+    await store.open()
+    [result] = await store.append("t", [EVENT])
+    assert result.status == AppendStatus.UNAVAILABLE
+    with pytest.raises(StoreUnavailable):
+        await store.read("t", [ShopperKey("s")])
+    able.set()
+    async with asyncio.timeout(10):
+        while (await store.append("t", [EVENT]))[0].status != AppendStatus.ACCEPTED:
+            await asyncio.sleep(0.001)
+    assert [state.sequence for state in await store.read("t", [ShopperKey("s")])] == [1]
+    await store.close()
+    assert made[-1].closed
+
+
+async def test_a_store_that_never_opened_can_be_closed() -> None:
+    store = RetriedStore(lambda: Flaky(lambda: False), retry_s=60.0)
+    await store.open()
+    await store.close()
+
+
+async def test_what_can_never_work_ends_the_start() -> None:
+    class Hopeless(Flaky):
+        async def open(self) -> None:
+            raise UsageError("not a database")
+
+    with pytest.raises(UsageError):
+        await RetriedStore(lambda: Hopeless(lambda: False)).open()
+
+
+async def test_a_redis_that_is_away_is_unavailable_until_it_comes(redis_server: RedisServer) -> None:
+    """Through the settings, with causes in the metrics."""
+    metrics = Metrics()
+    patient = {f"redis_{what}_timeout_ms": 10_000 for what in ("connect", "read", "write")}
+    store = make_store(Settings(model="m", state=redis_server.url, **patient), metrics)  # type: ignore[arg-type]
+    event = make("e1")
+    redis_server.kill()
+    await store.open()
+    assert [result.status for result in await store.append("default", [event])] == [AppendStatus.UNAVAILABLE]
+    redis_server.restart()
+    async with asyncio.timeout(30):
+        while (await store.append("default", [event]))[0].status == AppendStatus.UNAVAILABLE:
+            await asyncio.sleep(0.01)
+    redis_server.kill()
+    with pytest.raises(StoreUnavailable):
+        await store.read("default", [ShopperKey("s")])
+    assert (await store.append("default", [event]))[0].status == AppendStatus.UNAVAILABLE
+    sample = metrics.registry.get_sample_value
+    assert sample("recserv_store_read_failures_total", {"cause": "refused"}) == 1
+    assert sample("recserv_store_unavailable_events_total", {"cause": "refused"}) == 1
+    await store.close()
+
+
+async def test_a_redis_that_may_lose_events_is_refused_if_durability_is_required(redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        client.config_set("appendfsync", "everysec")
+    store = make_store(Settings(model="m", state=redis_server.url, require_durable=True), Metrics())
+    with pytest.raises(UsageError, match="everysec"):
+        await store.open()
+    await store.close()
+
+
+async def test_a_state_that_is_no_redis_url_ends_the_start() -> None:
+    with pytest.raises(UsageError, match="brackets"):
+        await make_store(Settings(model="m", state="redis://["), Metrics()).open()
