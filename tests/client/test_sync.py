@@ -4,15 +4,18 @@ import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
-from recserv.client import CallFailed, RecommendationClient, recommend_request
+from recserv.client import CallFailed, Ingested, RecommendationClient, recommend_request
+from recserv.errors import EventConflict, InvalidInput
 from recserv.types import (
     Event,
     EventType,
     ExplainMode,
     IngestStatus,
     Priority,
+    Recommendation,
     RecommendQuery,
     ShopperKey,
     Source,
@@ -97,3 +100,32 @@ def test_every_field_of_a_query_reaches_the_wire() -> None:
         4.5,
         {"a": "b"},
     )
+
+
+def test_a_batch_of_queries_answers_each_for_itself(client: RecommendationClient) -> None:
+    good, bad = client.recommend_batch([RecommendQuery(session_id="s"), RecommendQuery(session_id="s", page_size=101)])
+    assert isinstance(good, Recommendation)
+    assert good.results
+    assert isinstance(bad, InvalidInput)
+    assert [violation.field for violation in bad.violations] == ["requests[1].page_size"]
+
+
+def test_a_batch_of_events_tells_of_each_what_became_of_it(client: RecommendationClient) -> None:
+    session = uuid.uuid4().hex
+    event = Event(event_id="1", event_type=EventType.VIEW, session_id=session, item_id="item-1")
+    other_body = msgspec.structs.replace(event, item_id="item-2")
+    first, again, conflict, bad = client.ingest_batch([event, event, other_body, Event(event_id="2")])
+    assert isinstance(first, Ingested)
+    assert isinstance(again, Ingested)
+    assert (first.status, again.status) == (IngestStatus.ACCEPTED, IngestStatus.DUPLICATE)
+    assert isinstance(conflict, EventConflict)
+    assert isinstance(bad, InvalidInput)
+
+
+def test_an_acknowledgements_token_makes_the_next_answer_wait_for_it(client: RecommendationClient) -> None:
+    session = uuid.uuid4().hex
+    event = Event(event_id="1", event_type=EventType.VIEW, session_id=session, item_id="item-1")
+    token = client.ingest(event).consistency_token
+    answer = client.recommend(RecommendQuery(session_id=session, consistency_token=token))
+    assert answer.degraded_reasons == ()
+    assert any("item-1" in reason.because_item_ids for result in answer.results for reason in result.reasons)
