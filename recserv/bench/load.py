@@ -11,22 +11,22 @@ from __future__ import annotations
 import ipaddress
 import multiprocessing
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from types import TracebackType
 
 import msgspec
 
 from recserv.bench.histogram import Histogram
-from recserv.bench.worker import OK, Share, ShareResult, run_share
+from recserv.bench.worker import OK, Sample, Share, ShareResult, run_share
 from recserv.errors import RecservError, UsageError
 
-RECOMMEND = "/recserv.v1.RecommendationService/Recommend"
 REQUESTS_MAX = 10_000_000
 DURATION_S_MIN = 0.1
 DURATION_S_MAX = 3600.0
 CONCURRENCY_MAX = 1000
 PROCESSES_MAX = 16
+SAMPLES_MAX = 200_000
 
 
 class LoadFailed(RecservError):
@@ -36,11 +36,13 @@ class LoadFailed(RecservError):
 
 
 class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`concurrency`, `connections` and `rate_per_s` (None: closed loop) are totals over all processes."""
+    """`concurrency`, `connections` and `rate_per_s` (None: closed loop) are totals over all processes. `poisson`:
+    arrivals of an open loop are drawn by `seed`, else evenly spaced. `samples`: the result has every call by itself.
+    `metadata`: of every call.
+    """
 
     target: str
     bodies: tuple[bytes, ...]
-    method: str = RECOMMEND
     requests: int = 1000
     duration_s: float = 60.0
     warmup: int = 20
@@ -49,12 +51,32 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
     processes: int = 1
     rate_per_s: float | None = None
     timeout_s: float = 5.0
+    poisson: bool = False
+    seed: int = 1
+    samples: bool = False
+    metadata: tuple[tuple[str, str], ...] = ()
 
 
 class LoadResult(msgspec.Struct, frozen=True):
-    latencies: Histogram
-    statuses: Counter[str]
+    """`latencies_of` every status, rejections too. `degraded` counts OK answers that say so, `reasons` each reason of
+    theirs. `rate_per_s` is goodput: OK answers, full and degraded, per second. `samples` are in the order in which
+    calls were due.
+    """
+
+    latencies_of: dict[str, Histogram]
     rate_per_s: float
+    degraded: int
+    reasons: Counter[str]
+    samples: tuple[Sample, ...]
+
+    @property
+    def latencies(self) -> Histogram:
+        """Of the OK answers."""
+        return self.latencies_of.get(OK, Histogram())
+
+    @property
+    def statuses(self) -> Counter[str]:
+        return Counter({status: histogram.count for status, histogram in self.latencies_of.items()})
 
     @property
     def succeeded(self) -> int:
@@ -80,6 +102,8 @@ def check_options(options: LoadOptions) -> None:
     for name, (value, lowest, highest) in ranges.items():
         if not lowest <= value <= highest:
             problems.append(f"{name} must be {lowest:g} to {highest:g}, not {value:g}")
+    if options.samples and options.requests > SAMPLES_MAX:
+        problems.append(f"at most {SAMPLES_MAX} requests can be told one by one, not {options.requests}")
     if problems:
         raise UsageError("; ".join(problems))
 
@@ -103,7 +127,6 @@ def split(options: LoadOptions) -> list[Share]:
     return [
         Share(
             target=options.target,
-            method=options.method,
             bodies=options.bodies[part::parts] or options.bodies,
             requests_max=_part(options.requests, part, parts),
             duration_s_max=options.duration_s,
@@ -112,6 +135,11 @@ def split(options: LoadOptions) -> list[Share]:
             connections=_part(options.connections, part, parts),
             rate_per_s=None if options.rate_per_s is None else options.rate_per_s / parts,
             timeout_s=options.timeout_s,
+            poisson=options.poisson,
+            seed=options.seed * PROCESSES_MAX + part,
+            phase=part / parts,
+            samples=options.samples,
+            metadata=options.metadata,
         )
         for part in range(parts)
     ]
@@ -122,21 +150,34 @@ def _part(total: int, part: int, parts: int) -> int:
 
 
 def merge(results: Sequence[ShareResult]) -> LoadResult:
-    latencies, statuses, rate_per_s = Histogram(), Counter[str](), 0.0
+    """What processes measured at the same time."""
+    latencies_of: dict[str, Histogram] = {}
+    reasons = Counter[str]()
+    rate_per_s, degraded = 0.0, 0
     for result in results:
-        latencies.add(result.latencies)
-        statuses.update(result.statuses)
+        _add(latencies_of, result.latencies)
+        reasons.update(result.reasons)
+        degraded += result.degraded
         rate_per_s += result.statuses[OK] / result.elapsed_s if result.elapsed_s > 0 else 0.0
-    return LoadResult(latencies, statuses, rate_per_s)
+    samples = tuple(sorted((sample for result in results for sample in result.samples), key=lambda one: one.due_s))
+    return LoadResult(latencies_of, rate_per_s, degraded, reasons, samples)
 
 
 def merge_runs(runs: Sequence[LoadResult]) -> LoadResult:
     """Several runs of the same options, one after the other, as one."""
-    latencies, statuses = Histogram(), Counter[str]()
+    latencies_of: dict[str, Histogram] = {}
+    reasons = Counter[str]()
     for run in runs:
-        latencies.add(run.latencies)
-        statuses.update(run.statuses)
-    return LoadResult(latencies, statuses, sum(run.rate_per_s for run in runs) / len(runs))
+        _add(latencies_of, run.latencies_of)
+        reasons.update(run.reasons)
+    samples = tuple(sample for run in runs for sample in run.samples)
+    rate_per_s = sum(run.rate_per_s for run in runs) / len(runs)
+    return LoadResult(latencies_of, rate_per_s, sum(run.degraded for run in runs), reasons, samples)
+
+
+def _add(into: dict[str, Histogram], more: Mapping[str, Histogram]) -> None:
+    for status, histogram in more.items():
+        into.setdefault(status, Histogram()).add(histogram)
 
 
 class LoadMaker:

@@ -10,9 +10,11 @@ import argparse
 import asyncio
 import signal
 import sys
-from collections.abc import Callable
 
 import grpc
+
+from recserv.event_loop import loop_factory
+from recserv.v1 import recommendation_pb2 as pb
 
 BANNER = "null server listening on "
 
@@ -48,20 +50,16 @@ async def serve(answer: bytes) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="A gRPC server that answers every call with the same bytes.")
-    parser.add_argument("--response-bytes", type=int, default=0, metavar="N", help="size of the answer (default 0)")
+    parser.add_argument("--response-bytes", type=int, default=0, metavar="N", help="about so large an answer (0)")
     arguments = parser.parse_args()
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(serve(bytes(arguments.response_bytes)))
+    # The loop that recserv itself runs on: the comparison is about what is on top of it.
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(serve(_answer(arguments.response_bytes)))
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    """The event loop that recserv itself would run on here: the comparison is about what is on top of it."""
-    try:
-        import uvloop
-    except ModuleNotFoundError:
-        # Not built for every system.
-        return asyncio.new_event_loop
-    return uvloop.new_event_loop
+def _answer(size: int) -> bytes:
+    """A response of about that size that the caller can parse."""
+    return pb.RecommendResponse(next_page_token="x" * max(0, size - 3)).SerializeToString()
 
 
 if __name__ == "__main__":

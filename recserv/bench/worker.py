@@ -1,16 +1,20 @@
-"""One load-making process: calls from prepared bytes, answers counted but not parsed.
+"""One load-making process: calls from prepared bytes, answers counted.
 
     Share -> run_share -> ShareResult
 
-Closed loop: `concurrency` callers, each sends its next request when its last one was answered. Open loop: request i is
-due at i / rate, whatever the answers do, and its latency counts from when it was due: a server that stalls is charged
-for every request that should have been sent meanwhile (no coordinated omission). At most `concurrency` are out at once.
+Closed loop: `concurrency` callers, each sends its next request when its last one was answered. Open loop: when a
+request is due is decided beforehand (evenly, or as a Poisson process), whatever the answers do, and its latency counts
+from when it was due: a server that stalls is charged for every request that should have been sent meanwhile (no
+coordinated omission). At most `concurrency` are out at once; one that is due beyond that waits, and its latency runs.
+
+An answer is parsed after its latency was taken: degraded answers count by their reasons.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -19,16 +23,22 @@ import grpc
 import msgspec
 
 from recserv.bench.histogram import Histogram
+from recserv.v1 import recommendation_pb2 as pb
 
+RECOMMEND = "/recserv.v1.RecommendationService/Recommend"
 OK = "OK"
+UNLABELLED = "UNLABELLED"
+"""Of an answer that calls itself degraded and gives no reason."""
 _runner: asyncio.Runner | None = None
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
-    """One process's part. `rate_per_s` None: closed loop. Ends after `requests_max` or `duration_s_max`."""
+    """One process's part. `rate_per_s` None: closed loop. Ends after `requests_max` or `duration_s_max`. `phase` (0 to
+    1) shifts evenly spaced arrivals against those of the other processes. `samples`: the result says
+    each call by itself.
+    """
 
     target: str
-    method: str
     bodies: tuple[bytes, ...]
     requests_max: int
     duration_s_max: float
@@ -37,15 +47,44 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
     connections: int
     rate_per_s: float | None
     timeout_s: float
+    poisson: bool = False
+    seed: int = 0
+    phase: float = 0.0
+    samples: bool = False
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+class Sample(msgspec.Struct, frozen=True, gc=False):
+    """One call. `due_s` on the monotonic clock, which all processes of a machine share; `reasons`: why degraded."""
+
+    due_s: float
+    latency_s: float
+    status: str
+    reasons: tuple[str, ...] = ()
 
 
 class ShareResult:
-    """Latencies of the OK answers; how many calls ended with which status; seconds from first to last."""
+    """Latencies by status; how many answers were degraded, and by which reasons; seconds from first to last."""
 
     def __init__(self) -> None:
-        self.latencies = Histogram()
-        self.statuses: Counter[str] = Counter()
+        self.latencies: dict[str, Histogram] = {}
+        self.degraded = 0
+        self.reasons: Counter[str] = Counter()
         self.elapsed_s = 0.0
+        self.samples: list[Sample] = []
+
+    @property
+    def statuses(self) -> Counter[str]:
+        return Counter({status: histogram.count for status, histogram in self.latencies.items()})
+
+    def record(self, sample: Sample, *, keep: bool) -> None:
+        if sample.status not in self.latencies:
+            self.latencies[sample.status] = Histogram()
+        self.latencies[sample.status].record(sample.latency_s)
+        self.degraded += bool(sample.reasons)
+        self.reasons.update(sample.reasons)
+        if keep:
+            self.samples.append(sample)
 
 
 def run_share(share: Share) -> ShareResult:
@@ -67,14 +106,14 @@ async def _run(share: Share) -> ShareResult:
         async with asyncio.timeout(share.timeout_s):
             await asyncio.gather(*(channel.channel_ready() for channel in channels))
         for _ in range(share.warmup):
-            await caller.call(time.perf_counter())
+            await caller.call(time.monotonic())
         caller.result = ShareResult()
-        started = time.perf_counter()
+        started = time.monotonic()
         if share.rate_per_s is None:
             await _closed_loop(caller, share, started)
         else:
             await _open_loop(caller, share, started, share.rate_per_s)
-        caller.result.elapsed_s = time.perf_counter() - started
+        caller.result.elapsed_s = time.monotonic() - started
         return caller.result
     finally:
         for channel in channels:
@@ -86,18 +125,41 @@ class _Caller:
 
     def __init__(self, share: Share, channels: list[grpc.aio.Channel]):
         self.result = ShareResult()
-        self._timeout_s = share.timeout_s
+        self._timeout_s, self._metadata = share.timeout_s, share.metadata
+        self._keep = share.samples
         self._bodies: Iterator[bytes] = itertools.cycle(share.bodies)
-        self._calls = itertools.cycle([channel.unary_unary(share.method, None, None) for channel in channels])
+        self._calls = itertools.cycle([channel.unary_unary(RECOMMEND, None, None) for channel in channels])
 
     async def call(self, counts_from_s: float) -> None:
+        status, answer = OK, b""
         try:
-            await next(self._calls)(next(self._bodies), timeout=self._timeout_s)
+            answer = await next(self._calls)(next(self._bodies), timeout=self._timeout_s, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
-            self.result.statuses[error.code().name] += 1
-            return
-        self.result.latencies.record(time.perf_counter() - counts_from_s)
-        self.result.statuses[OK] += 1
+            status = error.code().name
+        latency_s = time.monotonic() - counts_from_s
+        self.result.record(Sample(counts_from_s, latency_s, status, _degraded_reasons(answer)), keep=self._keep)
+
+
+def _degraded_reasons(answer: bytes) -> tuple[str, ...]:
+    if not answer:
+        return ()
+    response = pb.RecommendResponse.FromString(answer)
+    if not response.degraded:
+        return ()
+    names = pb.DegradedReason.DESCRIPTOR.values_by_number
+    known = tuple(
+        names[reason].name.removeprefix("DEGRADED_REASON_") if reason in names else str(reason)
+        for reason in response.degraded_reasons
+    )
+    return known or (UNLABELLED,)
+
+
+def arrivals(share: Share, rate_per_s: float) -> Iterator[float]:
+    """Seconds after the start at which requests are due, without end."""
+    if not share.poisson:
+        return ((number + share.phase) / rate_per_s for number in itertools.count())
+    drawn = random.Random(share.seed)
+    return itertools.accumulate(drawn.expovariate(rate_per_s) for _ in itertools.count())
 
 
 async def _closed_loop(caller: _Caller, share: Share, started_s: float) -> None:
@@ -106,7 +168,7 @@ async def _closed_loop(caller: _Caller, share: Share, started_s: float) -> None:
 
     async def one_caller() -> None:
         for _ in tickets:
-            now = time.perf_counter()
+            now = time.monotonic()
             if now >= end_s:
                 return
             await caller.call(now)
@@ -124,10 +186,10 @@ async def _open_loop(caller: _Caller, share: Share, started_s: float, rate_per_s
             free.release()
 
     async with asyncio.TaskGroup() as calls:
-        for number in range(share.requests_max):
-            due_s = started_s + number / rate_per_s
-            if due_s >= started_s + share.duration_s_max:
+        for after_s in itertools.islice(arrivals(share, rate_per_s), share.requests_max):
+            if after_s >= share.duration_s_max:
                 return
-            await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
+            due_s = started_s + after_s
+            await asyncio.sleep(max(0.0, due_s - time.monotonic()))
             await free.acquire()
             calls.create_task(one_call(due_s))

@@ -2,14 +2,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from itertools import islice
 
+import grpc
+import numpy as np
 import pytest
 
 from recserv.bench import worker
 from recserv.bench.compare import compare, null_server
-from recserv.bench.histogram import Histogram
-from recserv.bench.load import LoadFailed, LoadMaker, LoadOptions, check_options, is_loopback, merge_runs, split
+from recserv.bench.load import LoadFailed, LoadMaker, LoadOptions, check_options, is_loopback, merge, merge_runs, split
+from recserv.bench.worker import Sample, ShareResult, arrivals
 from recserv.errors import UsageError
+from recserv.v1 import recommendation_pb2 as pb
+from tests.client.scripted import Step, scripted
 
 BODIES = (b"one", b"two", b"three")
 
@@ -103,9 +108,69 @@ def test_a_target_that_does_not_listen_is_an_error_not_a_hang() -> None:
         maker.run(_options("127.0.0.1:1", timeout_s=0.2))
 
 
-def test_runs_one_after_the_other_count_as_one_at_their_mean_rate() -> None:
-    from recserv.bench.load import LoadResult
+def _measured(elapsed_s: float, *calls: tuple[str, float, tuple[str, ...]]) -> ShareResult:
+    result = ShareResult()
+    for number, (status, latency_s, reasons) in enumerate(calls):
+        result.record(Sample(float(number), latency_s, status, reasons), keep=True)
+    result.elapsed_s = elapsed_s
+    return result
 
-    runs = [LoadResult(Histogram(), Counter(OK=2), 10.0), LoadResult(Histogram(), Counter(OK=3, UNAVAILABLE=1), 20.0)]
-    merged = merge_runs(runs)
-    assert (merged.succeeded, merged.failed, merged.rate_per_s) == (5, 1, 15.0)
+
+def test_goodput_counts_answers_full_and_degraded_and_rejections_keep_their_own_latencies() -> None:
+    result = merge(
+        [
+            _measured(2.0, ("OK", 0.1, ()), ("OK", 0.2, ("DEADLINE", "OVERLOAD")), ("RESOURCE_EXHAUSTED", 0.001, ())),
+            _measured(1.0, ("OK", 0.3, ("OVERLOAD",))),
+        ]
+    )
+    assert (result.succeeded, result.failed, result.rate_per_s) == (3, 1, 2.0)
+    assert (result.degraded, result.reasons) == (2, Counter(OVERLOAD=2, DEADLINE=1))
+    assert result.latencies.count == 3
+    assert result.latencies_of["RESOURCE_EXHAUSTED"].max_s == 0.001
+    assert [sample.due_s for sample in result.samples] == [0.0, 0.0, 1.0, 2.0]
+
+
+def test_runs_one_after_the_other_count_as_one_at_their_mean_rate() -> None:
+    ok, down = ("OK", 0.1, ()), ("UNAVAILABLE", 0.1, ())
+    merged = merge_runs([merge([_measured(0.2, ok, ok)]), merge([_measured(0.15, ok, ok, ok, down)])])
+    assert (merged.succeeded, merged.failed, merged.rate_per_s) == (5, 1, pytest.approx(15.0))
+
+
+def test_even_arrivals_of_several_processes_interleave() -> None:
+    shares = split(_options(requests=8, connections=2, concurrency=2, processes=2, rate_per_s=100.0))
+    due = sorted(after_s for share in shares for after_s in islice(arrivals(share, share.rate_per_s or 0.0), 4))
+    assert due == pytest.approx([number / 100.0 for number in range(8)])
+
+
+def test_poisson_arrivals_have_their_rate_and_their_spread_and_differ_between_processes() -> None:
+    options = _options(requests=8, connections=2, concurrency=2, processes=2, rate_per_s=100.0, poisson=True)
+    shares = split(options)
+    first, other = [list(islice(arrivals(share, 50.0), 5000)) for share in shares]
+    gaps = np.diff(first)
+    # The gaps of a Poisson process: mean and standard deviation are equal.
+    assert gaps.mean() == pytest.approx(1 / 50.0, rel=0.1)
+    assert gaps.std() == pytest.approx(1 / 50.0, rel=0.1)
+    assert first != other
+    assert first == list(islice(arrivals(split(options)[0], 50.0), 5000))
+
+
+def test_each_call_can_be_told_by_itself_with_why_it_was_degraded() -> None:
+    reasons = [pb.DEGRADED_REASON_DEADLINE, pb.DEGRADED_REASON_STATE_UNAVAILABLE]
+    answers = [
+        pb.RecommendResponse(),
+        pb.RecommendResponse(degraded=True, degraded_reasons=reasons),
+        pb.RecommendResponse(degraded=True),
+    ]
+    with scripted(*[Step(answer=answer.SerializeToString()) for answer in answers]) as server, LoadMaker(1) as maker:
+        result = maker.run(_options(server.address, requests=4, warmup=0, samples=True))
+    assert [sample.reasons for sample in result.samples] == [(), ("DEADLINE", "STATE_UNAVAILABLE"), ("UNLABELLED",), ()]
+    assert (result.degraded, result.succeeded) == (2, 4)
+    assert all(0 < sample.latency_s < 60 for sample in result.samples)
+
+
+def test_an_overload_is_reported_with_its_rejections() -> None:
+    steps = [Step(grpc.StatusCode.RESOURCE_EXHAUSTED) for _ in range(3)]
+    with scripted(*steps) as server, LoadMaker(1) as maker:
+        result = maker.run(_options(server.address, requests=10, warmup=0, rate_per_s=200.0, concurrency=10))
+    assert result.statuses == Counter(OK=7, RESOURCE_EXHAUSTED=3)
+    assert result.latencies_of["RESOURCE_EXHAUSTED"].count == 3

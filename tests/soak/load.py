@@ -39,10 +39,11 @@ class MixedLoad:
         self._target, self._shop = target, Shop(seed)
         self._channel = self._new_channel()
         self._kinds: dict[str, tuple[float, Callable[[], Awaitable[None]]]] = {
-            "recommend": (0.38, self._recommend),
+            "recommend": (0.34, self._recommend),
             "ingest": (0.25, self._ingest),
             "context": (0.10, self._context),
-            "explained": (0.08, self._explained),
+            # In the ten minutes that a token lives these are more than the server keeps.
+            "explained": (0.12, self._explained),
             "stream": (0.04, self._stream),
             "bad": (0.06, self._bad),
             "health": (0.02, self._health),
@@ -80,6 +81,12 @@ class MixedLoad:
             task.add_done_callback(lambda done: (tasks.discard(done), places.release()))
         if tasks:
             await asyncio.wait(tasks)
+
+    async def rest(self, seconds: float) -> None:
+        """Hangs up for a while."""
+        await self._channel.close()
+        await asyncio.sleep(seconds)
+        self._channel = self._new_channel()
 
     async def close(self) -> None:
         await self._channel.close()

@@ -10,8 +10,9 @@ from itertools import count
 
 from recserv.v1 import recommendation_pb2 as pb
 
-SESSIONS = 200
-USERS = 100
+# So few that their baskets and purchases are as long as they get soon after the prefill.
+SESSIONS = 50
+USERS = 10
 ITEMS = 200
 KINDS = (
     pb.EVENT_TYPE_VIEW,
