@@ -19,6 +19,7 @@ from typing import Annotated, Any, get_type_hints
 import msgspec
 from msgspec import Meta
 
+from recserv.config_llm import LlmSettings, llm_settings, resolved
 from recserv.errors import ConfigError
 
 ENV_PREFIX = "RECSERV_"
@@ -26,9 +27,9 @@ ENV_PREFIX = "RECSERV_"
 _ENV_OTHERS = frozenset({"RECSERV_CONFIG", "RECSERV_DEBUG"})
 # Kubernetes puts these into every pod beside a Service called "recserv".
 _ENV_KUBERNETES = re.compile(r"RECSERV_(SERVICE_(HOST|PORT)(_.*)?|PORT(_.*)?)")
-_SECRET_PREFIX = "env:"
 _SWITCH = {"on": True, "off": False, "true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
 _CHOICES = {"log_level": ("debug", "info", "warning", "error"), "on_bad_model": ("refuse", "popular")}
+_STATES = ("embedded", *(f"{scheme}{kind}" for scheme in ("redis", "rediss") for kind in ("", "+sentinel", "+cluster")))
 _DAY_HOURS = 24.0
 _YEARS_10_HOURS = 10 * 365 * _DAY_HOURS
 
@@ -43,18 +44,36 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     listen: str = "127.0.0.1:50051"
     """HOST:PORT; port 0 takes a free one."""
     state: str = "embedded:recserv-state.sqlite"
-    """embedded:PATH, or redis://... once that is built."""
+    """embedded:PATH, redis://..., redis+sentinel://... or redis+cluster://... (rediss: with TLS)."""
+    require_durable: bool = False
+    """Refuse a Redis whose settings could lose acknowledged events."""
+    redis_connect_timeout_ms: Annotated[int, Meta(ge=1, le=60_000)] = 150
+    redis_read_timeout_ms: Annotated[int, Meta(ge=1, le=60_000)] = 150
+    redis_write_timeout_ms: Annotated[int, Meta(ge=1, le=60_000)] = 250
+    """One batch of reads or writes; what takes longer is answered as unavailable."""
     workers: Annotated[int, Meta(ge=1, le=256)] = 1
     metrics_listen: str = "127.0.0.1:9464"
     """HOST:PORT of the Prometheus listener, or `off`."""
     default_deadline_ms: Annotated[int, Meta(ge=1, le=600_000)] = 1_000
     """Of calls whose client set none."""
+    recommend_budget_ms: Annotated[int, Meta(ge=1, le=600_000)] = 200
+    """Within which a Recommend is answered, degraded if need be, even if its client would wait longer."""
     max_in_flight: Annotated[int, Meta(ge=1, le=100_000)] = 256
-    """Calls worked on at once; the next one is answered RESOURCE_EXHAUSTED."""
+    """Calls worked on at once, and as many calls with events; the next one is answered RESOURCE_EXHAUSTED."""
     max_streams: Annotated[int, Meta(ge=1, le=100_000)] = 1_000
     """Open StreamEvents and WatchExplanations calls."""
     drain_ms: Annotated[int, Meta(ge=0, le=3_600_000)] = 10_000
     """How long calls in flight may take to finish after SIGTERM."""
+    lame_duck_ms: Annotated[int, Meta(ge=0, le=600_000)] = 200
+    """Of the drain, how long new calls are still served while health already says NOT_SERVING."""
+    share_port: bool = False
+    """Another server process of the same user may listen on the same port, as a deployment on one machine needs."""
+    connection_age_ms: Annotated[int, Meta(ge=0, le=86_400_000)] = 300_000
+    """After this long (and up to a tenth more or less) a client is asked to connect anew; 0: never."""
+    connection_age_grace_ms: Annotated[int, Meta(ge=0, le=86_400_000)] = 0
+    """How long calls on such a connection may still take; 0: as long as they like."""
+    model_watch_ms: Annotated[int, Meta(ge=0, le=86_400_000)] = 5_000
+    """How often to look whether the model directory was replaced; 0: never, SIGHUP alone reloads."""
     context_cache: bool = True
     exclude_purchased: bool = False
     """What an unset RecommendRequest.exclude_purchased means."""
@@ -67,10 +86,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Key of the hash that stands for user ids in the logs; empty: a new one at every start."""
     on_bad_model: str = "refuse"
     """refuse: exit code 2; popular: serve the popular items of whatever can be read."""
+    llm: LlmSettings | None = None
+    """Who writes explanations; the table [llm] of the file, see config_llm. None: template reasons only."""
 
 
-_TYPES: dict[str, Any] = get_type_hints(Settings, include_extras=True)
-KEYS = tuple(Settings.__struct_fields__)
+TABLES = ("llm",)
+"""Settings that only the file can hold."""
+KEYS = tuple(key for key in Settings.__struct_fields__ if key not in TABLES)
+_TYPES: dict[str, Any] = {k: v for k, v in get_type_hints(Settings, include_extras=True).items() if k in KEYS}
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -92,8 +115,10 @@ def load_settings(flags: Mapping[str, object], environ: Mapping[str, str], confi
     """
     problems: list[str] = []
     path = config_file or environ.get("RECSERV_CONFIG")
+    file = _read_toml(path, problems) if path else {}
+    llm = llm_settings(file.pop("llm"), path or "", environ, problems) if "llm" in file else None
     layers = [
-        (path or "", _read_toml(path, problems) if path else {}),
+        (path or "", file),
         ("environment", _from_environment(environ, problems)),
         ("flag", {key: value for key, value in flags.items() if value is not None}),
     ]
@@ -108,7 +133,7 @@ def load_settings(flags: Mapping[str, object], environ: Mapping[str, str], confi
                 values[key] = value
     if not values.get("model") and not any("model" in layer for _, layer in layers):
         problems.append("model: missing; give --model MODEL_DIR, RECSERV_MODEL or `model` in the file")
-    settings = Settings(**{"model": "", **values})  # type: ignore[arg-type]
+    settings = Settings(**{"model": "", "llm": llm, **values})  # type: ignore[arg-type]
     _check_together(settings, problems)
     if problems:
         raise ConfigError(problems)
@@ -159,13 +184,10 @@ def _convert(label: str, key: str, raw: object, environ: Mapping[str, str], prob
     """The value of one key, or None after a problem was noted."""
     wanted = _TYPES[key]
     text = isinstance(raw, str)
-    if isinstance(raw, str) and raw.startswith(_SECRET_PREFIX):
-        name = raw[len(_SECRET_PREFIX) :]
-        secret = environ.get(name)
-        if not secret:
-            problems.append(f"{label}: the environment variable {name!r} that it names is not set")
+    if isinstance(raw, str):
+        raw = resolved(label, raw, environ, problems)
+        if raw is None:
             return None
-        raw = secret
     if wanted is bool and isinstance(raw, str):
         switch = _SWITCH.get(raw.strip().lower())
         if switch is None:
@@ -196,7 +218,7 @@ def _check_text(label: str, key: str, value: object, problems: list[str]) -> boo
             problems.append(f"{label}: {value!r} {error}")
     if key == "state":
         scheme, _, rest = str(value).partition(":")
-        if scheme not in ("embedded", "redis", "rediss") or not rest:
+        if scheme not in _STATES or not rest:
             # The value is not repeated: a URL of a store may hold a password.
             problems.append(f"{label}: is neither embedded:PATH nor redis://HOST:PORT")
     return len(problems) == before

@@ -14,6 +14,7 @@ import os
 import queue
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any, TextIO
 
 import msgspec
@@ -23,7 +24,13 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 class JsonFormatter(logging.Formatter):
-    """time (UTC), level, logger, message, then the record's `fields`, then the traceback if there is one."""
+    """time (UTC), level, logger, message, then the record's `fields`, then the traceback if there is one. `always`:
+    fields of every line.
+    """
+
+    def __init__(self, always: Mapping[str, str] | None = None):
+        super().__init__()
+        self._always = dict(always or {})
 
     def format(self, record: logging.LogRecord) -> str:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
@@ -32,6 +39,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            **self._always,
         }
         line.update(getattr(record, "fields", {}))
         if record.exc_info:
@@ -69,10 +77,10 @@ class UserTag:
 class Logs:
     """Owns the process's log output from its creation to `close`."""
 
-    def __init__(self, level: str, stream: TextIO | None = None):
+    def __init__(self, level: str, stream: TextIO | None = None, always: Mapping[str, str] | None = None):
         lines: queue.Queue[Any] = queue.Queue(_QUEUE_LINES_MAX)
         self._handler = _DroppingQueueHandler(lines)
-        self._handler.setFormatter(JsonFormatter())
+        self._handler.setFormatter(JsonFormatter(always))
         self._listener = _Writer(lines, logging.StreamHandler(stream or sys.stderr))
         self._root = logging.getLogger()
         self._level_before = self._root.level

@@ -9,6 +9,7 @@ in a model, so a new model needs no migration.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
 from enum import IntEnum
 
@@ -35,8 +36,15 @@ PURCHASES_MAX = 200
 TASTE_ITEMS_MAX = 50
 TASTE_HALF_LIFE_MS = 7 * 24 * 3600 * 1000
 
+HOUR_MS = 3600 * 1000
+DAY_MS = 24 * HOUR_MS
+
 Clock = Callable[[], int]
 """Wall clock: milliseconds since the epoch. Injected wherever time decides something."""
+
+
+def wall_clock_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 class EventType(IntEnum):
@@ -86,6 +94,8 @@ class DegradedReason(IntEnum):
     DEADLINE = 6
     OVERLOAD = 7
     SOURCE_UNAVAILABLE = 8
+    EXPLANATION_UNAVAILABLE = 9
+    STAGE_FAILED = 10
 
 
 class ExplainMode(IntEnum):
@@ -102,11 +112,30 @@ class ExplanationState(IntEnum):
     TEMPLATE = 3
 
 
+class TemplateCause(IntEnum):
+    """Why an explanation stayed the template text."""
+
+    UNSPECIFIED = 0
+    NOT_CONFIGURED = 1
+    QUEUE_FULL = 2
+    BUDGET_SPENT = 3
+    PROVIDER_FAILED = 4
+    DISCARDED = 5
+    EXPIRED = 6
+
+
 class Priority(IntEnum):
     UNSPECIFIED = 0
     LOW = 1
     NORMAL = 2
     HIGH = 3
+
+
+PRIORITY_METADATA = {
+    Priority.LOW: ("x-recserv-priority", "low"),
+    Priority.HIGH: ("x-recserv-priority", "high"),
+}
+"""Of calls that are not NORMAL: under overload the server decides before it reads the message."""
 
 
 class IngestStatus(IntEnum):
@@ -175,6 +204,45 @@ class SessionState(msgspec.Struct, frozen=True):
     events: tuple[SessionEvent, ...] = ()
     version: int = 0
 
+    @property
+    def size(self) -> int:
+        return len(self.events)
+
+
+class PackedSession:
+    """A SessionState as it was stored, for those who read it where it lies (`_codec`); decoded once if anybody asks for
+    its events. `size`: how many they are, those that arrived after `horizon_ms`; `packed` was found whole.
+    """
+
+    __slots__ = ("_decode", "_events", "horizon_ms", "packed", "size", "version")
+
+    def __init__(
+        self, packed: bytes, size: int, version: int, horizon_ms: int, decode: Callable[[bytes], SessionState]
+    ):
+        self.packed = packed
+        self.size = size
+        self.version = version
+        self.horizon_ms = horizon_ms
+        self._decode = decode
+        self._events: tuple[SessionEvent, ...] | None = None
+
+    @property
+    def events(self) -> tuple[SessionEvent, ...]:
+        if self._events is None:
+            events = self._decode(self.packed).events
+            self._events = tuple([event for event in events if event.arrival_ms > self.horizon_ms])
+        return self._events
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PackedSession | SessionState):
+            return NotImplemented
+        return (self.version, self.events) == (other.version, other.events)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"PackedSession(events={self.events!r}, version={self.version})"
+
 
 class Purchase(msgspec.Struct, frozen=True, array_like=True, gc=False):
     item_id: str
@@ -203,11 +271,14 @@ class Profile(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ShopperState(msgspec.Struct, frozen=True):
-    """One consistent read. `sequence`: every event acknowledged with a sequence up to it is in this state."""
+    """One consistent read. `sequence`: every event of this timeline (the session, else the user) acknowledged with a
+    sequence up to it is in this state; `user_sequence`: every event of the user outside of any session.
+    """
 
-    session: SessionState = SessionState()
+    session: SessionState | PackedSession = SessionState()
     profile: Profile = Profile()
     sequence: int = 0
+    user_sequence: int = 0
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -269,12 +340,15 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
+    """`shared`: other answers have this very object as results, so what is made of it is worth keeping."""
+
     results: tuple[Result, ...]
     recommendation_id: str
     model_version: str
     degraded_reasons: tuple[DegradedReason, ...] = ()
     explanation_token: str = ""
     missing_item_ids: tuple[str, ...] = ()
+    shared: bool = False
 
 
 class ShopperContext(msgspec.Struct, frozen=True, kw_only=True):
@@ -289,6 +363,9 @@ class ShopperContext(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Explanation(msgspec.Struct, frozen=True):
+    """`cause` only with the state TEMPLATE."""
+
     item_id: str
     text: str
     state: ExplanationState
+    cause: TemplateCause = TemplateCause.UNSPECIFIED

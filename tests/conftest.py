@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from tests.redis_server import RedisServer
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    chaos = parser.getgroup("chaos")
+    chaos.addoption("--full", action="store_true", help="every pair of faults, for 20 s each (hours)")
+    chaos.addoption("--fault-s", type=float, metavar="S", help="how long each fault lasts (5, with --full 20)")
+    chaos.addoption("--chaos-seed", type=int, metavar="N", help="draws the pairs; printed when it is drawn itself")
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole model directory of a few items. Read it, copy it; never write into it."""
@@ -26,12 +33,13 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def demo_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model that `recserv demo` builds: most of a minute, for slow tests only."""
+    from recserv.commands.demo import demo_options
     from recserv.training import complete_journey
-    from recserv.training.build import BuildOptions, build
+    from recserv.training.build import build
 
     folder = tmp_path_factory.mktemp("demo")
     events, catalog = complete_journey.prepare(folder)
-    build(BuildOptions(events=(str(events),), catalog=str(catalog), out=str(folder / "model")))
+    build(demo_options(events, catalog, folder / "model"))
     return folder / "model"
 
 

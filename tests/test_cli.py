@@ -52,21 +52,6 @@ def test_ctrl_c_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cli.main(["check", "anything"]) == 130
 
 
-@pytest.mark.parametrize(
-    ("arguments", "text"),
-    [
-        (["--workers", "2"], "needs a state that processes can share"),
-        (["--workers", "2", "--state", "redis://h"], "not built yet"),
-        (["--state", "redis://h:6379"], "not built yet"),
-    ],
-)
-def test_what_is_not_built_yet_says_so(
-    capsys: pytest.CaptureFixture[str], tiny_model: Path, arguments: list[str], text: str
-) -> None:
-    assert cli.main(["serve", "--model", str(tiny_model), *arguments]) == 2
-    assert text in capsys.readouterr().err
-
-
 def test_a_model_that_is_not_there_is_exit_code_2_and_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     missing = tmp_path / "no-model"
     assert cli.main(["serve", "--model", str(missing)]) == 2

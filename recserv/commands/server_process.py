@@ -41,14 +41,15 @@ class ServerProcess:
 
     @classmethod
     @contextlib.contextmanager
-    def started(cls, model: Path, state: Path, options: Sequence[str] = ()) -> Iterator[ServerProcess]:
-        """Serves `model` on a free loopback port, its state in the file `state`; ends the server on leaving.
+    def started(cls, model: Path, state: Path | str, options: Sequence[str] = ()) -> Iterator[ServerProcess]:
+        """Serves `model` on a free loopback port, its state in the file `state` or where that URL says; ends the server
+        on leaving.
 
         Raises ServerNotStarted.
         """
         command = [
             *[sys.executable, "-m", "recserv", "serve", "--model", str(model), "--listen", "127.0.0.1:0"],
-            *["--state", f"embedded:{state}", *options],
+            *["--state", f"embedded:{state}" if isinstance(state, Path) else state, *options],
         ]
         # Its port is fixed by default, and several of these may run on one machine.
         environment = {**os.environ, "RECSERV_METRICS_LISTEN": "off"}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,18 @@ def test_sessions_of_a_file_are_the_contexts(
     options = ["--requests", "20", "--rate", "200", "--concurrency", "4", "--sessions", str(sessions)]
     assert _run("--target", recserv_server.target, *options) == 0
     assert "Open loop at 200 per second" in capsys.readouterr().out
+
+
+def test_json_says_what_the_table_says(recserv_server: ServerProcess, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--requests", "40", "--rate", "200", "--poisson", "--concurrency", "8", "--json"]
+    assert _run("--target", recserv_server.target, *options) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["load"] | {"loop": "open", "poisson": True, "rate_per_s": 200.0} == document["load"]
+    for side in ("recserv", "null"):
+        assert document[side]["statuses"] == {"OK": 40}
+        assert document[side]["goodput_per_s"] > 0
+        assert set(document[side]["latency_ms"]["OK"]) == {"p50", "p90", "p99", "p99.9", "max"}
+    assert document["ratio"]["p50"] > 0
 
 
 def test_a_target_elsewhere_is_refused_before_anything_is_sent() -> None:

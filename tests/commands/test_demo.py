@@ -5,10 +5,14 @@ import io
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hnswlib
+import numpy as np
 import pytest
+import scipy.sparse as sp
 from rich.console import Console
 
 from recserv.client import RecommendationClient
@@ -18,6 +22,10 @@ from recserv.errors import UsageError
 
 if TYPE_CHECKING:
     from recserv.commands.server_process import ServerProcess
+
+BUILD_S_MAX = 90.0
+BUILD_YARDSTICKS_MAX = 20.0
+"""A third more than it took where it took longest."""
 
 
 def test_without_the_data_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,9 +67,30 @@ def test_the_tour_shows_each_step_with_its_latency_and_ends_well(recserv_server:
     assert "not there with it" in told
 
 
+def yardstick_s() -> float:
+    """How long this machine takes at the moment for a fixed piece of what builds are made of, on one core: an index of
+    ten thousand vectors, and products with a sparse matrix.
+    """
+    random = np.random.default_rng(0)
+    vectors = random.standard_normal((10_000, 64), np.float32)
+    pairs = random.integers(0, 50_000, (2, 2_000_000))
+    counts = sp.coo_array((np.ones(2_000_000, np.float32), (pairs[0], pairs[1])), shape=(50_000, 50_000)).tocsr()
+    factors = random.standard_normal((50_000, 64), np.float32)
+    began = time.perf_counter()
+    index = hnswlib.Index("ip", 64)
+    index.init_index(len(vectors), M=16, ef_construction=200, random_seed=1)
+    index.add_items(vectors, num_threads=1)
+    for _ in range(5):
+        counts @ factors
+    return time.perf_counter() - began
+
+
 @pytest.mark.slow
 def test_the_whole_demo_on_real_data_keeps_its_promises(tmp_path: Path) -> None:
-    """Build under 90 s, all under 4 minutes, memory under 3 GB, exit code 0."""
+    """Build under 90 s, or as many yardsticks where a machine is slow; all under 4 minutes, memory under 3 GB, exit
+    code 0.
+    """
+    yardsticks = [yardstick_s()]
     done = subprocess.run(
         [sys.executable, "-m", "recserv", "demo", "--out", str(tmp_path / "model")],
         cwd=Path(__file__).parent.parent.parent,
@@ -79,7 +108,9 @@ def test_the_whole_demo_on_real_data_keeps_its_promises(tmp_path: Path) -> None:
     )
     assert closing is not None, told[-500:]
     build_s, whole_s, building_gb, serving_gb = map(float, closing.groups())
-    assert build_s < 90
+    yardsticks.append(yardstick_s())
+    print(f"built in {build_s} s; yardsticks {yardsticks} s")
+    assert build_s < max(BUILD_S_MAX, BUILD_YARDSTICKS_MAX * sum(yardsticks) / 2)
     assert whole_s < 240
     assert building_gb < 3
     assert serving_gb < 3

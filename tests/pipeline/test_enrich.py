@@ -54,7 +54,7 @@ async def test_what_is_known_is_ready_at_once(make: Any) -> None:
 
 
 async def test_a_thousand_sessions_in_the_same_situation_are_one_call(make: Any) -> None:
-    worker = await make()
+    worker = await make(job_deadline_s=600.0)
     worker.writer.gate.clear()
     answers = [await worker.ask("item-5", session_id=f"session-{n}", user_id=f"user-{n}") for n in range(1000)]
     worker.writer.gate.set()
