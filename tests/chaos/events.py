@@ -17,11 +17,11 @@ import msgspec
 
 from recserv.client import CallFailed, ClientOptions, Ingested, RecommendationClient
 from recserv.types import Event, EventType, IngestStatus, ShopperKey
+from tests.patience import HANG_GUARD_S
 
 PAUSE_S = 0.05
-TIMEOUT_S = 10.0
-SETTLE_ATTEMPTS = 40
-SETTLE_PAUSE_S = 0.5
+SETTLE_PAUSE_S = 0.1
+SETTLE_ATTEMPTS = round(HANG_GUARD_S / SETTLE_PAUSE_S)
 
 
 class EventsSent(msgspec.Struct, frozen=True):
@@ -74,7 +74,7 @@ class EventSender:
         self._thread.join()
 
     def _send(self) -> None:
-        options = ClientOptions(timeout_s=TIMEOUT_S, attempts_max=1)
+        options = ClientOptions(timeout_s=HANG_GUARD_S, attempts_max=1)
         with RecommendationClient(self._target, options=options) as client:
             while not self._stop.is_set():
                 for shopper in self._shoppers:
@@ -85,10 +85,15 @@ class EventSender:
                         shopper.said.append(failure)
                 self._stop.wait(PAUSE_S)
 
+    @property
+    def refused(self) -> bool:
+        """Whether an event was, so far."""
+        return any(isinstance(said, CallFailed) for shopper in self._shoppers for said in shopper.said)
+
     def settle(self) -> EventsSent:
         """Sends everything again until it is stored, and compares. Call it when nothing is broken any more."""
         wrong: list[str] = []
-        with RecommendationClient(self._target, timeout_s=TIMEOUT_S) as client:
+        with RecommendationClient(self._target, timeout_s=HANG_GUARD_S) as client:
             for shopper in self._shoppers:
                 wrong += [_wrongly_refused(said) for said in shopper.said if isinstance(said, CallFailed)]
                 wrong += self._settle(client, shopper)

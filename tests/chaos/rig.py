@@ -35,6 +35,7 @@ from tests.chaos.chaotic_server import DONE
 from tests.chaos.events import EventSender, EventsSent
 from tests.chaos.machine import OTHERS_CORES_MAX, Others
 from tests.chaos.measure import NORMAL_AGAIN_S_MAX, NORMAL_SPAN_S, Outcome, normal_after_s, outcome_of, timeline
+from tests.patience import HANG_GUARD_S
 from tests.project_files import ROOT
 from tests.proxy import TcpProxy
 from tests.redis_server import RedisServer
@@ -44,7 +45,6 @@ CLIENT_DEADLINE_S = 1.0
 BEFORE_S = 0.7
 AFTER_S = 0.5
 LOOK_S = 1.5
-STOP_TIMEOUT_S = 20.0
 
 
 class ChaoticServer:
@@ -91,7 +91,7 @@ def chaotic_server(model: Path, state: str, log: Path, options: Sequence[str] = 
         assert line.startswith(BANNER), log.read_text(errors="replace")
         yield ChaoticServer(process, line.removeprefix(BANNER).strip(), log)
         process.terminate()
-        assert process.wait(STOP_TIMEOUT_S) == 0, log.read_text(errors="replace")[-3000:]
+        assert process.wait(HANG_GUARD_S) == 0, log.read_text(errors="replace")[-3000:]
     finally:
         if process.poll() is None:
             process.kill()
@@ -173,7 +173,7 @@ class Rig:
         self.refused_before = 0
         self._maker = maker
         self._threads = ThreadPoolExecutor(1)
-        with RecommendationClient(server.target, timeout_s=10.0) as client:
+        with RecommendationClient(server.target, timeout_s=HANG_GUARD_S) as client:
             self._bodies = bodies(made_up_prefixes(client, count=200))
 
     @classmethod
