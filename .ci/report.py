@@ -61,7 +61,9 @@ def fault(case: ET.Element, bad: ET.Element) -> list[str]:
     """The id, the line of the test that failed, what it says, and where it stands."""
     lines = [line for line in (bad.text or "").splitlines() if FAULT.match(line)]
     at = [line for line in lines if line.startswith(">")][-1:]
-    said = [line for line in lines if line.startswith("E")][:2] or [f"E {bad.get('message', '')}".splitlines()[0]]
+    said = [line for line in lines if line.startswith("E") and line[1:].strip()][:2] or [
+        f"E {bad.get('message', '')}".splitlines()[0]
+    ]
     where = [line for line in lines if not line.startswith((">", "E"))][-1:]
     return [f"FAILED {test_id(case)}", *at, *said, *where]
 
@@ -80,24 +82,32 @@ def closing_line(path: Path) -> str | None:
 
 
 def failures(steps: list[Step], suites: dict[str, Suite], logs: Path, lines_max: int) -> list[str]:
-    """At most `lines_max` lines on what failed: whole blocks first, then a line for each test that is left."""
-    blocks = []
-    for step in steps:
-        if not step.status:
-            continue
-        faults = suites[step.name].faults if step.name in suites else []
-        blocks += [[f"[{step.name}] {block[0]}", *block[1:]] for block in faults]
-        if not faults:
-            tail = log_tail(logs / f"{step.name}.log", TAIL_LINES)
-            blocks.append([f"[{step.name}] exit status {step.status}", *tail])
+    """At most `lines_max` lines on what failed, every failed step with its share of them."""
+    failed = [step for step in steps if step.status]
     lines: list[str] = []
+    for place, step in enumerate(failed):
+        share = (lines_max - len(lines)) // (len(failed) - place)
+        faults = suites[step.name].faults if step.name in suites else []
+        tail = log_tail(logs / f"{step.name}.log", TAIL_LINES)
+        # Without a fault the step ended before pytest did, or it was none of pytest's.
+        blocks = faults or [[f"exit status {step.status}", *tail]]
+        lines += [
+            f"[{step.name}] {line}" if line == block[0] else line for block in fitting(blocks, share) for line in block
+        ]
+    return lines
+
+
+def fitting(blocks: list[list[str]], lines_max: int) -> list[list[str]]:
+    """Whole blocks first, then the first line of those that are left, then how many are left out."""
+    kept: list[list[str]] = []
+    room = lines_max
     for place, block in enumerate(blocks):
         after = len(blocks) - place - 1
-        room = lines_max - len(lines) - min(after, 10) - 1
-        lines += block[: max(room, 1)]
-        if len(lines) >= lines_max - 1 and after:
-            return [*lines[: lines_max - 1], f"... and {after} more, in the logs"]
-    return lines
+        if room <= 1 and after:
+            return [*kept, [f"... and {after + 1} more, in the logs"]]
+        kept.append(block[: max(1, room - min(after, 10) - 1)])
+        room -= len(kept[-1])
+    return kept
 
 
 def main(logs: Path) -> int:
