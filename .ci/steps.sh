@@ -4,7 +4,7 @@ set -euo pipefail
 
 top=$(git -C "$(dirname "${BASH_SOURCE[0]}")" rev-parse --show-toplevel)
 commit=$(git -C "$top" rev-parse HEAD)
-logs=${RECSERV_CI_LOGS:-$(mktemp -d "${TMPDIR:-/tmp}/recserv-ci-logs.XXXXXX")}
+logs=${CI_LOGS:-$(mktemp -d "${TMPDIR:-/tmp}/recserv-ci-logs.XXXXXX")}
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/recserv-ci.XXXXXX")
 checkout=$scratch/checkout
 venv=$checkout/.venv/bin
