@@ -1,7 +1,7 @@
 """A caller's program: it knows the server's address and the stubs that it generated itself, nothing of recserv.
 
-Run by tests/test_foreign_client.py as `foreign_client.py STUBS_DIR HOST:PORT` with a scenario's name; prints what it
-saw as one JSON object.
+Run by tests/test_foreign_client.py as `foreign_client.py STUBS_DIR HOST:PORT SECONDS`, the last the deadline of
+its calls; prints what it saw as one JSON object.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import grpc
 from recserv.v1 import recommendation_pb2 as pb
 from recserv.v1 import recommendation_pb2_grpc as pb_grpc
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = float(sys.argv[3])
 SESSION = "foreign-1"
 SEARCHER = "foreign-2"
 

@@ -16,7 +16,7 @@ HANG_GUARD_S = 60.0
 TEST_GUARD_S = 5 * HANG_GUARD_S
 """Of a whole test of the gate, which may wait for several things."""
 PATIENT_SERVER = [
-    *(f"--{what}-ms={HANG_GUARD_S * 1000:.0f}" for what in ("recommend-budget", "default-deadline")),
+    *(f"--{what}-ms={HANG_GUARD_S * 1000:.0f}" for what in ("recommend-budget", "default-deadline", "drain")),
     *(f"--redis-{what}-timeout-ms={HANG_GUARD_S * 1000:.0f}" for what in ("connect", "read", "write")),
 ]
 """Flags of a `recserv serve` that degrades nothing because the machine stood still for a moment."""

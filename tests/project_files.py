@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from tests.patience import HANG_GUARD_S
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "recserv"
 GENERATED = PACKAGE / "v1"
@@ -33,7 +35,7 @@ def project_files() -> tuple[Path, ...]:
 
 
 def _names(command: list[str]) -> list[str]:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_GUARD_S, check=True)
     return [name for name in done.stdout.split("\0") if name]
 
 

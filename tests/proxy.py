@@ -17,16 +17,17 @@ import random
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, TypeVar
+
+from tests.patience import HANG_GUARD_S
 
 CHUNK_BYTES = 64 * 1024
 QUEUED_CHUNKS_MAX = 64
 CONNECTIONS_MAX = 1000
 BACKLOG = 512
-CALL_TIMEOUT_S = 10.0
-CLOSE_TIMEOUT_S = 5.0
 _LINGER_NONE = struct.pack("ii", 1, 0)
 
 T = TypeVar("T")
@@ -70,12 +71,16 @@ class Counts:
 
 
 class TcpProxy:
-    """Listens on a free loopback port, which stays its own until `close`. A context manager."""
+    """Listens on a free loopback port, which stays its own until `close`. A context manager.
 
-    def __init__(self, host: str, port: int, *, seed: int = 0):
+    `clock` counts latency. Where it does not run by itself, what is held back looks at it when faults are set.
+    """
+
+    def __init__(self, host: str, port: int, *, seed: int = 0, clock: Callable[[], float] = time.monotonic):
         self.host = "127.0.0.1"
         self._upstream = (host, port)
         self._random = random.Random(seed)
+        self.clock = clock
         self._faults = NO_FAULTS
         self._counts = Counts()
         self._connections: set[_Connection] = set()
@@ -133,7 +138,7 @@ class TcpProxy:
             return
         self._on_loop(self._shut)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(CALL_TIMEOUT_S)
+        self._thread.join(HANG_GUARD_S)
         self._loop.close()
         self._reserved.close()
 
@@ -147,7 +152,7 @@ class TcpProxy:
         async def run() -> Any:
             return await work()
 
-        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(CALL_TIMEOUT_S)
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(HANG_GUARD_S)
 
     async def _listen(self) -> None:
         listener = _bound(self.port)
@@ -257,7 +262,7 @@ class _Connection:
             pass
         for writer in (self._writer, self._upstream):
             writer.close()
-        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+        async with asyncio.timeout(HANG_GUARD_S):
             await asyncio.gather(self._writer.wait_closed(), self._upstream.wait_closed(), return_exceptions=True)
 
     def reset(self) -> None:
@@ -284,7 +289,7 @@ class _Direction:
         group.create_task(self._write())
         while True:
             chunk = await self._source.read(CHUNK_BYTES)
-            await self._queue.put((asyncio.get_running_loop().time(), chunk))
+            await self._queue.put((self._proxy.clock(), chunk))
             if not chunk:
                 return
 
@@ -312,13 +317,12 @@ class _Direction:
 
     async def _hold(self, arrived_s: float) -> None:
         """Until neither a blackhole nor the latency is in the way, whatever they become meanwhile."""
-        loop = asyncio.get_running_loop()
         while True:
             faults = self._proxy.faults
             if faults.blackhole:
                 await self._proxy.pause()
                 continue
-            left_s = arrived_s + self._proxy.hold_s() - loop.time() if self._replies else 0.0
+            left_s = arrived_s + self._proxy.hold_s() - self._proxy.clock() if self._replies else 0.0
             if left_s <= 0:
                 return
             await self._proxy.pause(left_s)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests import tools
+from tests.patience import HANG_GUARD_S, eventually
 from tests.redis_server import RedisServer, running_redis
 
-PATIENCE_S = 60.0
 CLUSTER_NODES = 3
 SERVICE = "shop"
 
@@ -33,8 +32,9 @@ class RedisCluster:
 @contextlib.contextmanager
 def running_cluster(directory: Path, *more: str) -> Iterator[RedisCluster]:
     """Three primaries that share all slots, made by `redis-cli --cluster create`. `more`: flags of every node."""
-    options = ["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "2000"]
-    options += more
+    options = ["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf"]
+    # Nodes that stood still for a moment, as the machine may, shall not take each other for dead.
+    options += ["--cluster-node-timeout", str(round(HANG_GUARD_S * 1000)), *more]
     with contextlib.ExitStack() as stack:
         nodes = []
         for number in range(CLUSTER_NODES):
@@ -43,9 +43,9 @@ def running_cluster(directory: Path, *more: str) -> Iterator[RedisCluster]:
             nodes.append(stack.enter_context(running_redis(folder, options=options, port_max=CLUSTER_PORT_MAX)))
         addresses = [f"{node.host}:{node.port}" for node in nodes]
         create = [tools.redis_cli(), "--cluster", "create", *addresses, "--cluster-yes"]
-        subprocess.run(create, check=True, capture_output=True, timeout=PATIENCE_S)
+        subprocess.run(create, check=True, capture_output=True, timeout=HANG_GUARD_S)
         cluster = RedisCluster(nodes)
-        _wait_until(lambda: all(_cluster_ok(node) for node in nodes), "the cluster is not ok")
+        eventually(lambda: all(_cluster_ok(node) for node in nodes), "the cluster is ok")
         yield cluster
 
 
@@ -86,7 +86,7 @@ def running_sentinel(directory: Path) -> Iterator[SentinelGroup]:
         primary = start("primary")
         replica = start("replica", "--replicaof", primary.host, str(primary.port), "--repl-diskless-sync-delay", "0")
         with replica.client() as client:
-            _wait_until(lambda: client.info("replication")["master_link_status"] == "up", "the replica has no primary")
+            eventually(lambda: client.info("replication")["master_link_status"] == "up", "the replica has its primary")
         folder = directory / "sentinel"
         folder.mkdir()
         config = folder / "sentinel.conf"
@@ -97,14 +97,5 @@ def running_sentinel(directory: Path) -> Iterator[SentinelGroup]:
         )
         sentinel = stack.enter_context(running_redis(folder, config=config, options=["--sentinel"]))
         with sentinel.client() as client:
-            _wait_until(lambda: bool(client.sentinel_slaves(SERVICE)), "the sentinel does not see the replica")
+            eventually(lambda: client.sentinel_slaves(SERVICE), "the sentinel sees the replica")
         yield SentinelGroup(primary, replica, sentinel)
-
-
-def _wait_until(good: object, problem: str) -> None:
-    give_up_s = time.monotonic() + PATIENCE_S
-    while time.monotonic() < give_up_s:
-        if good():  # type: ignore[operator]
-            return
-        time.sleep(0.05)
-    raise AssertionError(problem)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.patience import HANG_GUARD_S
+
 PROTOS = Path(__file__).parent.parent / "protos"
 
 
@@ -35,7 +37,7 @@ def generate_stubs(out: Path) -> None:
         ],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_GUARD_S,
         check=False,
     )
     assert protoc.returncode == 0, protoc.stderr

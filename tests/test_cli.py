@@ -5,7 +5,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,16 +16,26 @@ import pytest
 from recserv import cli
 from recserv.commands.build import parse_columns
 from recserv.errors import UsageError
+from tests.patience import HANG_GUARD_S, PATIENT_SERVER
 
 
-def run(*arguments: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "recserv", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=HANG_GUARD_S, check=False)
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "recserv", "serve", "--listen", "127.0.0.1:0", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+@contextmanager
+def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A server, killed if it lasts too long: what it would have printed ends with it."""
+    command = [sys.executable, "-m", "recserv", "serve", "--listen", "127.0.0.1:0", *PATIENT_SERVER, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        guard = threading.Timer(2 * HANG_GUARD_S, process.kill)
+        guard.start()
+        try:
+            yield process
+        finally:
+            guard.cancel()
+            process.kill()
 
 
 def test_a_command_that_nobody_knows_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,16 +130,16 @@ def test_build_names_file_row_and_column_of_a_bad_row(capsys: pytest.CaptureFixt
 
 def test_the_server_says_where_it_listens_and_ends_well_on_sigterm(tiny_model: Path, tmp_path: Path) -> None:
     state = f"embedded:{tmp_path / 'state.db'}"
-    process = start("--model", str(tiny_model), "--state", state, "--metrics-listen", "127.0.0.1:0")
-    assert process.stdout is not None
-    first, second = process.stdout.readline(), process.stdout.readline()
-    assert first.startswith("recserv listening on 127.0.0.1:")
-    url = second.removeprefix("recserv metrics on ").strip()
-    with urllib.request.urlopen(url, timeout=5) as response:
-        assert b"recserv_model_info" in response.read()
-    process.send_signal(signal.SIGTERM)
-    _, log = process.communicate(timeout=30)
-    assert process.returncode == 0
+    with started("--model", str(tiny_model), "--state", state, "--metrics-listen", "127.0.0.1:0") as process:
+        assert process.stdout is not None
+        first, second = process.stdout.readline(), process.stdout.readline()
+        assert first.startswith("recserv listening on 127.0.0.1:")
+        url = second.removeprefix("recserv metrics on ").strip()
+        with urllib.request.urlopen(url, timeout=HANG_GUARD_S) as response:
+            assert b"recserv_model_info" in response.read()
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=HANG_GUARD_S)
+        assert process.returncode == 0
     messages = [json.loads(line)["message"] for line in log.splitlines()]
     assert messages == ["serving", "draining", "drained"]
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.patience import HANG_GUARD_S
 from tests.stubs import generate_stubs
 
 if TYPE_CHECKING:
@@ -25,11 +26,11 @@ def seen(recserv_server: ServerProcess, tmp_path_factory: pytest.TempPathFactory
     generate_stubs(stubs)
     # In a folder of its own and isolated (-I): neither this checkout's stubs nor its modules are in reach.
     client = subprocess.run(
-        [sys.executable, "-I", str(CLIENT), str(stubs), recserv_server.target],
+        [sys.executable, "-I", str(CLIENT), str(stubs), recserv_server.target, str(HANG_GUARD_S)],
         cwd=stubs,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG_GUARD_S,
         check=False,
     )
     assert client.returncode == 0, client.stderr

@@ -49,15 +49,18 @@ def _of_a_lane(module: ast.Module) -> bool:
     )
 
 
+def _is_of_a_lane(node: ast.AST) -> bool:
+    """A function or a class that a long lane runs."""
+    defined = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+    return defined and any(map(_is_lane_mark, node.decorator_list))
+
+
 def _gate_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """What lies in the tree, but for functions and classes that a long lane runs."""
+    """What lies below a node, but for what a long lane runs."""
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and any(
-            map(_is_lane_mark, child.decorator_list)
-        ):
-            continue
-        yield child
-        yield from _gate_nodes(child)
+        if not _is_of_a_lane(child):
+            yield child
+            yield from _gate_nodes(child)
 
 
 def _reads_clock(node: ast.AST, readings: set[str]) -> bool:
@@ -96,20 +99,31 @@ def faults_of(source: str, name: str = "source") -> list[str]:
     module = ast.parse(source)
     if _of_a_lane(module):
         return []
-    nodes = list(_gate_nodes(module))
-    readings: set[str] = set()
-    for node in nodes:
-        if isinstance(node, ast.Assign) and _reads_clock(node.value, readings):
-            readings.update(ast.unparse(part) for target in node.targets for part in _names(target))
     constants, found = _constants(module), []
-    for node in nodes:
-        if isinstance(node, ast.Compare) and _reads_clock(node, readings):
-            found.append(f"{name}:{node.lineno} compares a clock's reading: {ast.unparse(node)}")
-        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "sleep":
-            slept_s = _slept_s(node, constants)
-            if slept_s > SLEEP_S_MAX:
-                found.append(f"{name}:{node.lineno} sleeps {slept_s:g} s")
+    for scope in _scopes(module):
+        readings: set[str] = set()
+        for node in scope:
+            if isinstance(node, ast.Assign) and _reads_clock(node.value, readings):
+                readings.update(ast.unparse(part) for target in node.targets for part in _names(target))
+            if isinstance(node, ast.Compare) and _reads_clock(node, readings):
+                found.append(f"{name}:{node.lineno} compares a clock's reading: {ast.unparse(node)}")
+            if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "sleep":
+                slept_s = _slept_s(node, constants)
+                if slept_s > SLEEP_S_MAX:
+                    found.append(f"{name}:{node.lineno} sleeps {slept_s:g} s")
     return found
+
+
+def _scopes(module: ast.Module) -> Iterator[list[ast.AST]]:
+    """The nodes of each class and function of the module, and of what is left, in the order of the source."""
+    left = []
+    for child in ast.iter_child_nodes(module):
+        nodes = [child, *_gate_nodes(child)] if not _is_of_a_lane(child) else []
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield nodes
+        else:
+            left += nodes
+    yield left
 
 
 def _names(target: ast.expr) -> Iterator[ast.expr]:

@@ -6,6 +6,7 @@ import json
 import subprocess
 from typing import TYPE_CHECKING, Any
 
+from tests.patience import HANG_GUARD_S
 from tests.tools import buf
 
 if TYPE_CHECKING:
@@ -17,9 +18,8 @@ SERVICE = "recserv.v1.RecommendationService"
 def _curl(server: ServerProcess, *arguments: str) -> subprocess.CompletedProcess[str]:
     *options, path = arguments
     command = [buf(), "curl", "--protocol", "grpc", "--http2-prior-knowledge", *options]
-    return subprocess.run(
-        [*command, f"http://{server.target}{path}"], capture_output=True, text=True, timeout=60, check=False
-    )
+    command.append(f"http://{server.target}{path}")
+    return subprocess.run(command, capture_output=True, text=True, timeout=HANG_GUARD_S, check=False)
 
 
 def _call(server: ServerProcess, method: str, request: dict[str, Any]) -> dict[str, Any]:

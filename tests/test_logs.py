@@ -6,6 +6,7 @@ import logging
 import threading
 
 from recserv.logs import Logs, UserTag
+from tests.patience import HANG_GUARD_S
 
 
 def written(level: str, *records: tuple[int, str, dict[str, object]]) -> list[dict[str, object]]:
@@ -40,12 +41,12 @@ def test_a_traceback_is_part_of_its_line() -> None:
     assert "ZeroDivisionError: boom" in line["exception"]
 
 
-def test_a_writer_that_hangs_costs_lines_and_no_time(monkeypatch: object) -> None:
+def test_a_writer_that_hangs_costs_lines_and_no_time() -> None:
     gate = threading.Event()
 
     class Stuck(io.StringIO):
         def write(self, text: str) -> int:
-            gate.wait(10)
+            gate.wait(HANG_GUARD_S)
             return super().write(text)
 
     logs = Logs("info", Stuck())

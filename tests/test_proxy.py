@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import socketserver
 import threading
-import time
 import urllib.request
 from collections.abc import Iterator
 from http.client import HTTPException
@@ -17,14 +16,17 @@ import redis
 
 from recserv.client import RecommendationClient
 from recserv.types import RecommendQuery
+from tests.patience import HANG_GUARD_S, eventually
 from tests.proxy import TcpProxy
 from tests.redis_server import RedisServer
+from tests.server.harness import StillClock
 
 if TYPE_CHECKING:
     from recserv.commands.server_process import ServerProcess
 
-SHORT_S = 0.15
-LONG_S = 10.0
+SHORT_S = 0.05
+"""For what is not to come, once the proxy has had it."""
+LATENCY_S = 2 * HANG_GUARD_S
 
 
 class _Echo(socketserver.StreamRequestHandler):
@@ -36,13 +38,25 @@ class _Echo(socketserver.StreamRequestHandler):
             self.wfile.write(line)
 
 
+class NotingProxy(TcpProxy):
+    """Its clock stands still, and it notes for how long it pauses."""
+
+    def __init__(self, host: str, port: int):
+        self.still, self.pauses_s = StillClock(), list[float | None]()
+        super().__init__(host, port, clock=self.still)
+
+    async def pause(self, seconds: float | None = None) -> None:
+        self.pauses_s.append(seconds)
+        await super().pause(seconds)
+
+
 @pytest.fixture
 def seen() -> list[bytes]:
     return []
 
 
 @pytest.fixture
-def proxy(seen: list[bytes]) -> Iterator[TcpProxy]:
+def proxy(seen: list[bytes]) -> Iterator[NotingProxy]:
     class Server(socketserver.ThreadingTCPServer):
         daemon_threads = True
         block_on_close = False
@@ -51,14 +65,14 @@ def proxy(seen: list[bytes]) -> Iterator[TcpProxy]:
     with Server(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        with TcpProxy(*server.server_address) as started:
+        with NotingProxy(*server.server_address) as started:
             yield started
         server.shutdown()
         thread.join()
 
 
 class _Caller:
-    def __init__(self, proxy: TcpProxy, timeout_s: float = LONG_S):
+    def __init__(self, proxy: TcpProxy, timeout_s: float = HANG_GUARD_S):
         self.socket = socket.create_connection((proxy.host, proxy.port), timeout_s)
 
     def __enter__(self) -> _Caller:
@@ -70,7 +84,7 @@ class _Caller:
     def send(self, line: bytes) -> None:
         self.socket.sendall(line)
 
-    def receive(self, size: int, timeout_s: float = LONG_S) -> bytes:
+    def receive(self, size: int, timeout_s: float = HANG_GUARD_S) -> bytes:
         """So many bytes, or what came before the end. Raises TimeoutError or ConnectionResetError."""
         self.socket.settimeout(timeout_s)
         got = b""
@@ -103,14 +117,21 @@ def test_the_end_of_one_side_reaches_the_other(proxy: TcpProxy) -> None:
         assert caller.receive(1) == b""
 
 
-def test_latency_delays_replies_and_those_held_back_flow_when_it_ends(proxy: TcpProxy) -> None:
+def test_latency_delays_replies_and_those_held_back_flow_when_it_ends(proxy: NotingProxy) -> None:
     with _Caller(proxy) as caller:
-        with proxy.broken(latency_s=0.2, jitter_s=0.01):
-            began_s = time.monotonic()
-            assert caller.echo(b"a\n") == b"a\n"
-            assert time.monotonic() - began_s >= 0.2
-        with proxy.broken(latency_s=60.0):
+        with proxy.broken(latency_s=LATENCY_S, jitter_s=1.0):
+            caller.send(b"a\n")
+            eventually(lambda: proxy.counts().reply_bytes == 2)
+            proxy.still.now_s = LATENCY_S - 0.1
+            proxy.set(latency_s=LATENCY_S, jitter_s=1.0)
+            with pytest.raises(TimeoutError):
+                caller.receive(2, SHORT_S)
+            proxy.still.now_s = LATENCY_S + 1.0
+            proxy.set(latency_s=LATENCY_S, jitter_s=1.0)
+            assert caller.receive(2) == b"a\n"
+        with proxy.broken(latency_s=LATENCY_S):
             caller.send(b"b\n")
+            eventually(lambda: proxy.counts().reply_bytes == 4)
             with pytest.raises(TimeoutError):
                 caller.receive(2, SHORT_S)
         assert caller.receive(2) == b"b\n"
@@ -122,6 +143,7 @@ def test_a_blackhole_swallows_both_ways_and_what_was_sent_arrives_after_it(proxy
         with proxy.broken(blackhole=True), _Caller(proxy) as late:
             caller.send(b"b\n")
             late.send(b"c\n")
+            eventually(lambda: proxy.counts().request_bytes == 6)
             for one in (caller, late):
                 with pytest.raises(TimeoutError):
                     one.receive(2, SHORT_S)
@@ -154,14 +176,15 @@ def test_a_reply_that_is_cut_was_carried_out(proxy: TcpProxy, seen: list[bytes])
     assert proxy.counts().cut == 2
 
 
-def test_a_slow_wire_passes_byte_by_byte_and_at_once_when_it_ends(proxy: TcpProxy) -> None:
+def test_a_slow_wire_passes_byte_by_byte_and_at_once_when_it_ends(proxy: NotingProxy) -> None:
     with _Caller(proxy) as caller:
-        with proxy.broken(bytes_per_s=20.0):
-            began_s = time.monotonic()
+        with proxy.broken(bytes_per_s=200.0):
             assert caller.echo(b"ab\n") == b"ab\n"
-            assert time.monotonic() - began_s >= 4 / 20
-        with proxy.broken(bytes_per_s=0.01):
+            # After each byte of either way.
+            eventually(lambda: proxy.pauses_s == 6 * [1 / 200])
+        with proxy.broken(bytes_per_s=1 / LATENCY_S):
             caller.send(b"cdefgh\n")
+            eventually(lambda: proxy.counts().request_bytes == 10)
             with pytest.raises(TimeoutError):
                 caller.receive(1, SHORT_S)
         assert caller.receive(7) == b"cdefgh\n"
@@ -219,7 +242,7 @@ def test_a_fault_that_is_not_known_is_an_error(proxy: TcpProxy) -> None:
 def test_in_front_of_redis_a_cut_reply_hides_a_write_that_was_made(redis_server: RedisServer) -> None:
     with (
         TcpProxy(redis_server.host, redis_server.port) as proxy,
-        redis.Redis(proxy.host, proxy.port, retry=None, socket_timeout=LONG_S) as through,
+        redis.Redis(proxy.host, proxy.port, retry=None, socket_timeout=HANG_GUARD_S) as through,
         redis_server.client() as direct,
     ):
         assert through.incr("n") == 1
@@ -250,16 +273,16 @@ def test_in_front_of_an_http_server_garbage_is_no_answer() -> None:
         thread.start()
         with TcpProxy("127.0.0.1", server.server_port) as proxy:
             url = f"http://{proxy.address}/"
-            with urllib.request.urlopen(url, timeout=LONG_S) as answer:
+            with urllib.request.urlopen(url, timeout=HANG_GUARD_S) as answer:
                 assert answer.read() == b"ok"
             with proxy.broken(garbage=True), pytest.raises(HTTPException):
-                urllib.request.urlopen(url, timeout=LONG_S).read()
+                urllib.request.urlopen(url, timeout=HANG_GUARD_S).read()
         server.shutdown()
         thread.join()
 
 
 def test_in_front_of_the_grpc_server_calls_pass(recserv_server: ServerProcess) -> None:
     host, _, port = recserv_server.target.rpartition(":")
-    with TcpProxy(host, int(port)) as proxy, RecommendationClient(proxy.address, timeout_s=LONG_S) as client:
+    with TcpProxy(host, int(port)) as proxy, RecommendationClient(proxy.address, timeout_s=HANG_GUARD_S) as client:
         assert client.recommend(RecommendQuery(session_id="s")).results
         assert proxy.counts().connections == 1

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.patience import HANG_GUARD_S
 from tests.project_files import module_name, package_sources
 
 if TYPE_CHECKING:
@@ -58,9 +59,8 @@ def loaded_by_serving() -> dict[str, list[str] | dict[str, str]]:
     names = [module_name(path) for path in package_sources() if path.with_suffix("").parts[1] in SERVING]
     assert "recserv.app" in names
     names += ["recserv.v1.recommendation_pb2_grpc", "recserv.commands.serve"]
-    process = subprocess.run(
-        [sys.executable, "-c", REPORT, json.dumps(names)], capture_output=True, text=True, timeout=120, check=False
-    )
+    command = [sys.executable, "-c", REPORT, json.dumps(names)]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=HANG_GUARD_S, check=False)
     assert process.returncode == 0, process.stderr
     report: dict[str, list[str] | dict[str, str]] = json.loads(process.stdout)
     return report

@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import sysconfig
+from collections.abc import Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+
+from tests.patience import HANG_GUARD_S
 
 
 def program(name: str, package: str) -> str:
@@ -21,6 +26,41 @@ def program(name: str, package: str) -> str:
 
 def buf() -> str:
     return program("buf", "buf-bin")
+
+
+def strace() -> str:
+    return program("strace", "strace (apt-get install strace)")
+
+
+def compiler() -> str:
+    """The C compiler that the interpreter was built with, or else the machine's."""
+    own = (sysconfig.get_config_var("CC") or "cc").split()[0]
+    return shutil.which(own) or program("cc", "g++ (apt-get install g++)")
+
+
+MOUNT_AND_RUN = 'mount -t tmpfs -o size=4m none "$1" && shift && exec "$@"'
+
+
+def on_a_small_disk(directory: Path, command: Sequence[str]) -> list[str]:
+    """The command, run with a disk of 4 MB at `directory`. Nobody else sees the mount, and it ends with the process."""
+    return [*_own_mounts(), "sh", "-c", MOUNT_AND_RUN, "sh", str(directory), *command]
+
+
+@cache
+def _own_mounts() -> tuple[str, ...]:
+    """How a process gets mounts of its own: as root, or as a user who is root in a name space of users."""
+    unshare = program("unshare", "util-linux (apt-get install util-linux mount)")
+    problems = []
+    for options in (("-m",), ("-r", "-m")):
+        trial = [unshare, *options, "sh", "-c", MOUNT_AND_RUN, "sh", "/mnt", "true"]
+        tried = subprocess.run(trial, capture_output=True, text=True, timeout=HANG_GUARD_S)
+        if tried.returncode == 0:
+            return (unshare, *options)
+        problems.append(tried.stderr.strip())
+    raise AssertionError(
+        "no disk can be mounted here: run as root (in a container with CAP_SYS_ADMIN), or allow user name spaces"
+        f" (kernel.unprivileged_userns_clone): {'; '.join(problems)}"
+    )
 
 
 def redis_server() -> str:

@@ -17,7 +17,7 @@ import itertools
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import grpc
 import msgspec
@@ -123,10 +123,10 @@ async def _run(share: Share) -> ShareResult:
 class _Caller:
     """Sends the next body over the next connection and records how it went."""
 
-    def __init__(self, share: Share, channels: list[grpc.aio.Channel]):
+    def __init__(self, share: Share, channels: list[grpc.aio.Channel], clock: Callable[[], float] = time.monotonic):
         self.result = ShareResult()
         self._timeout_s, self._metadata = share.timeout_s, share.metadata
-        self._keep = share.samples
+        self._keep, self._clock = share.samples, clock
         self._bodies: Iterator[bytes] = itertools.cycle(share.bodies)
         self._calls = itertools.cycle([channel.unary_unary(RECOMMEND, None, None) for channel in channels])
 
@@ -136,7 +136,7 @@ class _Caller:
             answer = await next(self._calls)(next(self._bodies), timeout=self._timeout_s, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
             status = error.code().name
-        latency_s = time.monotonic() - counts_from_s
+        latency_s = self._clock() - counts_from_s
         self.result.record(Sample(counts_from_s, latency_s, status, _degraded_reasons(answer)), keep=self._keep)
 
 
@@ -176,7 +176,9 @@ async def _closed_loop(caller: _Caller, share: Share, started_s: float) -> None:
     await asyncio.gather(*(one_caller() for _ in range(min(share.concurrency, share.requests_max))))
 
 
-async def _open_loop(caller: _Caller, share: Share, started_s: float, rate_per_s: float) -> None:
+async def _open_loop(
+    caller: _Caller, share: Share, started_s: float, rate_per_s: float, clock: Callable[[], float] = time.monotonic
+) -> None:
     free = asyncio.Semaphore(share.concurrency)
 
     async def one_call(due_s: float) -> None:
@@ -190,6 +192,6 @@ async def _open_loop(caller: _Caller, share: Share, started_s: float, rate_per_s
             if after_s >= share.duration_s_max:
                 return
             due_s = started_s + after_s
-            await asyncio.sleep(max(0.0, due_s - time.monotonic()))
+            await asyncio.sleep(max(0.0, due_s - clock()))
             await free.acquire()
             calls.create_task(one_call(due_s))

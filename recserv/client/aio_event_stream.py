@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -28,8 +30,8 @@ class AsyncEventStream:
     the order of `send`.
     """
 
-    def __init__(self, rpc: Any, options: StreamOptions):
-        self._rpc, self._options = rpc, options
+    def __init__(self, rpc: Any, options: StreamOptions, clock: Callable[[], float] = time.monotonic):
+        self._rpc, self._options, self._clock = rpc, options, clock
         self._outbox = Outbox(options.events_max, options.group_max)
         self._changed = asyncio.Event()
         self._closing = False
@@ -62,9 +64,8 @@ class AsyncEventStream:
             await self._wait()
         if self._closing:
             raise CallFailed("CANCELLED", "the event stream is closed")
-        loop = asyncio.get_running_loop()
-        promise: asyncio.Future[Ingested] = loop.create_future()
-        self._outbox.add(Entry(message, promise, loop.time() + self._options.give_up_s))
+        promise: asyncio.Future[Ingested] = asyncio.get_running_loop().create_future()
+        self._outbox.add(Entry(message, promise, self._clock() + self._options.give_up_s))
         self._notify()
         return promise
 
@@ -95,7 +96,7 @@ class AsyncEventStream:
         try:
             while True:
                 failure = await self._one_stream(backoff)
-                self._outbox.broken(failure, asyncio.get_running_loop().time())
+                self._outbox.broken(failure, self._clock())
                 self._notify()
                 # Nothing to send, nothing to connect for.
                 while not len(self._outbox) and not self._closing:
@@ -127,7 +128,7 @@ class AsyncEventStream:
         """Raises CallFailed at the end of the stream, whatever it was."""
         try:
             while (response := await call.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
-                self._progress_s = asyncio.get_running_loop().time()
+                self._progress_s = self._clock()
                 if self._outbox.answered(wire.ingest_results(response), self._progress_s):
                     backoff.reset()
                 self._notify()
@@ -143,19 +144,18 @@ class AsyncEventStream:
         raise CallFailed("UNAVAILABLE", "the server ended the stream")
 
     async def _write(self, call: Any) -> None:
-        loop = asyncio.get_running_loop()
         # What ends a write ends the reader too, and there it has a status.
         with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError):
             while not (self._closing and not len(self._outbox)):
-                messages = self._outbox.next_group(loop.time())
+                messages = self._outbox.next_group(self._clock())
                 if messages:
                     if self._outbox.in_flight == 1:
-                        self._progress_s = loop.time()
+                        self._progress_s = self._clock()
                     await call.write(wire.stream_request(messages))
                     continue
-                left_s = self._outbox.wait_s(loop.time())
+                left_s = self._outbox.wait_s(self._clock())
                 if self._outbox.in_flight:
-                    silent_s = self._progress_s + self._options.ack_timeout_s - loop.time()
+                    silent_s = self._progress_s + self._options.ack_timeout_s - self._clock()
                     if silent_s <= 0:
                         raise TooLate("DEADLINE_EXCEEDED", f"no answer within {self._options.ack_timeout_s:g} s")
                     left_s = silent_s if left_s is None else min(left_s, silent_s)

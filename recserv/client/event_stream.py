@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any
@@ -34,8 +34,8 @@ class EventStream:
     order of `send`. Safe to share between threads.
     """
 
-    def __init__(self, rpc: Any, options: StreamOptions):
-        self._rpc, self._options = rpc, options
+    def __init__(self, rpc: Any, options: StreamOptions, clock: Callable[[], float] = time.monotonic):
+        self._rpc, self._options, self._clock = rpc, options, clock
         self._outbox = Outbox(options.events_max, options.group_max)
         self._changed = threading.Condition()
         self._closing = False
@@ -63,7 +63,7 @@ class EventStream:
                 self._changed.wait()
             if self._closing:
                 raise CallFailed("CANCELLED", "the event stream is closed")
-            self._outbox.add(Entry(message, promise, time.monotonic() + self._options.give_up_s))
+            self._outbox.add(Entry(message, promise, self._clock() + self._options.give_up_s))
             self._changed.notify_all()
         return promise
 
@@ -95,7 +95,7 @@ class EventStream:
                 failure = self._one_stream(backoff)
                 with self._changed:
                     self._call = None
-                    self._outbox.broken(failure, time.monotonic())
+                    self._outbox.broken(failure, self._clock())
                     self._changed.notify_all()
                     # Nothing to send, nothing to connect for.
                     while not len(self._outbox) and not self._closing:
@@ -115,7 +115,7 @@ class EventStream:
         try:
             for response in self._call:
                 with self._changed:
-                    self._progress_s = time.monotonic()
+                    self._progress_s = self._clock()
                     if self._outbox.answered(wire.ingest_results(response), self._progress_s):
                         backoff.reset()
                     self._changed.notify_all()
@@ -137,7 +137,7 @@ class EventStream:
                 # Asked under the lock: a group that a call takes after its end would wait for the next one's answers.
                 if over.is_set():
                     return
-                now_s = time.monotonic()
+                now_s = self._clock()
                 messages = self._outbox.next_group(now_s)
                 if messages and self._outbox.in_flight == 1:
                     self._progress_s = now_s

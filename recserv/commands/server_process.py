@@ -17,7 +17,7 @@ from recserv.errors import RecservError
 
 BANNER = "recserv listening on "
 START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 20.0
+STOP_TIMEOUT_S = 60.0
 LOG_TAIL_BYTES = 4000
 
 

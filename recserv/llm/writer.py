@@ -15,7 +15,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from recserv.config_llm import LlmSettings
 from recserv.errors import StoreUnavailable
@@ -77,6 +77,8 @@ class LlmWriter:
     ):
         self.settings, self._client, self._routes, self._ledger = settings, client, routes, ledger
         self._observer, self._known_id, self._clock, self.uniform = observer, known_id, clock, uniform
+        self.sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+        """Between two attempts. Goes by the same clock."""
         self.retries = RetryBudget(settings.retry_ratio, RETRY_RESERVE, saved=RETRY_RESERVE)
         self._day_max, self._minute_max = nanodollars(settings.budget_per_day), nanodollars(settings.budget_per_minute)
         self._spent_until_s = 0.0
@@ -204,7 +206,7 @@ class _Job:
             wait_s = min(max(wait_s, REFUSED_WAIT_S), 1.0) * (1.0 + self._writer.uniform())
             if self._called or wait_s >= self.deadline.remaining_s():
                 return cause
-            await asyncio.sleep(wait_s)
+            await self._writer.sleep(wait_s)
 
     async def _with(self, model: Model, is_last: bool, cause: TemplateCause) -> tuple[Step, TemplateCause]:
         """All the attempts at one model, and where to go from there."""
@@ -237,7 +239,7 @@ class _Job:
             elif step is not Step.SAME_MODEL:
                 return step, cause
             if wait_s:
-                await asyncio.sleep(wait_s)
+                await writer.sleep(wait_s)
 
     def _after(self, failure: LlmFailure, progress: Progress, model: Model) -> tuple[Step, float]:
         progress.remaining_s = self.deadline.remaining_s()

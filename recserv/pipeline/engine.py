@@ -5,6 +5,7 @@ Everything here is derived from an immutable snapshot and can be thrown away wit
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from recserv.model.layout import RANKER_FILE
 from recserv.pipeline.ranker import Ranker
 from recserv.pipeline.side_thread import SideThread
 from recserv.pipeline.vector_search import VectorSearch
+from recserv.resilience.deadline import MonotonicClock
 
 if TYPE_CHECKING:
     from recserv.model.snapshot import ModelSnapshot
@@ -56,16 +58,23 @@ class Engine:
     model's own.
     """
 
-    def __init__(self, snapshot: ModelSnapshot, index: VectorIndex | None, ranker: Ranker | None = None):
+    def __init__(
+        self,
+        snapshot: ModelSnapshot,
+        index: VectorIndex | None,
+        ranker: Ranker | None = None,
+        *,
+        clock: MonotonicClock = time.monotonic,
+    ):
         self.snapshot = snapshot
         self.items = snapshot.items
         self.version = snapshot.version
         self.popular_only = snapshot.popular_only
         self.embeddings: npt.NDArray[np.float32] = np.ascontiguousarray(snapshot.embeddings, np.float32)
-        self.search = VectorSearch(index) if index is not None and index.size else None
+        self.search = VectorSearch(index, clock=clock) if index is not None and index.size else None
         self.neighbour_check = NeighbourCheck(len(self.embeddings))
         self.ranker = ranker
-        self.ranker_thread = SideThread("recserv-ranker")
+        self.ranker_thread = SideThread("recserv-ranker", clock=clock)
         self.covisitation = Covisitation(
             snapshot.covisitation_offsets, snapshot.covisitation_items, snapshot.covisitation_weights
         )

@@ -48,6 +48,8 @@ class EnrichRunner:
         outbox: Outbox,
         clock: Clock,
         observer: LlmObserver,
+        *,
+        pace: Pace | None = None,
     ):
         self._settings, self._writer, self._store, self._observer = settings, writer, store, observer
         self._outbox, self._clock = outbox, clock
@@ -57,7 +59,7 @@ class EnrichRunner:
         self._running: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._pace = Pace()
+        self._pace = pace or Pace()
         self._prefix = secrets.token_hex(6)
         self._posted = 0
 

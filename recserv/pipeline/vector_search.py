@@ -32,7 +32,7 @@ QUARANTINE_S = 10.0
 
 class VectorSearch:
     def __init__(self, index: VectorIndex, *, clock: MonotonicClock = time.monotonic):
-        self.thread = SideThread("recserv-search")
+        self.thread = SideThread("recserv-search", clock=clock)
         self._index = index
         self._clock = clock
         self._slow = 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 import grpc
 import grpc.aio
@@ -15,6 +16,7 @@ import msgspec
 from recserv.errors import UsageError
 from recserv.logs import UserTag
 from recserv.metrics import EventMetrics, Metrics
+from recserv.resilience.deadline import MonotonicClock
 from recserv.resilience.metrics import OverloadMetrics
 from recserv.server.admission import Admission
 from recserv.server.call import MESSAGE_BYTES_MAX
@@ -61,6 +63,8 @@ class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
     default_deadline_ms: int = 1_000
     recommend_budget_ms: int = 200
     """Within which a Recommend is answered, even if its client would wait longer."""
+    group_timeout_ms: int = 10_000
+    """Within which a group of StreamEvents is answered, if need be as unavailable."""
     max_in_flight: int = 256
     max_streams: int = 1_000
     lame_duck_ms: int = 0
@@ -96,24 +100,36 @@ class GrpcServer:
         limits: ServerLimits,
         clock: Clock,
         tag: UserTag | None = None,
+        monotonic: MonotonicClock = time.monotonic,
     ):
+        """`clock` judges event times; `monotonic` counts deadlines and how long calls wait."""
         self.admission = Admission(limits.max_in_flight, limits.max_streams)
         self._server = grpc.aio.server(options=limits.options())
         self._port = 0
-        self.overload = OverloadControl(OverloadMetrics(metrics.registry))
+        self.overload = OverloadControl(OverloadMetrics(metrics.registry), clock=monotonic)
         self._servicer = Servicer(
             recommender,
             ingestor,
             explanations,
             self.admission,
-            Room(self.overload.judge, self.overload.wait, limits.recommend_budget_ms / 1000),
+            Room(
+                self.overload.judge,
+                self.overload.wait,
+                limits.recommend_budget_ms / 1000,
+                limits.group_timeout_ms / 1000,
+            ),
             EventMetrics(metrics),
             clock,
             tag or UserTag(),
         )
         self._metrics, self._worker = metrics, limits.worker
         self._factory = HandlerFactory(
-            self.admission, metrics, limits.default_deadline_ms, limits.worker, visits=self.overload
+            self.admission,
+            metrics,
+            limits.default_deadline_ms,
+            limits.worker,
+            visits=self.overload,
+            clock=monotonic,
         )
         self._lame_duck_s = limits.lame_duck_ms / 1000
         self._health = Health((SERVICE,))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import uuid
 from collections.abc import Awaitable, Callable
 from time import perf_counter
@@ -19,7 +20,7 @@ from google.protobuf.message import DecodeError, Message
 
 from recserv.errors import DeadlineTooNear, InvalidInput, Overloaded, RecservError, StoreUnavailable, Violation
 from recserv.metrics import RequestDone
-from recserv.resilience.deadline import Deadline
+from recserv.resilience.deadline import Deadline, MonotonicClock
 from recserv.resilience.quiet_log import QuietLog
 from recserv.server.admission import Permits, Visits
 from recserv.server.status import Interrupted, ServerDraining, code_of, refuse, status_of, trailing_metadata
@@ -49,7 +50,7 @@ class Call:
 
     __slots__ = ("_request_id", "client_deadline", "context", "deadline", "degraded", "rpc", "tenant")
 
-    def __init__(self, rpc: str, context: Context, default_deadline_s: float):
+    def __init__(self, rpc: str, context: Context, default_deadline_s: float, clock: MonotonicClock = time.monotonic):
         self.rpc, self.context = rpc, context
         self.tenant = DEFAULT_TENANT
         self._request_id = ""
@@ -57,7 +58,7 @@ class Call:
         # Read once: gRPC counts it on the wall clock.
         remaining: float | None = context.time_remaining()
         self.client_deadline = remaining is not None
-        self.deadline = Deadline(default_deadline_s if remaining is None else remaining)
+        self.deadline = Deadline(default_deadline_s if remaining is None else remaining, clock)
 
     def check_deadline(self) -> None:
         """Raises DeadlineTooNear if no work is worth beginning."""
@@ -94,16 +95,17 @@ class Guard:
         worker: str = "",
         *,
         visits: Visits | None = None,
+        clock: MonotonicClock = time.monotonic,
     ):
         self._rpc, self._permits, self._done = rpc, permits, done
-        self._visits = visits
+        self._visits, self._clock = visits, clock
         self._default_deadline_s = default_deadline_s
         self._worker = ((WORKER_KEY, worker),) if worker else ()
 
     async def run(self, work: Callable[[R, Call], Awaitable[bytes | None]], given: R, context: Context) -> bytes | None:
         """`work(given, call)`; returns what it returns, or None once the status of what it raised is sent."""
         started = perf_counter()
-        call = Call(self._rpc, context, self._default_deadline_s)
+        call = Call(self._rpc, context, self._default_deadline_s, self._clock)
         if self._visits is not None:
             self._visits.enter()
         try:

@@ -7,6 +7,7 @@ in here.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias
 
@@ -15,6 +16,7 @@ from google.protobuf.message import Message
 
 from recserv.errors import DeadlineTooNear
 from recserv.metrics import Metrics
+from recserv.resilience.deadline import MonotonicClock
 from recserv.server.admission import Admission, Permits, Visits
 from recserv.server.call import Call, Context, Guard, M, parser, within
 from recserv.server.status import ServerDraining
@@ -28,10 +30,17 @@ class HandlerFactory:
     """Makes the handlers of one server: they share its admission, metrics, default deadline and worker's name."""
 
     def __init__(
-        self, admission: Admission, metrics: Metrics, default_deadline_ms: int, worker: str = "", *, visits: Visits
+        self,
+        admission: Admission,
+        metrics: Metrics,
+        default_deadline_ms: int,
+        worker: str = "",
+        *,
+        visits: Visits,
+        clock: MonotonicClock = time.monotonic,
     ):
         self.admission = admission
-        self._visits = visits
+        self._visits, self._clock = visits, clock
         self._metrics, self._default_deadline_s, self._worker = metrics, default_deadline_ms / 1000, worker
 
     def guard(self, rpc: str, permits: Permits) -> Guard:
@@ -42,6 +51,7 @@ class HandlerFactory:
             self._default_deadline_s,
             self._worker,
             visits=self._visits if permits is self.admission.calls else None,
+            clock=self._clock,
         )
 
     def unary(self, rpc: str, message_type: type[M], method: UnaryMethod[M], permits: Permits | None = None) -> Handler:

@@ -55,16 +55,15 @@ logger = logging.getLogger("recserv.server")
 DEGRADED_KEY = "x-recserv-degraded"
 """Of the trailing metadata: the reasons, without their prefix."""
 BATCH_RECOMMEND_AT_ONCE = 8
-# A group has no deadline of its own, and its stream may have none for hours.
-GROUP_TIMEOUT_S = 10.0
 
 
 class Room(NamedTuple):
-    """What a Recommend may have: by its priority, once it is its turn, and in seconds."""
+    """What a Recommend may have: by its priority, once it is its turn, and in seconds; and a group of events."""
 
     judge: Callable[[int], Verdict]
     wait: Callable[[Verdict], Awaitable[None]]
     budget_s: float
+    group_s: float
 
 
 class Servicer:
@@ -180,7 +179,10 @@ class Servicer:
     async def stream_group(self, request: pb.StreamEventsRequest, call: Call) -> pb.StreamEventsResponse:
         """A group of StreamEvents. Too large a group ends the stream; a bad event in it does not."""
         check_count("events", len(request.events), BATCH_EVENTS_MAX)
-        seconds = min(GROUP_TIMEOUT_S, call.deadline.remaining_s()) if call.client_deadline else GROUP_TIMEOUT_S
+        # A group has no deadline of its own, and its stream may have none for hours.
+        seconds = self._room.group_s
+        if call.client_deadline:
+            seconds = min(seconds, call.deadline.remaining_s())
         late = DeadlineTooNear("the group was not stored in time")
         try:
             results = await within(seconds, self._ingest(request.events, call), late)

@@ -68,6 +68,7 @@ _log = logging.getLogger(__name__)
 
 _LOST = AppendStatus.UNAVAILABLE
 CHECK_TIMEOUT_S = 2.0
+"""For the look at a server's settings; longer where a connection may take longer."""
 
 
 class RedisLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,7 +125,8 @@ class RedisStore:
         try:
             await self._router.open()
             for address in self._router.topology.addresses():
-                timeouts = LinkTimeouts(connect_s=CHECK_TIMEOUT_S, exchange_s=CHECK_TIMEOUT_S)
+                check_s = max(CHECK_TIMEOUT_S, self._timeouts.connect_s)
+                timeouts = LinkTimeouts(connect_s=check_s, exchange_s=check_s)
                 await self._check(RedisLink(self._target, address, timeouts))
         except BaseException:
             await self._router.close()

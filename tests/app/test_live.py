@@ -16,6 +16,7 @@ from recserv.resilience.deadline import Deadline
 from recserv.stores.base import AppendEvent, AppendResult
 from recserv.types import EventType, RecommendQuery, SessionEvent, SessionState, ShopperKey, ShopperState
 from tests.factories import build_tiny_model
+from tests.patience import HANG_GUARD_S
 
 SEEN = ShopperState(
     sequence=1,
@@ -74,7 +75,7 @@ async def test_a_call_stays_with_the_model_that_it_began_with(engines: tuple[Eng
 
     live = LiveModel(make, first)  # type: ignore[arg-type]
     query = RecommendQuery(session_id="s", page_size=5)
-    early = asyncio.create_task(live.recommend(query, Deadline(10.0)))
+    early = asyncio.create_task(live.recommend(query, Deadline(HANG_GUARD_S)))
     await store.waiting.wait()
     live.swap(second)  # type: ignore[arg-type]
     assert live.engine is second
@@ -82,7 +83,7 @@ async def test_a_call_stays_with_the_model_that_it_began_with(engines: tuple[Eng
     store.let_go.set()
     assert (await early).model_version == first.version
     assert first.closed == 1
-    assert (await live.recommend(query, Deadline(10.0))).model_version == second.version
+    assert (await live.recommend(query, Deadline(HANG_GUARD_S))).model_version == second.version
     live.close()
     assert (first.closed, second.closed) == (1, 1)
 
@@ -96,9 +97,10 @@ async def test_nothing_that_was_computed_under_one_model_is_used_under_the_next(
 
     live, alone = LiveModel(make, engines[0]), make(engines[1])
     query = RecommendQuery(session_id="s", page_size=10)
-    await live.recommend(query, Deadline(10.0))
+    await live.recommend(query, Deadline(HANG_GUARD_S))
     live.swap(engines[1])
-    swapped, expected = await live.recommend(query, Deadline(10.0)), await alone.recommend(query, Deadline(10.0))
+    swapped = await live.recommend(query, Deadline(HANG_GUARD_S))
+    expected = await alone.recommend(query, Deadline(HANG_GUARD_S))
     assert swapped.results == expected.results
 
 
@@ -106,6 +108,6 @@ async def test_a_call_that_fails_lets_go_of_its_model(engines: tuple[Engine, Eng
     first = Closed(engines[0])
     live = LiveModel(lambda engine: RecommendationPipeline(engine, None, PipelineSettings()), first)  # type: ignore[arg-type]
     with pytest.raises(Exception, match="keeps no state"):
-        await live.context("t", ShopperKey("s"), Deadline(1.0))
+        await live.context("t", ShopperKey("s"), Deadline(HANG_GUARD_S))
     live.swap(engines[1])
     assert first.closed == 1

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recserv.app.alone import reload_in_place
@@ -21,6 +21,7 @@ from recserv.app.serving import running
 from recserv.config import Settings
 from recserv.errors import UsageError
 from tests.factories import build_tiny_model
+from tests.patience import HANG_GUARD_S
 
 
 def identity(number: int) -> Identity:
@@ -40,7 +41,6 @@ def test_what_was_loaded_on_demand_is_not_loaded_again() -> None:
     assert [sightings.see(identity(2)) for _ in range(3)] == [False, False, False]
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 3), max_size=40))
 def test_no_model_is_tried_twice_in_a_row_nor_before_it_stands_still(numbers: list[int]) -> None:
     sightings, tried, before = Sightings(identity(1)), [1], 0
@@ -85,7 +85,7 @@ async def test_a_watch_reloads_on_demand_and_on_sight_and_survives_a_reload_that
 
     watch = ModelWatch(str(model), 1, identity_of(model), reload)
     task = asyncio.create_task(watch.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_GUARD_S):
         watch.ask()
         assert await reasons.get() == "SIGHUP"
         shutil.copytree(tiny_model, tmp_path / "next")

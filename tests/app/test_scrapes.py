@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import urllib.request
 
 import pytest
@@ -11,6 +12,7 @@ from recserv.app.scrapes import scraped
 from recserv.config import Settings
 from recserv.errors import UsageError
 from recserv.metrics import Metrics, MetricsListener
+from tests.patience import HANG_GUARD_S, eventually
 
 
 def settings(address: str, *, share_port: bool) -> Settings:
@@ -18,9 +20,21 @@ def settings(address: str, *, share_port: bool) -> Settings:
 
 
 def models(address: str) -> str:
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as response:
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=HANG_GUARD_S) as response:
         lines = response.read().decode().splitlines()
     return next(line for line in lines if line.startswith("recserv_model_info{"))
+
+
+def models_once_there(address: str) -> str:
+    found: list[str] = []
+
+    def there() -> bool:
+        with contextlib.suppress(OSError):
+            found.append(models(address))
+        return bool(found)
+
+    eventually(there)
+    return found[0]
 
 
 async def test_an_address_that_an_older_server_has_is_taken_over_once_it_is_gone() -> None:
@@ -32,14 +46,7 @@ async def test_an_address_that_an_older_server_has_is_taken_over_once_it_is_gone
         assert address == ""
         assert "old" in await asyncio.to_thread(models, before.address)
         await asyncio.to_thread(before.close)
-        async with asyncio.timeout(10):
-            while True:
-                try:
-                    found = await asyncio.to_thread(models, before.address)
-                    break
-                except OSError:
-                    await asyncio.sleep(0.01)
-        assert "new" in found
+        assert "new" in await asyncio.to_thread(models_once_there, before.address)
     with pytest.raises(OSError):
         await asyncio.to_thread(models, before.address)
 

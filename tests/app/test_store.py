@@ -13,6 +13,7 @@ from recserv.errors import StoreUnavailable, UsageError
 from recserv.metrics import Metrics
 from recserv.stores.base import AppendEvent, AppendResult, AppendStatus
 from recserv.types import Event, ShopperKey, ShopperState
+from tests.patience import HANG_GUARD_S, eventually_async
 from tests.redis_server import RedisServer
 from tests.stores.support import make
 
@@ -55,9 +56,11 @@ async def test_a_store_that_cannot_be_opened_is_unavailable_and_tried_again() ->
     with pytest.raises(StoreUnavailable):
         await store.read("t", [ShopperKey("s")])
     able.set()
-    async with asyncio.timeout(10):
-        while (await store.append("t", [EVENT]))[0].status != AppendStatus.ACCEPTED:
-            await asyncio.sleep(0.001)
+
+    async def accepted() -> bool:
+        return (await store.append("t", [EVENT]))[0].status == AppendStatus.ACCEPTED
+
+    await eventually_async(accepted)
     assert [state.sequence for state in await store.read("t", [ShopperKey("s")])] == [1]
     await store.close()
     assert made[-1].closed
@@ -81,16 +84,18 @@ async def test_what_can_never_work_ends_the_start() -> None:
 async def test_a_redis_that_is_away_is_unavailable_until_it_comes(redis_server: RedisServer) -> None:
     """Through the settings, with causes in the metrics."""
     metrics = Metrics()
-    patient = {f"redis_{what}_timeout_ms": 10_000 for what in ("connect", "read", "write")}
+    patient = {f"redis_{what}_timeout_ms": int(HANG_GUARD_S * 1000) for what in ("connect", "read", "write")}
     store = make_store(Settings(model="m", state=redis_server.url, **patient), metrics)  # type: ignore[arg-type]
     event = make("e1")
     redis_server.kill()
     await store.open()
     assert [result.status for result in await store.append("default", [event])] == [AppendStatus.UNAVAILABLE]
     redis_server.restart()
-    async with asyncio.timeout(30):
-        while (await store.append("default", [event]))[0].status == AppendStatus.UNAVAILABLE:
-            await asyncio.sleep(0.01)
+
+    async def available() -> bool:
+        return (await store.append("default", [event]))[0].status != AppendStatus.UNAVAILABLE
+
+    await eventually_async(available)
     redis_server.kill()
     with pytest.raises(StoreUnavailable):
         await store.read("default", [ShopperKey("s")])

@@ -1,55 +1,72 @@
-"""A gRPC server that answers each call as its script says, and notes when each attempt came."""
+"""A gRPC server that answers each call as its script says, and counts the attempts."""
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import grpc
 
 from recserv.v1 import recommendation_pb2 as pb
+from tests.patience import HANG_GUARD_S
 
 SERVICE = "recserv.v1.RecommendationService"
+METHODS = ("Recommend", "IngestEvent", "GetContext")
 
 
 class Step(NamedTuple):
+    """`held`: answered once that is set, at the latest when the server ends. `sets`: what the client is about to hear
+    this answer lets go.
+    """
+
     code: grpc.StatusCode = grpc.StatusCode.OK
     pushback_ms: int | None = None
-    delay_s: float = 0.0
+    held: threading.Event | None = None
+    sets: threading.Event | None = None
     answer: bytes = pb.RecommendResponse(model_version="scripted").SerializeToString()
 
 
 class ScriptedServer:
-    """Any unary method: the next step, then OK for good."""
+    """Any unary method: the next step, then OK for good. `attempts`: the method of each, in their order."""
 
     def __init__(self, address: str, steps: list[Step]):
         self.address, self.steps = address, steps
-        self.attempts_s: list[float] = []
+        self.attempts: list[str] = []
+        self._held: list[threading.Event] = [step.held for step in steps if step.held is not None]
 
-    def answer(self, request: bytes, context: Any) -> bytes:
-        self.attempts_s.append(time.monotonic())
+    def answer(self, method: str, request: bytes, context: Any) -> bytes:
+        self.attempts.append(method)
         step = self.steps.pop(0) if self.steps else Step()
-        time.sleep(step.delay_s)
+        if step.sets is not None:
+            # Once the answer is on its way: what is let go by it is answered after it.
+            context.add_callback(step.sets.set)
+        if step.held is not None:
+            step.held.wait(HANG_GUARD_S)
         if step.code is not grpc.StatusCode.OK:
             if step.pushback_ms is not None:
                 context.set_trailing_metadata((("grpc-retry-pushback-ms", str(step.pushback_ms)),))
             context.abort(step.code, "as the script says")
         return step.answer
 
+    def let_go(self) -> None:
+        for held in self._held:
+            held.set()
+
 
 @contextmanager
 def scripted(*steps: Step) -> Iterator[ScriptedServer]:
     server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
     script = ScriptedServer("", list(steps))
-    methods = ("Recommend", "IngestEvent", "GetContext")
-    handlers = {name: grpc.unary_unary_rpc_method_handler(script.answer) for name in methods}
+    handlers = {name: grpc.unary_unary_rpc_method_handler(partial(script.answer, name)) for name in METHODS}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     script.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     try:
         yield script
     finally:
-        server.stop(0).wait()
+        script.let_go()
+        server.stop(0).wait(HANG_GUARD_S)

@@ -4,31 +4,46 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
-from recserv.client import AsyncRecommendationClient, CallFailed, Ingested, RecommendationClient, StreamOptions
-from recserv.client.event_stream import EventStream
+from recserv.client import (
+    AsyncEventStream,
+    AsyncRecommendationClient,
+    CallFailed,
+    ClientOptions,
+    EventStream,
+    Ingested,
+    RecommendationClient,
+    StreamOptions,
+)
 from recserv.errors import EventConflict, RecservError, StoreUnavailable
 from recserv.pipeline.ingest import IngestOutcome
 from recserv.types import Event, EventType, IngestStatus, ShopperKey
+from tests.patience import HANG_GUARD_S, eventually, eventually_async
 from tests.proxy import TcpProxy
-from tests.server.harness import FakeIngestor, Service, eventually
+from tests.server.harness import FakeIngestor, Service
 
 if TYPE_CHECKING:
     from recserv.commands.server_process import ServerProcess
 
 EVENTS = 300
-WAIT_S = 30.0
-QUICK = StreamOptions(events_max=50, group_max=10, backoff_s=0.01, backoff_s_max=0.05)
-IMPATIENT = StreamOptions(ack_timeout_s=0.3, backoff_s=0.01, backoff_s_max=0.05)
+LOST_EVERY = 60
+PATIENT = ClientOptions(timeout_s=HANG_GUARD_S)
+QUICK = StreamOptions(
+    events_max=50,
+    group_max=10,
+    ack_timeout_s=HANG_GUARD_S,
+    give_up_s=5 * HANG_GUARD_S,
+    backoff_s=0.01,
+    backoff_s_max=0.05,
+)
 
 
 def _events(session: str, count: int = EVENTS) -> list[Event]:
@@ -45,29 +60,20 @@ def proxy(recserv_server: ServerProcess) -> Iterator[TcpProxy]:
         yield started
 
 
-@contextmanager
-def _connections_lost(proxy: TcpProxy, times: int = 5) -> Iterator[None]:
-    """Drops the connections again and again, each time after some bytes more of acknowledgements have passed."""
-    stop = threading.Event()
+def _lose_connections(proxy: TcpProxy, number: int) -> None:
+    """Before every LOST_EVERYth event, when some are on their way. More are sent in between than may wait for their
+    acknowledgement, so some of them are acknowledged over a connection of their own.
+    """
+    if number % LOST_EVERY == LOST_EVERY - 1:
+        proxy.drop_connections()
 
-    def drop() -> None:
-        for _ in range(times):
-            before = proxy.counts().reply_bytes
-            while not stop.is_set() and proxy.counts().reply_bytes < before + 500:
-                stop.wait(0.002)
-            proxy.drop_connections()
 
-    thread = threading.Thread(target=drop)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+def _connections() -> int:
+    return 1 + EVENTS // LOST_EVERY
 
 
 def _stored(server: ServerProcess, session: str) -> int:
-    with RecommendationClient(server.target, timeout_s=10.0) as client:
+    with RecommendationClient(server.target, options=PATIENT) as client:
         return client.context(ShopperKey(session_id=session)).event_count
 
 
@@ -75,25 +81,30 @@ def test_each_event_is_acknowledged_and_stored_once_though_connections_are_lost(
     proxy: TcpProxy, recserv_server: ServerProcess
 ) -> None:
     session = uuid.uuid4().hex
-    with RecommendationClient(proxy.address) as client, _connections_lost(proxy):
+    with RecommendationClient(proxy.address) as client:
         with client.event_stream(QUICK) as stream:
-            promises = [stream.send(event) for event in _events(session)]
+            promises = []
+            for number, event in enumerate(_events(session)):
+                _lose_connections(proxy, number)
+                promises.append(stream.send(event))
         results = [promise.result(0) for promise in promises]
     assert {result.status for result in results} <= {IngestStatus.ACCEPTED, IngestStatus.DUPLICATE}
-    assert proxy.counts().connections > 1
+    assert proxy.counts().connections >= _connections()
     assert _stored(recserv_server, session) == EVENTS
 
 
 async def test_the_asyncio_stream_does_the_same(proxy: TcpProxy, recserv_server: ServerProcess) -> None:
     session = uuid.uuid4().hex
-    async with AsyncRecommendationClient(proxy.address) as client:
-        with _connections_lost(proxy):
-            async with client.event_stream(QUICK) as stream:
-                promises = [await stream.send(event) for event in _events(session)]
-            results = [promise.result() for promise in promises]
+    async with AsyncRecommendationClient(proxy.address, options=PATIENT) as client:
+        async with client.event_stream(QUICK) as stream:
+            promises = []
+            for number, event in enumerate(_events(session)):
+                _lose_connections(proxy, number)
+                promises.append(await stream.send(event))
+        results = [promise.result() for promise in promises]
         assert (await client.context(ShopperKey(session_id=session))).event_count == EVENTS
     assert {result.status for result in results} <= {IngestStatus.ACCEPTED, IngestStatus.DUPLICATE}
-    assert proxy.counts().connections > 1
+    assert proxy.counts().connections >= _connections()
 
 
 class _FlakyIngestor(FakeIngestor):
@@ -116,26 +127,56 @@ def flaky(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
         yield service
 
 
+class _Clock:
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
 def test_a_server_that_falls_silent_is_left_for_a_new_stream(flaky: Service) -> None:
-    flaky.ingestor.hold = threading.Event()
-    with RecommendationClient(flaky.address) as client, client.event_stream(IMPATIENT) as stream:
-        promise = stream.send(_events("s", 1)[0])
+    hold, clock = threading.Event(), _Clock()
+    flaky.ingestor.hold = hold
+    first, second = _events("s", 2)
+    with (
+        RecommendationClient(flaky.address) as client,
+        EventStream(client._stub.StreamEvents, QUICK, clock) as stream,
+    ):
         try:
-            eventually(lambda: len(flaky.ingestor.events) > 1)
+            promises = [stream.send(first)]
+            eventually(lambda: flaky.ingestor.events)
+            clock.now_s += QUICK.ack_timeout_s + 1
+            # Sent on the silent stream, which is looked at thereby.
+            promises.append(stream.send(second))
+            eventually(lambda: _times_seen(flaky, first) == 2)
         finally:
-            flaky.ingestor.hold.set()
-        promise.result(WAIT_S)
+            hold.set()
+        assert {promise.result(HANG_GUARD_S).status for promise in promises} == {IngestStatus.ACCEPTED}
 
 
 async def test_the_asyncio_stream_leaves_a_silent_server_too(flaky: Service) -> None:
-    flaky.ingestor.hold = threading.Event()
-    async with AsyncRecommendationClient(flaky.address) as client, client.event_stream(IMPATIENT) as stream:
-        promise = await stream.send(_events("s", 1)[0])
+    hold, clock = threading.Event(), _Clock()
+    flaky.ingestor.hold = hold
+    first, second = _events("s", 2)
+    async with (
+        AsyncRecommendationClient(flaky.address) as client,
+        AsyncEventStream(client._stub.StreamEvents, QUICK, clock) as stream,
+    ):
         try:
-            await asyncio.to_thread(eventually, lambda: len(flaky.ingestor.events) > 1)
+            promises = [await stream.send(first)]
+            await eventually_async(lambda: flaky.ingestor.events)
+            clock.now_s += QUICK.ack_timeout_s + 1
+            promises.append(await stream.send(second))
+            await eventually_async(lambda: _times_seen(flaky, first) == 2)
         finally:
-            flaky.ingestor.hold.set()
-        await asyncio.wait_for(promise, WAIT_S)
+            hold.set()
+        assert {(await asyncio.wait_for(promise, HANG_GUARD_S)).status for promise in promises} == {
+            IngestStatus.ACCEPTED
+        }
+
+
+def _times_seen(service: Service, event: Event) -> int:
+    return [seen.event_id for seen in service.ingestor.events].count(event.event_id)
 
 
 REFUSED_BY_PROTOBUF: list[dict[str, Any]] = [{"quantity": 2**31}, {"event_type": 99}, {"search_query": "\ud800"}]
@@ -148,8 +189,8 @@ def test_an_event_that_cannot_be_encoded_is_refused_to_its_sender_alone(flaky: S
         promise = stream.send(good)
         with pytest.raises(ValueError) as refused:
             stream.send(bad)
-        promise.result(WAIT_S)
-        stream.send(good).result(WAIT_S)
+        promise.result(HANG_GUARD_S)
+        stream.send(good).result(HANG_GUARD_S)
         with pytest.raises(type(refused.value)):
             client.ingest(bad)
 
@@ -161,8 +202,8 @@ async def test_the_asyncio_stream_refuses_it_alike(flaky: Service, wrong: dict[s
         promise = await stream.send(good)
         with pytest.raises(ValueError):
             await stream.send(bad)
-        await asyncio.wait_for(promise, WAIT_S)
-        await asyncio.wait_for(await stream.send(good), WAIT_S)
+        await asyncio.wait_for(promise, HANG_GUARD_S)
+        await asyncio.wait_for(await stream.send(good), HANG_GUARD_S)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -175,7 +216,7 @@ def test_a_stream_that_cannot_go_on_says_so_to_who_waits(flaky: Service) -> None
         client.close()
         flaky.ingestor.hold.set()
         with pytest.raises(ValueError, match="closed"):
-            promise.result(WAIT_S)
+            promise.result(HANG_GUARD_S)
         stream.flush()
         with pytest.raises(CallFailed, match="closed"):
             stream.send(_events("s", 1)[0])
@@ -188,11 +229,27 @@ def test_closing_an_idle_stream_whose_server_went_away_opens_no_other() -> None:
         opened.append(groups)
         return iter(())
 
-    with EventStream(rpc, QUICK):
-        eventually(lambda: opened)
-        # Idle by now.
-        time.sleep(0.05)
+    stream = EventStream(rpc, QUICK)
+    stream._changed = changed = _Watched()
+    with stream:
+        eventually(lambda: stream._thread in changed.waiting, "idle")
     assert len(opened) == 1
+
+
+class _Watched(threading.Condition):
+    """Tells which threads wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: set[threading.Thread] = set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        thread = threading.current_thread()
+        self.waiting.add(thread)
+        try:
+            return super().wait(timeout)
+        finally:
+            self.waiting.discard(thread)
 
 
 def test_a_group_is_not_taken_for_a_stream_that_ended_meanwhile() -> None:
@@ -200,26 +257,33 @@ def test_a_group_is_not_taken_for_a_stream_that_ended_meanwhile() -> None:
     stream.send(_events("s", 1)[0])
 
     class EndsWhenAsked(threading.Event):
-        """The stream ends right after it was asked whether it had, as soon as the lock is free."""
+        """The stream ends right after it was asked whether it had: at once if the lock is free, else when it is."""
 
         def is_set(self) -> bool:
             before = super().is_set()
             if not before:
                 ender.start()
-                ender.join(0.2)
+                assert tried.wait(HANG_GUARD_S)
             return before
 
-    over = EndsWhenAsked()
+    over, tried = EndsWhenAsked(), threading.Event()
 
     def end() -> None:
         over.set()
-        with stream._changed:
-            stream._outbox.broken(CallFailed("UNAVAILABLE", "gone"), time.monotonic())
+        free = stream._changed.acquire(blocking=False)
+        if not free:
+            tried.set()
+            stream._changed.acquire()
+        try:
+            stream._outbox.broken(CallFailed("UNAVAILABLE", "gone"), 0.0)
+        finally:
+            stream._changed.release()
+            tried.set()
 
     ender = threading.Thread(target=end)
     groups = stream._groups(over)
     next(groups, None)
-    ender.join(WAIT_S)
+    ender.join(HANG_GUARD_S)
     # What a call that is over took would be acknowledged by the next one's first answer.
     assert stream._outbox.in_flight == 0
     assert next(groups, None) is None
@@ -245,24 +309,30 @@ def test_an_event_is_given_up_after_its_time_with_what_was_wrong(flaky: Service)
     with RecommendationClient(flaky.address) as client, client.event_stream(options) as stream:
         promise = stream.send(_events("s", 1)[0])
         with pytest.raises(StoreUnavailable, match="the disk is full") as caught:
-            promise.result(WAIT_S)
+            promise.result(HANG_GUARD_S)
     assert isinstance(caught.value, CallFailed)
     assert caught.value.code == "UNAVAILABLE"
 
 
 def test_a_full_outbox_makes_the_sender_wait(flaky: Service) -> None:
-    flaky.ingestor.hold = threading.Event()
-    options = StreamOptions(events_max=5, group_max=1)
-    with RecommendationClient(flaky.address) as client, client.event_stream(options) as stream:
-        for event in _events("s", 5):
-            stream.send(event)
-        blocked = threading.Thread(target=lambda: stream.send(_events("t", 1)[0]))
-        blocked.start()
-        blocked.join(0.1)
-        assert blocked.is_alive()
-        flaky.ingestor.hold.set()
-        blocked.join(WAIT_S)
-        assert not blocked.is_alive()
+    hold = threading.Event()
+    flaky.ingestor.hold = hold
+    options = StreamOptions(events_max=5, group_max=1, ack_timeout_s=HANG_GUARD_S)
+    with RecommendationClient(flaky.address) as client:
+        stream = client.event_stream(options)
+        stream._changed = changed = _Watched()
+        with stream:
+            for event in _events("s", 5):
+                stream.send(event)
+            blocked = threading.Thread(target=lambda: stream.send(_events("t", 1)[0]))
+            blocked.start()
+            try:
+                eventually(lambda: blocked in changed.waiting or not blocked.is_alive())
+                assert blocked.is_alive()
+            finally:
+                hold.set()
+            blocked.join(HANG_GUARD_S)
+            assert not blocked.is_alive()
 
 
 def test_leaving_by_an_error_lets_go_at_once(flaky: Service) -> None:
@@ -291,8 +361,8 @@ def test_a_draining_server_answers_what_it_took_and_the_rest_goes_to_the_next(fl
         RecommendationClient(proxy.address) as client,
         client.event_stream(QUICK) as stream,
     ):
-        stream.send(_events("s", 1)[0]).result(WAIT_S)
+        stream.send(_events("s", 1)[0]).result(HANG_GUARD_S)
         proxy.redirect("127.0.0.1", int(next_one.address.rpartition(":")[2]))
-        assert flaky.drain_soon().result(WAIT_S)
-        stream.send(_events("t", 1)[0]).result(WAIT_S)
+        assert flaky.drain_soon(HANG_GUARD_S).result(HANG_GUARD_S)
+        stream.send(_events("t", 1)[0]).result(HANG_GUARD_S)
         assert [event.session_id for event in next_one.ingestor.events] == ["t"]

@@ -6,19 +6,30 @@ import asyncio
 import re
 import textwrap
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import recserv.client
 from recserv import client, types
+from recserv.client import ClientOptions
 from recserv.types import Event, EventType
+from tests.patience import HANG_GUARD_S
 from tests.project_files import ROOT
 
 if TYPE_CHECKING:
     from recserv.commands.server_process import ServerProcess
 
 SHOWN_TARGETS = (r'\["10\.0\.0\.1:50051", "10\.0\.0\.2:50051"\]', r'"127\.0\.0\.1:50051"')
+SHOWN_TIMEOUT = r"timeout_s=[\d.]+"
+
+
+@pytest.fixture(autouse=True)
+def no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls that name no deadline have one that a slow machine keeps."""
+    for module in ("sync", "aio"):
+        monkeypatch.setattr(f"recserv.client.{module}.ClientOptions", partial(ClientOptions, timeout_s=HANG_GUARD_S))
 
 
 def _docstring_examples() -> list[str]:
@@ -35,6 +46,7 @@ def _readme_examples() -> list[str]:
 def _run(example: str, target: str) -> dict[str, Any]:
     for shown in SHOWN_TARGETS:
         example = re.sub(shown, repr(target), example)
+    example = re.sub(SHOWN_TIMEOUT, f"timeout_s={HANG_GUARD_S}", example)
     assert target in example
     names: dict[str, Any] = {name: getattr(client, name) for name in client.__all__}
     names |= {name: getattr(types, name) for name in dir(types) if not name.startswith("_")}

@@ -12,14 +12,15 @@ import pytest
 from recserv.client import AsyncRecommendationClient, CallFailed, ClientOptions, RecommendationClient
 from recserv.errors import NotFound
 from recserv.types import ExplainMode, Explanation, ExplanationState, RecommendQuery
+from tests.patience import HANG_GUARD_S, eventually
 from tests.proxy import TcpProxy
-from tests.server.harness import Service, eventually
+from tests.server.harness import Service
 
 if TYPE_CHECKING:
     from recserv.commands.server_process import ServerProcess
 
 BOTH = [Explanation("a", "because", ExplanationState.READY), Explanation("b", "so", ExplanationState.TEMPLATE)]
-QUICK = ClientOptions(timeout_s=10.0, backoff_s=0.01, backoff_s_max=0.05)
+QUICK = ClientOptions(timeout_s=HANG_GUARD_S, backoff_s=0.01, backoff_s_max=0.05)
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def proxy(service: Service) -> Iterator[TcpProxy]:
 
 
 def test_what_is_ready_is_read_at_once(service: Service) -> None:
-    with RecommendationClient(service.address) as client:
+    with RecommendationClient(service.address, options=QUICK) as client:
         ready = client.explanations("ready")
         assert list(ready.explanations) == BOTH
         assert ready.state is ExplanationState.READY
@@ -43,7 +44,7 @@ def test_what_is_ready_is_read_at_once(service: Service) -> None:
 
 
 def test_a_token_that_is_unknown_is_not_found(service: Service) -> None:
-    with RecommendationClient(service.address) as client:
+    with RecommendationClient(service.address, options=QUICK) as client:
         with pytest.raises(NotFound):
             client.explanations("nobody")
         with pytest.raises(NotFound):
@@ -72,7 +73,7 @@ def test_a_watch_has_an_end_too(service: Service, proxy: TcpProxy) -> None:
 
 def test_who_stops_listening_leaves_nothing_open(service: Service) -> None:
     service.board.hold = threading.Event()
-    with RecommendationClient(service.address) as client:
+    with RecommendationClient(service.address, options=QUICK) as client:
         watch = client.watch_explanations("ready")
         next(watch)
         watch.close()

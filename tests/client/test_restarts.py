@@ -13,8 +13,8 @@ import pytest
 from recserv.client import ClientOptions, RecommendationClient
 from recserv.commands.server_process import ServerProcess
 from recserv.types import Event, EventType, IngestStatus, RecommendQuery, ShopperKey
+from tests.patience import HANG_GUARD_S, PATIENT_SERVER, eventually
 from tests.proxy import TcpProxy
-from tests.server.harness import eventually
 
 pytestmark = pytest.mark.slow
 CALLERS = 3
@@ -58,14 +58,13 @@ class Load:
     def goes_on(self, calls: int = 30) -> None:
         """Returns once so many more calls have been answered."""
         wanted = self.answers + calls
-        while self.answers < wanted and not self.errors:
-            self._stop.wait(0.01)
+        eventually(lambda: self.answers >= wanted or self.errors, f"{calls} more calls are answered")
 
 
 @pytest.fixture
 def start(tiny_model: Path) -> Iterator[Callable[[Path], ServerProcess]]:
     with ExitStack() as stack:
-        yield lambda state: stack.enter_context(ServerProcess.started(tiny_model, state))
+        yield lambda state: stack.enter_context(ServerProcess.started(tiny_model, state, PATIENT_SERVER))
 
 
 def test_one_of_two_servers_after_the_other_restarts_and_no_call_fails(
@@ -75,7 +74,7 @@ def test_one_of_two_servers_after_the_other_restarts_and_no_call_fails(
     with ExitStack() as stack:
         proxies = [stack.enter_context(TcpProxy("127.0.0.1", _port(server))) for server in servers]
         targets = [proxy.address for proxy in proxies]
-        client = stack.enter_context(RecommendationClient(targets, options=ClientOptions(timeout_s=10.0)))
+        client = stack.enter_context(RecommendationClient(targets, options=ClientOptions(timeout_s=HANG_GUARD_S)))
         # Each server has a state of its own: what one has acknowledged the other does not know.
         load = stack.enter_context(Load(client, ingest=False))
         for number, proxy in enumerate(proxies):
@@ -97,7 +96,7 @@ def test_a_lone_server_restarts_and_calls_that_may_wait_for_it_do(
 ) -> None:
     state = tmp_path / "state.db"
     server = start(state)
-    options = ClientOptions(timeout_s=30.0, wait_for_ready=True)
+    options = ClientOptions(timeout_s=HANG_GUARD_S, wait_for_ready=True)
     with TcpProxy("127.0.0.1", _port(server)) as proxy, RecommendationClient(proxy.address, options=options) as client:
         with Load(client) as load:
             load.goes_on()

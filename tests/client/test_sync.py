@@ -21,6 +21,7 @@ from recserv.types import (
     Source,
 )
 from recserv.v1 import recommendation_pb2 as pb
+from tests.patience import HANG_GUARD_S
 
 if TYPE_CHECKING:
     from recserv.commands.server_process import ServerProcess
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def client(recserv_server: ServerProcess) -> Iterator[RecommendationClient]:
-    with RecommendationClient(recserv_server.target, timeout_s=10.0) as connected:
+    with RecommendationClient(recserv_server.target, timeout_s=HANG_GUARD_S) as connected:
         yield connected
 
 
@@ -54,7 +55,7 @@ def test_a_refusal_carries_the_code_and_every_field(client: RecommendationClient
 
 
 def test_a_server_that_is_not_there_is_unavailable() -> None:
-    with RecommendationClient("127.0.0.1:1", timeout_s=1.0) as nobody, pytest.raises(CallFailed) as failed:
+    with RecommendationClient("127.0.0.1:1", timeout_s=HANG_GUARD_S) as nobody, pytest.raises(CallFailed) as failed:
         nobody.recommend(RecommendQuery())
     assert failed.value.code == "UNAVAILABLE"
 

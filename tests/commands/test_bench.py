@@ -13,6 +13,7 @@ from recserv.client import RecommendationClient
 from recserv.commands import bench
 from recserv.errors import DatasetError, UsageError
 from recserv.v1 import recommendation_pb2 as pb
+from tests.patience import HANG_GUARD_S
 
 if TYPE_CHECKING:
     from recserv.commands.server_process import ServerProcess
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 def _run(*arguments: str) -> int:
     parser = argparse.ArgumentParser()
     bench.register(parser.add_subparsers())
-    args = parser.parse_args(["bench", *arguments])
+    args = parser.parse_args(["bench", f"--timeout={HANG_GUARD_S}", f"--duration={10 * HANG_GUARD_S}", *arguments])
     code: int = args.run(args)
     return code
 
@@ -64,7 +65,7 @@ def test_a_target_elsewhere_is_refused_before_anything_is_sent() -> None:
 
 
 def test_a_server_that_is_not_there_exits_with_1(capsys: pytest.CaptureFixture[str]) -> None:
-    assert _run("--target", "127.0.0.1:1", "--timeout", "1") == 1
+    assert _run("--target", "127.0.0.1:1") == 1
     assert "UNAVAILABLE" in capsys.readouterr().err
 
 
@@ -93,7 +94,7 @@ def test_a_session_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 def test_made_up_contexts_are_the_same_for_the_same_model_and_known_to_it(recserv_server: ServerProcess) -> None:
-    with RecommendationClient(recserv_server.target) as client:
+    with RecommendationClient(recserv_server.target, HANG_GUARD_S) as client:
         prefixes = made_up_prefixes(client, count=50)
         assert prefixes == made_up_prefixes(client, count=50)
     assert all(1 <= len(prefix) <= 6 for prefix in prefixes)

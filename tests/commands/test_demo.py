@@ -19,6 +19,7 @@ from recserv.client import RecommendationClient
 from recserv.commands import demo
 from recserv.commands.tour import Tour
 from recserv.errors import UsageError
+from tests.patience import HANG_GUARD_S
 
 if TYPE_CHECKING:
     from recserv.commands.server_process import ServerProcess
@@ -46,7 +47,7 @@ def test_it_refuses_to_build_over_something_that_is_not_a_model_before_any_work(
 
 def test_the_tour_shows_each_step_with_its_latency_and_ends_well(recserv_server: ServerProcess) -> None:
     console = Console(width=100, record=True, file=io.StringIO())
-    with RecommendationClient(recserv_server.target) as client:
+    with RecommendationClient(recserv_server.target, HANG_GUARD_S) as client:
         cast = Tour(client, console).run()
     told = console.export_text()
     for step in [

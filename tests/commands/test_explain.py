@@ -13,6 +13,7 @@ import pytest
 from recserv.commands import explain
 from recserv.v1 import recommendation_pb2 as pb
 from recserv.v1 import recommendation_pb2_grpc as pb_grpc
+from tests.patience import HANG_GUARD_S
 
 
 class StandIn(pb_grpc.RecommendationServiceServicer):
@@ -62,7 +63,7 @@ def stand_in() -> Iterator[tuple[StandIn, str]]:
 def _run(*arguments: str) -> int:
     parser = argparse.ArgumentParser()
     explain.register(parser.add_subparsers())
-    args = parser.parse_args(["explain", *arguments])
+    args = parser.parse_args(["explain", f"--timeout={HANG_GUARD_S}", *arguments])
     code: int = args.run(args)
     return code
 
@@ -101,5 +102,5 @@ def test_nothing_to_explain_is_no_error(stand_in: tuple[StandIn, str], capsys: p
 
 
 def test_a_server_that_is_not_there_exits_with_1(capsys: pytest.CaptureFixture[str]) -> None:
-    assert _run("--target", "127.0.0.1:1", "--session", "s", "--timeout", "1") == 1
+    assert _run("--target", "127.0.0.1:1", "--session", "s") == 1
     assert "UNAVAILABLE" in capsys.readouterr().err

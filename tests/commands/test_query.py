@@ -15,6 +15,7 @@ from grpc_status import rpc_status
 from recserv.commands import query
 from recserv.v1 import recommendation_pb2 as pb
 from recserv.v1 import recommendation_pb2_grpc as pb_grpc
+from tests.patience import HANG_GUARD_S
 
 
 class StandIn(pb_grpc.RecommendationServiceServicer):
@@ -47,7 +48,7 @@ def stand_in() -> Iterator[StandIn]:
 def _run(*arguments: str) -> int:
     parser = argparse.ArgumentParser()
     query.register(parser.add_subparsers())
-    args = parser.parse_args(["query", *arguments])
+    args = parser.parse_args(["query", f"--timeout={HANG_GUARD_S}", *arguments])
     code: int = args.run(args)
     return code
 
@@ -131,7 +132,7 @@ def test_a_refusal_is_shown_with_its_fields_and_exits_with_1(
 
 
 def test_a_server_that_is_not_there_exits_with_1(capsys: pytest.CaptureFixture[str]) -> None:
-    assert _run("--target", "127.0.0.1:1", "--session", "s", "--timeout", "1") == 1
+    assert _run("--target", "127.0.0.1:1", "--session", "s") == 1
     assert "UNAVAILABLE" in capsys.readouterr().err
 
 

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from recserv.commands.server_process import BANNER
+from recserv.commands.server_process import BANNER, ServerProcess
+from tests.patience import HANG_GUARD_S
+from tests.processes import read_line
 from tests.project_files import ROOT
 
 
@@ -35,7 +37,7 @@ def launched(command: Sequence[str], environment: Mapping[str, str]) -> Iterator
         )
         try:
             assert process.stdout is not None
-            line = process.stdout.readline()
+            line = read_line(process.stdout)
             log.seek(0)
             assert line.startswith(BANNER), log.read().decode(errors="replace")
             yield process, line.removeprefix(BANNER).strip()
@@ -53,4 +55,10 @@ def started(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[
         yield target
         # The whole group: a tracer passes no signals on, and ends with what it traces.
         os.killpg(process.pid, signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(HANG_GUARD_S) == 0
+
+
+def stopped(server: ServerProcess) -> int:
+    """Asks it to drain and end, and waits until it has: its exit code. Nobody insists, as `ServerProcess.stop` does."""
+    os.kill(server.pid, signal.SIGTERM)
+    return server.wait()

@@ -9,10 +9,10 @@ import pytest
 
 from recserv.v1 import recommendation_pb2 as pb
 from tests.durability.servers import serve_arguments, started
+from tests.patience import HANG_GUARD_S, PATIENT_SERVER
 from tests.server.harness import Client, view
-from tests.stores.tracing import Acknowledgement, acknowledgements, python, tracers
+from tests.stores.tracing import TRACERS, Acknowledgement, acknowledgements, python
 
-TRACERS = tracers()
 SINGLE_EVENTS = 15
 GROUPS, GROUP_EVENTS = 6, 5
 EVENTS = SINGLE_EVENTS + GROUPS * GROUP_EVENTS
@@ -29,7 +29,7 @@ def send_events(target: str) -> dict[str, str]:
     client = Client(target)
     tokens = []
     for number in range(SINGLE_EVENTS):
-        raw = client.unary("IngestEvent", pb.IngestEventRequest(event=named(number)), timeout=60)
+        raw = client.unary("IngestEvent", pb.IngestEventRequest(event=named(number)), timeout=HANG_GUARD_S)
         tokens.append(pb.IngestEventResponse.FromString(raw).consistency_token)
     numbers = range(SINGLE_EVENTS, EVENTS)
     groups = [numbers[at : at + GROUP_EVENTS] for at in range(0, len(numbers), GROUP_EVENTS)]
@@ -52,13 +52,13 @@ def traced(tracer: str, command: Sequence[str], directory: Path) -> list[Acknowl
 
 @pytest.mark.parametrize("tracer", sorted(TRACERS))
 def test_an_event_is_synced_before_its_acknowledgement_is_sent(tracer: str, tiny_model: Path, tmp_path: Path) -> None:
-    command = python("recserv", "serve", *serve_arguments(tiny_model, tmp_path / "state.db"))
+    command = python("recserv", "serve", *serve_arguments(tiny_model, tmp_path / "state.db"), *PATIENT_SERVER)
     assert [entry.event for entry in traced(tracer, command, tmp_path) if not entry.true] == []
 
 
 @pytest.mark.parametrize("tracer", sorted(TRACERS))
 def test_the_same_check_fails_once_syncing_is_lowered(tracer: str, tiny_model: Path, tmp_path: Path) -> None:
-    arguments = serve_arguments(tiny_model, tmp_path / "state.db")
+    arguments = [*serve_arguments(tiny_model, tmp_path / "state.db"), *PATIENT_SERVER]
     command = python("tests.durability.lowered_server", "NORMAL", *arguments)
     false = [entry.event for entry in traced(tracer, command, tmp_path) if not entry.true]
     assert len(false) >= EVENTS - 2

@@ -18,6 +18,7 @@ from google.rpc import error_details_pb2
 from recserv.commands.server_process import ServerProcess
 from recserv.v1 import recommendation_pb2 as pb
 from tests.durability.state_file import read_state_file
+from tests.patience import HANG_GUARD_S, PATIENT_SERVER
 from tests.server.harness import SERVICE, Client, Failure, view
 
 GROUP_EVENTS = 50
@@ -30,6 +31,8 @@ TURNED_AWAY = {
     grpc.StatusCode.CANCELLED,
 }
 INGEST = f"/{SERVICE}/IngestEvent"
+# Longer than any client here waits: whatever holds the server up until the drain is cut short is seen.
+OPTIONS = [*PATIENT_SERVER, "--drain-ms", str(round(2 * HANG_GUARD_S * 1000))]
 
 
 def group(number: int) -> pb.StreamEventsRequest:
@@ -40,7 +43,7 @@ def group(number: int) -> pb.StreamEventsRequest:
 
 def groups_without_end(places: threading.Semaphore) -> Iterator[pb.StreamEventsRequest]:
     for number in itertools.count():
-        if not places.acquire(timeout=60):
+        if not places.acquire(timeout=HANG_GUARD_S):
             return
         yield group(number)
 
@@ -59,7 +62,7 @@ def stream_until_told_to_go(server: ServerProcess, after_groups: int, acknowledg
     # A client that sends without end meets a reset connection and loses what the server had answered.
     places = threading.Semaphore(GROUPS_AHEAD)
     try:
-        for number, raw in enumerate(client.open_events(groups_without_end(places), timeout=60)):
+        for number, raw in enumerate(client.open_events(groups_without_end(places), timeout=HANG_GUARD_S)):
             places.release()
             results = pb.StreamEventsResponse.FromString(raw).results
             assert [result.status for result in results] == [ACCEPTED] * GROUP_EVENTS
@@ -80,7 +83,7 @@ def test_a_stream_under_way_is_answered_for_what_it_sent_and_told_to_go(
 ) -> None:
     state = tmp_path / "state.db"
     acknowledged: set[tuple[str, str]] = set()
-    with ServerProcess.started(tiny_model, state) as server:
+    with ServerProcess.started(tiny_model, state, OPTIONS) as server:
         failure = stream_until_told_to_go(server, after_groups, acknowledged)
         ends_well(server)
     assert failure.code == grpc.StatusCode.UNAVAILABLE
@@ -95,7 +98,7 @@ def test_a_stream_under_way_is_answered_for_what_it_sent_and_told_to_go(
 
 def test_single_events_under_way_are_stored_if_they_were_acknowledged(tiny_model: Path, tmp_path: Path) -> None:
     state = tmp_path / "state.db"
-    with ServerProcess.started(tiny_model, state) as server:
+    with ServerProcess.started(tiny_model, state, OPTIONS) as server:
         client = Client(server.target)
         send = client.channel.unary_unary(INGEST)
         waiting = {}
@@ -103,13 +106,13 @@ def test_single_events_under_way_are_stored_if_they_were_acknowledged(tiny_model
         for number in range(200):
             event_id = f"e-{number}"
             body = pb.IngestEventRequest(event=view(event_id, item_id=f"item-{number % 150}")).SerializeToString()
-            waiting[event_id] = send.future(body, timeout=60)
+            waiting[event_id] = send.future(body, timeout=HANG_GUARD_S)
             waiting[event_id].add_done_callback(lambda _, event_id=event_id: done.put(event_id))
-        done.get(timeout=30)
+        done.get(timeout=HANG_GUARD_S)
         os.kill(server.pid, signal.SIGTERM)
         acknowledged = set()
         for event_id, call in waiting.items():
-            error = call.exception(60)
+            error = call.exception(HANG_GUARD_S)
             if error is None:
                 assert pb.IngestEventResponse.FromString(call.result()).status == ACCEPTED
                 acknowledged.add(("s-1", event_id))
@@ -128,11 +131,11 @@ def test_a_stream_that_says_nothing_does_not_hold_the_server_up(tiny_model: Path
 
     def silent() -> Iterator[pb.StreamEventsRequest]:
         yield group(0)
-        told.get(timeout=60)
+        told.get(timeout=HANG_GUARD_S)
 
-    with ServerProcess.started(tiny_model, tmp_path / "state.db", ["--drain-ms", "50000"]) as server:
+    with ServerProcess.started(tiny_model, tmp_path / "state.db", OPTIONS) as server:
         client = Client(server.target)
-        stream = client.open_events(silent(), timeout=60)
+        stream = client.open_events(silent(), timeout=HANG_GUARD_S)
         next(stream)
         os.kill(server.pid, signal.SIGTERM)
         with pytest.raises(grpc.RpcError) as caught:

@@ -20,11 +20,12 @@ from grpc_health.v1 import health_pb2
 
 from recserv.commands.server_process import ServerProcess
 from recserv.v1 import recommendation_pb2 as pb
-from tests.durability.servers import launched, serve_arguments
+from tests.durability.servers import launched, serve_arguments, stopped
 from tests.durability.state_file import read_state_file
+from tests.patience import HANG_GUARD_S, PATIENT_SERVER
 from tests.server.harness import Client, Failure, detail_of, view
-from tests.stores.test_embedded_full_disk import MOUNT_AND_RUN, mounts_are_possible
 from tests.stores.tracing import python
+from tests.tools import on_a_small_disk
 
 FILE_BYTES_MAX = 400_000
 DISK_BYTES_LEFT = 1_000_000
@@ -46,13 +47,17 @@ class Place(NamedTuple):
 def limited(model: Path, directory: Path) -> Iterator[Place]:
     """The process may not let any file outgrow a size: what a full disk is to whoever may not mount one."""
     endless = resource.RLIM_INFINITY
-    with ServerProcess.started(model, directory / "state.db") as server:
+    with ServerProcess.started(model, directory / "state.db", PATIENT_SERVER) as server:
 
         def allow(size: int) -> None:
             resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (size, endless))
 
         yield Place(
-            server.target, lambda: allow(FILE_BYTES_MAX), lambda: allow(endless), server.stop, directory / "state.db"
+            server.target,
+            lambda: allow(FILE_BYTES_MAX),
+            lambda: allow(endless),
+            lambda: stopped(server),
+            directory / "state.db",
         )
 
 
@@ -60,9 +65,8 @@ def limited(model: Path, directory: Path) -> Iterator[Place]:
 def mounted(model: Path, directory: Path) -> Iterator[Place]:
     """A small disk of its own, in a name space that ends with the process."""
     state = directory / "state.db"
-    server = python("recserv", "serve", *serve_arguments(model, state))
-    command = ["unshare", "-m", "sh", "-c", MOUNT_AND_RUN, "sh", str(directory), *server]
-    with launched(command, {}) as (process, target):
+    server = python("recserv", "serve", *serve_arguments(model, state), *PATIENT_SERVER)
+    with launched(on_a_small_disk(directory, server), {}) as (process, target):
         # Held open, it outlives the name space: what the server left there can be read after its end.
         disk = os.open(f"/proc/{process.pid}/root{directory}", os.O_RDONLY)
         seen = Path(f"/proc/self/fd/{disk}")
@@ -73,7 +77,7 @@ def mounted(model: Path, directory: Path) -> Iterator[Place]:
 
         def stop() -> int:
             os.kill(process.pid, signal.SIGTERM)
-            code = process.wait(60)
+            code = process.wait(HANG_GUARD_S)
             for path in seen.glob("state.db*"):
                 shutil.copy(path, directory)
             return code
@@ -135,7 +139,7 @@ def check_while_full(shopper: Shopper) -> None:
     assert any(reason.because_item_ids for result in answer.results for reason in result.reasons)
     context = pb.GetContextResponse.FromString(client.unary("GetContext", pb.GetContextRequest(session_id="s-1")))
     assert context.event_count == sum(number % 7 == 1 for number in shopper.stored)
-    raw = client.channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=10)
+    raw = client.channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=HANG_GUARD_S)
     assert health_pb2.HealthCheckResponse.FromString(raw).status == health_pb2.HealthCheckResponse.SERVING
 
 
@@ -168,6 +172,5 @@ def test_a_state_file_that_may_not_grow_makes_events_unavailable_until_it_may(ti
 def test_a_full_disk_makes_events_unavailable_until_there_is_room(tiny_model: Path, tmp_path: Path) -> None:
     directory = tmp_path / "disk"
     directory.mkdir()
-    # Without the right to mount a small disk, the limit on a file's size is the nearest thing.
-    with (mounted if mounts_are_possible() else limited)(tiny_model, directory) as place:
+    with mounted(tiny_model, directory) as place:
         fill_up_and_clear(place)

@@ -16,12 +16,12 @@ import pytest
 from recserv.commands.server_process import ServerProcess
 from recserv.v1 import recommendation_pb2 as pb
 from tests.durability.state_file import read_state_file
+from tests.patience import HANG_GUARD_S, PATIENT_SERVER
 from tests.server.harness import Client, view
 
 EVENTS = 5_000
 GROUP_EVENTS = 100
 AHEAD_GROUPS = 4
-PATIENCE_S = 10.0
 SESSIONS = 10
 KINDS = (pb.EVENT_TYPE_VIEW, pb.EVENT_TYPE_ADD_TO_CART, pb.EVENT_TYPE_PURCHASE, pb.EVENT_TYPE_IMPRESSION)
 ACCEPTED, DUPLICATE = pb.INGEST_STATUS_ACCEPTED, pb.INGEST_STATUS_DUPLICATE
@@ -49,22 +49,41 @@ class Round:
     def keys(self) -> set[Key]:
         return {(event.session_id, event.event_id) for event in self.events}
 
-    def groups(self, room: threading.Semaphore) -> Iterator[pb.StreamEventsRequest]:
-        """One for each place in `room`. Ends early if none becomes free: then nobody acknowledges any more."""
+    def groups(self) -> Iterator[pb.StreamEventsRequest]:
         for at in range(0, EVENTS, GROUP_EVENTS):
-            if not room.acquire(timeout=PATIENCE_S):
-                return
             yield pb.StreamEventsRequest(events=self.events[at : at + GROUP_EVENTS])
+
+
+class Ahead:
+    """Passes groups on while there is room, until it is closed."""
+
+    def __init__(self, groups: Iterator[pb.StreamEventsRequest], places: int):
+        self._groups, self._room, self._closed = groups, threading.Semaphore(places), threading.Event()
+
+    def __iter__(self) -> Iterator[pb.StreamEventsRequest]:
+        for group in self._groups:
+            self._room.acquire()
+            if self._closed.is_set():
+                return
+            yield group
+
+    def answered(self) -> None:
+        self._room.release()
+
+    def close(self) -> None:
+        self._closed.set()
+        self._room.release()
 
 
 def send_until_killed(server: ServerProcess, events: Round, after_groups: int, delay_s: float) -> None:
     """Kills the server so long after so many groups were acknowledged; notes every acknowledgement that arrives."""
     client = Client(server.target)
-    # A client that is a few groups ahead, so that a slow one is not killed after the server has stored everything.
-    room = threading.Semaphore(AHEAD_GROUPS)
+    # The client is a few groups ahead. The last ones stay here, so the stream cannot end before the kill.
+    assert after_groups + AHEAD_GROUPS <= EVENTS // GROUP_EVENTS
+    ahead = Ahead(events.groups(), AHEAD_GROUPS)
 
     def send() -> None:
-        for number, raw in enumerate(client.open_events(events.groups(room), timeout=60)):
+        for number, raw in enumerate(client.open_events(ahead, timeout=HANG_GUARD_S)):
             sent = events.events[number * GROUP_EVENTS :]
             for event, result in zip(sent, pb.StreamEventsResponse.FromString(raw).results, strict=False):
                 assert (result.event_id, result.status) == (event.event_id, ACCEPTED), result
@@ -72,10 +91,13 @@ def send_until_killed(server: ServerProcess, events: Round, after_groups: int, d
             if number + 1 == after_groups:
                 time.sleep(delay_s)
                 os.kill(server.pid, signal.SIGKILL)
-            room.release()
+            ahead.answered()
 
-    with pytest.raises(grpc.RpcError) as caught:
-        send()
+    try:
+        with pytest.raises(grpc.RpcError) as caught:
+            send()
+    finally:
+        ahead.close()
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
     client.channel.close()
     assert server.wait() == -signal.SIGKILL
@@ -88,7 +110,7 @@ def check_and_complete(server: ServerProcess, state: Path, events: Round) -> int
     stored = events.keys() & set(before.times)
     assert events.tokens.keys() <= stored
     client = Client(server.target)
-    answers, failure = client.events(events.groups(threading.Semaphore(EVENTS)))
+    answers, failure = client.events(events.groups())
     assert failure is None
     results = [result for answer in answers for result in answer.results]
     for event, result in zip(events.events, results, strict=True):
@@ -111,12 +133,12 @@ def kill_again_and_again(model: Path, state: Path, kills: int, seed: int) -> Non
     killed: list[Round] = []
     stored_besides = 0
     for number in range(kills + 1):
-        with ServerProcess.started(model, state) as server:
+        with ServerProcess.started(model, state, PATIENT_SERVER) as server:
             if killed:
                 stored_besides += check_and_complete(server, state, killed[-1])
             if number < kills:
                 killed.append(Round(f"round-{number}"))
-                after_groups = chance.randrange(1, EVENTS // GROUP_EVENTS - 5)
+                after_groups = chance.randrange(1, EVENTS // GROUP_EVENTS - AHEAD_GROUPS - 1)
                 send_until_killed(server, killed[-1], after_groups, chance.uniform(0.0, 0.01))
     acknowledged = sum(len(events.tokens) for events in killed)
     print(f"{kills} kills: {acknowledged} events acknowledged, {stored_besides} stored without")

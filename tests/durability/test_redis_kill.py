@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -17,23 +16,24 @@ from google.rpc import error_details_pb2
 
 from recserv.commands.server_process import ServerProcess
 from recserv.v1 import recommendation_pb2 as pb
+from tests.patience import HANG_GUARD_S, PATIENT_SERVER, eventually
 from tests.redis_server import RedisServer, running_redis
 from tests.server.harness import Client, Failure, detail_of, view
 from tests.stores.redis_support import counted, logged
 
 SENDERS = 4
 GROUP_EVENTS = 5
+TAKEN_BEFORE_MAX, REFUSED_BEFORE_MAX = 300, 200
 SESSIONS = 12
 KINDS = (pb.EVENT_TYPE_VIEW, pb.EVENT_TYPE_ADD_TO_CART, pb.EVENT_TYPE_PURCHASE, pb.EVENT_TYPE_IMPRESSION)
 TAKEN = (pb.INGEST_STATUS_ACCEPTED, pb.INGEST_STATUS_DUPLICATE)
-PATIENCE_S = 30.0
 
 
 class Sender(threading.Thread):
     """Sends events without a pause, one by one and in groups in turn, until it is told to stop."""
 
     def __init__(self, target: str, name: str):
-        super().__init__(name=name)
+        super().__init__(name=name, daemon=True)
         self._client = Client(target)
         self._told = threading.Event()
         self.taken: list[pb.Event] = []
@@ -64,7 +64,7 @@ class Sender(threading.Thread):
         if len(events) == 1:
             self._send_one(events[0])
             return
-        raw = self._client.unary("BatchIngestEvents", pb.BatchIngestEventsRequest(events=events), timeout=PATIENCE_S)
+        raw = self._client.unary("BatchIngestEvents", pb.BatchIngestEventsRequest(events=events), timeout=HANG_GUARD_S)
         results = pb.BatchIngestEventsResponse.FromString(raw).results
         for event, result in zip(events, results, strict=True):
             if result.status in TAKEN:
@@ -77,7 +77,7 @@ class Sender(threading.Thread):
     def _send_one(self, event: pb.Event) -> None:
         refusal = None
         try:
-            raw = self._client.unary("IngestEvent", pb.IngestEventRequest(event=event), timeout=PATIENCE_S)
+            raw = self._client.unary("IngestEvent", pb.IngestEventRequest(event=event), timeout=HANG_GUARD_S)
         except Failure as failure:
             refusal = failure
         if refusal is None:
@@ -90,18 +90,20 @@ class Sender(threading.Thread):
 
     def end(self) -> None:
         self._told.set()
-        self.join(PATIENCE_S)
+        self.join(HANG_GUARD_S)
         assert not self.is_alive()
         assert self.problem is None, self.problem
 
     def send_refused_again(self) -> None:
         """Until each is taken."""
-        give_up_s = time.monotonic() + PATIENCE_S
-        while self.refused:
-            assert time.monotonic() < give_up_s, f"{len(self.refused)} events are refused for ever"
+
+        def all_taken() -> bool:
             events, self.refused = self.refused, []
             for at in range(0, len(events), GROUP_EVENTS):
                 self.send(events[at : at + GROUP_EVENTS])
+            return not self.refused
+
+        eventually(all_taken, f"{self.name}: what was refused is taken")
 
     def close(self) -> None:
         self._client.channel.close()
@@ -128,7 +130,7 @@ class Books:
         caller = Client(server.target)
         of_users = Counter(event.user_id for event in self.taken if event.user_id)
         for user_id, count in of_users.items():
-            raw = caller.unary("GetContext", pb.GetContextRequest(user_id=user_id), timeout=PATIENCE_S)
+            raw = caller.unary("GetContext", pb.GetContextRequest(user_id=user_id), timeout=HANG_GUARD_S)
             assert pb.GetContextResponse.FromString(raw).event_count == count
         caller.channel.close()
 
@@ -144,17 +146,31 @@ def stored_keys(server: RedisServer) -> set[tuple[str, str]]:
     return set(found)
 
 
+def wait_for(senders: list[Sender], which: str, count: int) -> None:
+    """Until so many events of all senders were taken, or refused."""
+
+    def enough() -> bool:
+        problems = [sender.problem for sender in senders if sender.problem is not None]
+        assert problems == []
+        return sum(len(getattr(sender, which)) for sender in senders) >= count
+
+    eventually(enough, f"{count} events are {which}")
+
+
 def kill_again_and_again(model: Path, directory: Path, kills: int, seed: int) -> None:
     chance, books = random.Random(seed), Books()
-    with running_redis(directory) as redis_server, ServerProcess.started(model, redis_server.url) as server:
+    with (
+        running_redis(directory) as redis_server,
+        ServerProcess.started(model, redis_server.url, PATIENT_SERVER) as server,
+    ):
         for number in range(kills):
             senders = [Sender(server.target, f"k{number}-{n}") for n in range(SENDERS)]
             for sender in senders:
                 sender.start()
-            time.sleep(chance.uniform(0.02, 0.3))
+            wait_for(senders, "taken", chance.randrange(TAKEN_BEFORE_MAX))
             redis_server.kill()
             # Under load all the while: some events meet a Redis that is not there.
-            time.sleep(chance.uniform(0.0, 0.1))
+            wait_for(senders, "refused", chance.randrange(1, REFUSED_BEFORE_MAX))
             redis_server.restart()
             for sender in senders:
                 sender.end()

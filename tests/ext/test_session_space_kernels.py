@@ -31,7 +31,7 @@ def close(found, expected, dtype):
 
 
 @given(seeds, dtypes)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_contexts_are_sums_of_dropped_out_rows(seed, dtype):
     rng = np.random.default_rng(seed)
     vectors, items, weights, segments, key, dropped = a_batch(rng, dtype)
@@ -43,7 +43,7 @@ def test_contexts_are_sums_of_dropped_out_rows(seed, dtype):
 
 
 @given(seeds, dtypes)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_way_back_repeats_the_same_dropout(seed, dtype):
     rng = np.random.default_rng(seed)
     vectors, items, weights, segments, key, dropped = a_batch(rng, dtype)
@@ -80,7 +80,7 @@ def test_slots_number_distinct_items_by_first_appearance(first, second):
 
 
 @given(seeds, dtypes)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_scattering_adds_up_repeated_rows(seed, dtype):
     rng = np.random.default_rng(seed)
     rows = rng.integers(0, 3, int(rng.integers(0, 9))).astype(np.int32)
@@ -93,7 +93,7 @@ def test_scattering_adds_up_repeated_rows(seed, dtype):
 
 
 @given(seeds, dtypes)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_adam_equals_the_published_algorithm_over_many_steps(seed, dtype):
     rng = np.random.default_rng(seed)
     values = rng.standard_normal((6, 3)).astype(dtype)

@@ -4,7 +4,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from recserv.llm import client
 from tests.llm.mock_provider import MockProvider, mock_provider
+from tests.patience import HANG_GUARD_S
+
+
+@pytest.fixture(autouse=True)
+def _patient_with_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "CONNECT_S_MAX", HANG_GUARD_S)
 
 
 @pytest.fixture(scope="session")

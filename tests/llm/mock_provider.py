@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import httpx
 
+from tests.patience import HANG_GUARD_S, eventually
 from tests.redis_server import free_port
 from tests.tools import program
-
-START_TIMEOUT_S = 30.0
 
 
 class MockProvider:
     def __init__(self, port: int):
         self.origin = f"http://127.0.0.1:{port}"
         self.base_url = f"{self.origin}/v1"
-        self._admin = httpx.Client(base_url=f"{self.origin}/_llmock", trust_env=False, timeout=10.0)
+        self._admin = httpx.Client(base_url=f"{self.origin}/_llmock", trust_env=False, timeout=HANG_GUARD_S)
 
     def answers(self) -> bool:
         try:
@@ -47,6 +46,10 @@ class MockProvider:
         self._admin.close()
 
 
+def _began_or_ended(process: subprocess.Popen[bytes], provider: MockProvider) -> bool:
+    return process.poll() is not None or provider.answers()
+
+
 @contextlib.contextmanager
 def mock_provider(*options: str) -> Iterator[MockProvider]:
     """Runs until the block ends. Between choosing the port and taking it another may be faster: then it tries again."""
@@ -59,14 +62,13 @@ def mock_provider(*options: str) -> Iterator[MockProvider]:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         provider = MockProvider(port)
         try:
-            give_up_s = time.monotonic() + START_TIMEOUT_S
-            while process.poll() is None and time.monotonic() < give_up_s:
-                if provider.answers():
-                    yield provider
-                    return
-                time.sleep(0.05)
+            eventually(partial(_began_or_ended, process, provider), "llmock starts")
+            if process.poll() is None:
+                yield provider
+                return
         finally:
             provider.close()
-            process.terminate()
-            process.wait(10)
+            # Asked kindly, it would wait for the streams that it lets stall.
+            process.kill()
+            process.wait(HANG_GUARD_S)
     raise AssertionError("llmock does not start")

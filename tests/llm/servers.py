@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from recserv.commands.server_process import ServerProcess
+from tests.patience import HANG_GUARD_S
 from tests.project_files import ROOT
 
 CONFIG = """
@@ -33,10 +35,14 @@ def provider_process(*options: str) -> Iterator[str]:
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        yield process.stdout.readline().strip()
+        # Its one line comes whole.
+        assert select.select([process.stdout], [], [], HANG_GUARD_S)[0], "the provider says nothing"
+        url = process.stdout.readline().strip()
+        assert url, "the provider does not start"
+        yield url
     finally:
         process.kill()
-        process.wait()
+        process.wait(HANG_GUARD_S)
         if process.stdout is not None:
             process.stdout.close()
 
@@ -52,8 +58,9 @@ def llm_server(
     job_deadline_s: float = 20.0,
     more: str = "",
     response_format: str = "json_object",
+    flags: Sequence[str] = (),
 ) -> Iterator[ServerProcess]:
-    """`recserv serve` with that provider. `state` empty: embedded, in `folder`."""
+    """`recserv serve` with that provider. `state` empty: embedded, in `folder`. `flags`: of `serve`, besides."""
     folder.mkdir(exist_ok=True)
     config = folder / "recserv.toml"
     config.write_text(
@@ -65,6 +72,6 @@ def llm_server(
             response_format=response_format,
         )
     )
-    options = ["--config", str(config), "--log-level", "warning", *(["--state", state] if state else [])]
+    options = ["--config", str(config), "--log-level", "warning", *(["--state", state] if state else []), *flags]
     with ServerProcess.started(model, folder / "state.sqlite", options) as server:
         yield server

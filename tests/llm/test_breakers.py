@@ -41,13 +41,14 @@ async def test_a_model_that_is_left_alone_costs_no_attempt(provider: PlainProvid
 
 async def test_failures_open_the_breaker_and_success_closes_it(provider: PlainProvider) -> None:
     provider.behave = lambda asked: Reply(status=503)
-    rig = Rig(settings(provider.base_url, breaker_wait_s=0.2, attempts_max=1))
+    rig = Rig(settings(provider.base_url, attempts_max=1))
     for _ in range(20):
         await rig.write(WANTED)
     assert rig.writer.closed() is TemplateCause.PROVIDER_FAILED
     asked = len(provider.asked)
     provider.behave = good
     written = await rig.write(WANTED)
+    assert rig.clock.slept_s
     assert len(written.texts) == 2, "a job that was taken on waits for the probe"
     assert len(provider.asked) == asked + 1
     for _ in range(2):
@@ -71,7 +72,7 @@ async def test_our_own_faults_are_not_held_against_a_model(provider: PlainProvid
     provider.behave = lambda asked: Reply(status=status)
     rig = Rig(settings(provider.base_url), uniform=lambda: 0.0)
     for _ in range(25):
-        await rig.write(WANTED, seconds=0.05)
+        await rig.write(WANTED)
     assert rig.writer.closed() is TemplateCause.UNSPECIFIED
     await rig.writer.close()
 
@@ -81,7 +82,7 @@ async def test_a_prompt_that_no_model_takes_ends_its_job(provider: PlainProvider
     """Even at its smallest; asking again until the deadline would not make it fit."""
     provider.behave = lambda asked: Reply(status=413)
     rig = Rig(settings(provider.base_url, *models), uniform=lambda: 0.0)
-    written = await rig.write(WANTED, seconds=1.0)
+    written = await rig.write(WANTED)
     assert (written.texts, written.cause, written.attempts) == ({}, TemplateCause.PROVIDER_FAILED, 0)
     sizes = [len(asked.labels) for asked in provider.asked]
     assert sizes == [2, 2, 2, 1] + [1] * (len(models) - 1)
@@ -93,13 +94,14 @@ async def test_a_job_that_waits_for_a_breaker_makes_its_prompt_once(
 ) -> None:
     built: list[Shape] = []
     monkeypatch.setattr(writer, "build", lambda task, shape: built.append(shape) or build(task, shape))
-    rig = Rig(settings(provider.base_url, "small", "large", breaker_wait_s=0.3), uniform=lambda: 0.0)
+    rig = Rig(settings(provider.base_url, "small", "large"), uniform=lambda: 0.0)
     await opened(rig, "small")
     await opened(rig, "large")
-    assert len((await rig.write(WANTED, seconds=5.0)).texts) == 2
+    assert len((await rig.write(WANTED)).texts) == 2
+    assert len(rig.clock.slept_s) > 1
     assert len(built) == 1
     provider.behave = lambda asked: Reply(status=413) if len(asked.labels) > 1 else good(asked)
-    await rig.write(WANTED, seconds=5.0)
+    await rig.write(WANTED)
     assert built[1:] == [Shape(2, 2), Shape(1, 2), Shape(0, 2), Shape(0, 1)]
     await rig.writer.close()
 
@@ -107,7 +109,7 @@ async def test_a_job_that_waits_for_a_breaker_makes_its_prompt_once(
 async def test_an_outage_is_one_line_in_the_log_for_each_kind_of_failure(
     provider: PlainProvider, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "logger", QuietLog(logging.getLogger("recserv.llm")))
+    monkeypatch.setattr(writer, "logger", QuietLog(logging.getLogger("recserv.llm"), clock=lambda: 0.0))
     rig = Rig(settings(provider.base_url, attempts_max=1))
     with caplog.at_level(logging.INFO):
         for status in [503, 429] * 5:

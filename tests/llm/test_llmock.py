@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -11,9 +11,11 @@ from recserv.llm.base import Deadline, Usage
 from recserv.types import TemplateCause
 from tests.llm.mock_provider import MockProvider
 from tests.llm.support import Rig, answer, settings, task
+from tests.patience import HANG_GUARD_S, eventually_async
 
 GOOD = {"type": "reply", "text": answer("Goes well with the mug", "Made for the same kitchen"), "times": None}
 WANTED = task("Blue bowl", "Red spoon")
+NEVER_S = 10 * HANG_GUARD_S
 
 
 @pytest.fixture
@@ -21,8 +23,16 @@ async def rig(provider: MockProvider) -> AsyncIterator[Callable[..., Rig]]:
     made: list[Rig] = []
 
     def make(*models: str, **changes: object) -> Rig:
-        made.append(Rig(settings(provider.base_url, *models, **changes)))
-        return made[-1]
+        one = Rig(settings(provider.base_url, *models, **changes))
+
+        async def sleep(seconds: float) -> None:
+            one.clock.slept_s.append(seconds)
+            await asyncio.sleep(seconds)
+
+        # The provider judges the pauses by a clock of its own.
+        one.writer.sleep = sleep
+        made.append(one)
+        return one
 
     yield make
     for one in made:
@@ -49,12 +59,14 @@ async def test_a_streamed_text_lands_before_the_answer_is_whole(
     provider: MockProvider, rig: Callable[..., Rig]
 ) -> None:
     """The stream stalls after the first text: it is there all the same, long before the attempt's time is up."""
-    provider.script(GOOD, {"type": "stream_fault", "kind": "stall", "after_chunks": 9, "stall_seconds": 30})
-    one = rig(attempt_timeout_s=1.0)
-    written = await one.write(WANTED)
-    assert one.landed[0] == (b"\x00", "Goes well with the mug")
-    assert one.recorder.outcomes == ["timed_out", "ok"]
-    assert len(written.texts) == 2
+    provider.script(GOOD, {"type": "stream_fault", "kind": "stall", "after_chunks": 9, "stall_seconds": NEVER_S})
+    one = rig()
+    writing = asyncio.create_task(one.write(WANTED))
+    await eventually_async(lambda: one.landed)
+    assert one.landed == [(b"\x00", "Goes well with the mug")]
+    assert not writing.done()
+    writing.cancel()
+    await asyncio.gather(writing, return_exceptions=True)
 
 
 @pytest.mark.parametrize(("status", "stream"), [(500, True), (503, False)])
@@ -90,13 +102,12 @@ async def test_a_rate_limit_is_waited_for_as_long_as_it_says(provider: MockProvi
 async def test_a_rate_limit_that_outlasts_the_job_moves_on_to_the_next_model(
     provider: MockProvider, rig: Callable[..., Rig]
 ) -> None:
-    provider.script(GOOD, {"type": "fail", "status": 429, "retry_after": 60, "match": {"model": "small"}})
-    began_s = time.monotonic()
+    provider.script(GOOD, {"type": "fail", "status": 429, "retry_after": NEVER_S, "match": {"model": "small"}})
     one = rig("small", "large")
     written = await one.write(WANTED)
     assert len(written.texts) == 2
     assert one.recorder.calls == [("small", "rate_limited"), ("large", "ok")]
-    assert time.monotonic() - began_s < 10
+    assert one.clock.slept_s == []
 
 
 async def test_5xx_moves_down_the_chain_without_asking_again(provider: MockProvider, rig: Callable[..., Rig]) -> None:
@@ -110,8 +121,9 @@ async def test_5xx_moves_down_the_chain_without_asking_again(provider: MockProvi
 async def test_a_provider_that_is_silent_is_left_for_the_next_model(
     provider: MockProvider, rig: Callable[..., Rig]
 ) -> None:
-    provider.script(GOOD, {"type": "delay", "seconds": 5, "match": {"model": "small"}})
-    one = rig("small", "large", attempt_timeout_s=0.5)
+    provider.script(GOOD, {"type": "delay", "seconds": NEVER_S, "match": {"model": "small"}, "times": None})
+    one = rig("small", "large")
+    one.give_up_first_attempt()
     written = await one.write(WANTED)
     assert len(written.texts) == 2
     assert one.recorder.calls == [("small", "timed_out"), ("large", "ok")]
@@ -119,18 +131,37 @@ async def test_a_provider_that_is_silent_is_left_for_the_next_model(
 
 @pytest.mark.parametrize(
     ("kind", "outcome"),
-    [("disconnect", "provider_down"), ("truncate", "bad_answer"), ("malformed", "bad_answer"), ("stall", "timed_out")],
+    [("disconnect", "provider_down"), ("truncate", "bad_answer"), ("malformed", "bad_answer")],
 )
 @pytest.mark.parametrize("after_chunks", [pytest.param(0, marks=pytest.mark.slow), 3])
 async def test_a_broken_stream_is_not_believed(
     provider: MockProvider, rig: Callable[..., Rig], kind: str, outcome: str, after_chunks: int
 ) -> None:
-    fault = {"type": "stream_fault", "kind": kind, "after_chunks": after_chunks, "stall_seconds": 5}
-    provider.script(GOOD, fault)
-    one = rig(attempt_timeout_s=2.0 if kind != "stall" else 0.6)
+    provider.script(GOOD, {"type": "stream_fault", "kind": kind, "after_chunks": after_chunks})
+    one = rig()
+
+    async def until_it_is_noted(seconds: float) -> None:
+        """An attempt that begins while the provider still counts the one before is not judged as its repetition."""
+        await eventually_async(lambda: len(provider.requests()) == 1)
+
+    one.writer.sleep = until_it_is_noted
     written = await one.write(WANTED)
     assert len(written.texts) == 2
     assert one.recorder.outcomes == [outcome, "ok"]
+    assert provider.findings() == []
+
+
+@pytest.mark.parametrize("after_chunks", [pytest.param(0, marks=pytest.mark.slow), 3])
+async def test_a_stream_that_stalls_is_left_for_the_next_model(
+    provider: MockProvider, rig: Callable[..., Rig], after_chunks: int
+) -> None:
+    fault = {"type": "stream_fault", "kind": "stall", "after_chunks": after_chunks, "stall_seconds": NEVER_S}
+    provider.script(GOOD, fault | {"match": {"model": "small"}, "times": None})
+    one = rig("small", "large")
+    one.give_up_first_attempt()
+    written = await one.write(WANTED)
+    assert len(written.texts) == 2
+    assert one.recorder.calls == [("small", "timed_out"), ("large", "ok")]
     assert provider.findings() == []
 
 
@@ -176,8 +207,8 @@ async def test_prose_is_discarded_and_counted(provider: MockProvider, rig: Calla
 
 async def test_embeddings_come_in_order(provider: MockProvider, rig: Callable[..., Rig]) -> None:
     client = rig().client
-    vectors, usage = await client.embed("text-embedding-3-small", ["a mug", "a bowl"], Deadline(5))
-    [alone], _ = await client.embed("text-embedding-3-small", ["a bowl"], Deadline(5))
+    vectors, usage = await client.embed("text-embedding-3-small", ["a mug", "a bowl"], Deadline(HANG_GUARD_S))
+    [alone], _ = await client.embed("text-embedding-3-small", ["a bowl"], Deadline(HANG_GUARD_S))
     assert len(vectors) == 2
     assert vectors[1] == alone
     assert vectors[0] != vectors[1]

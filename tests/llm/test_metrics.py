@@ -7,14 +7,25 @@ from pathlib import Path
 from recserv.config_llm import LlmSettings, ModelSettings
 from recserv.v1 import recommendation_pb2 as pb
 from tests.llm.servers import provider_process
+from tests.patience import HANG_GUARD_S, eventually
 from tests.server.live import LiveApp
 
 PRICES = ModelSettings(input_per_million=1.0, output_per_million=2.0)
 
 
+def patient_app(model: Path, state: Path, url: str) -> LiveApp:
+    patient = {"attempt_timeout_s": HANG_GUARD_S, "job_deadline_s": HANG_GUARD_S}
+    return LiveApp(model, state, llm=LlmSettings(base_url=url, models={"small": PRICES}, **patient))
+
+
+def idle(app: LiveApp) -> bool:
+    registry = app.app.metrics.registry
+    return registry.get_sample_value("recserv_explanation_jobs_in_flight") == 0
+
+
 def test_calls_tokens_cost_lookups_and_jobs_are_counted(tiny_model: Path, tmp_path: Path) -> None:
     with provider_process() as url:
-        app = LiveApp(tiny_model, tmp_path / "state", llm=LlmSettings(base_url=url, models={"small": PRICES}))
+        app = patient_app(tiny_model, tmp_path / "state", url)
         request = pb.RecommendRequest(
             anchor_item_ids=["item-4"], explain=pb.EXPLAIN_MODE_LLM_ASYNC, page_size=3, return_items=True
         )
@@ -27,6 +38,8 @@ def test_calls_tokens_cost_lookups_and_jobs_are_counted(tiny_model: Path, tmp_pa
             app.unary("GetExplanations", pb.GetExplanationsRequest(explanation_token=answer.explanation_token))
         )
         assert told.state == pb.EXPLANATION_STATE_READY
+        # Texts land before the answer is over.
+        eventually(lambda: idle(app))
         samples = {
             ("recserv_llm_calls_total", "model=small outcome=ok"): 1,
             ("recserv_llm_call_duration_seconds_count", "model=small"): 1,
@@ -43,14 +56,13 @@ def test_calls_tokens_cost_lookups_and_jobs_are_counted(tiny_model: Path, tmp_pa
             assert app.sample(name, **given) == value, (name, labels)
         registry = app.app.metrics.registry
         assert registry.get_sample_value("recserv_explanation_queue_jobs") == 0
-        assert registry.get_sample_value("recserv_explanation_jobs_in_flight") == 0
         assert registry.get_sample_value("recserv_breaker_state", {"breaker": "llm:small"}) == 0
         app.close()
 
 
 def test_a_thousand_sessions_in_the_same_situation_cause_one_call(tiny_model: Path, tmp_path: Path) -> None:
     with provider_process("--delay-ms", "300") as url:
-        app = LiveApp(tiny_model, tmp_path / "state", llm=LlmSettings(base_url=url, models={"small": PRICES}))
+        app = patient_app(tiny_model, tmp_path / "state", url)
         tokens = []
         for number in range(1000):
             request = pb.RecommendRequest(
@@ -65,6 +77,7 @@ def test_a_thousand_sessions_in_the_same_situation_cause_one_call(tiny_model: Pa
             watched = app.server_stream("WatchExplanations", watch)
             states = {pb.WatchExplanationsResponse.FromString(raw).explanation.state for raw in watched}
             assert states == {pb.EXPLANATION_STATE_READY}
+        eventually(lambda: idle(app))
         assert app.sample("recserv_llm_calls_total", model="small", outcome="ok") == 1
         counted = [app.sample("recserv_explanation_lookups_total", result=r) for r in ("miss", "joined", "hit")]
         assert counted[0] == 10

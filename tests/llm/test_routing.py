@@ -138,7 +138,7 @@ def test_a_status_says_what_kind_of_failure_it_is(status: int, body: bytes, kind
 def routes(**changes: object) -> Routes:
     prices = {"cheap": (0.42, 0.42), "dear": (8.0, 15.0)}
     models = {n: ModelSettings(input_per_million=i, output_per_million=o) for n, (i, o) in prices.items()}
-    return Routes(LlmSettings(base_url="http://h/v1", models=models, **changes))  # type: ignore[arg-type]
+    return Routes(LlmSettings(base_url="http://h/v1", models=models, **changes), clock=lambda: 0.0)  # type: ignore[arg-type]
 
 
 def test_a_tier_is_a_chain_and_one_that_is_not_named_has_all_models() -> None:

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from recserv.client import RecommendationClient
+from recserv.errors import NotFound
 from recserv.types import Event, EventType, ExplainMode, ExplanationState, Recommendation, RecommendQuery
 from tests.llm.servers import llm_server, provider_process
+from tests.patience import HANG_GUARD_S, PATIENT_SERVER, eventually
 from tests.redis_server import RedisServer
 
 FINAL = {ExplanationState.READY, ExplanationState.TEMPLATE}
@@ -27,10 +29,17 @@ def stack() -> Iterator[ExitStack]:
         yield stack
 
 
-def ask(client: RecommendationClient, item: int) -> Recommendation:
+def ask(client: RecommendationClient, item: int, timeout_s: float = 10.0) -> Recommendation:
     viewed = Event(event_type=EventType.VIEW, item_id=f"item-{item}")
     query = RecommendQuery(context_events=(viewed,), explain=ExplainMode.LLM_ASYNC, page_size=3)
-    return client.recommend(query, timeout_s=10.0)
+    return client.recommend(query, timeout_s=timeout_s)
+
+
+def knows(client: RecommendationClient, token: str) -> bool:
+    try:
+        return bool(client.explanations(token).explanations)
+    except NotFound:
+        return False
 
 
 def test_a_token_is_served_by_the_other_server(
@@ -39,19 +48,31 @@ def test_a_token_is_served_by_the_other_server(
     url = stack.enter_context(provider_process("--delay-ms", "200"))
     clients = []
     for name in ("one", "two"):
-        server = stack.enter_context(llm_server(tiny_model, tmp_path / name, url, state=redis_server.url))
-        clients.append(stack.enter_context(RecommendationClient(server.target, 10.0)))
+        server = stack.enter_context(
+            llm_server(
+                tiny_model,
+                tmp_path / name,
+                url,
+                state=redis_server.url,
+                attempt_timeout_s=HANG_GUARD_S,
+                job_deadline_s=HANG_GUARD_S,
+                flags=PATIENT_SERVER,
+            )
+        )
+        clients.append(stack.enter_context(RecommendationClient(server.target, HANG_GUARD_S)))
     one, two = clients
-    first = ask(one, 5)
-    watched = list(two.watch_explanations(first.explanation_token, 15.0))
+    first = ask(one, 5, HANG_GUARD_S)
+    # The first server tells of it when it gets to it.
+    eventually(lambda: knows(two, first.explanation_token))
+    watched = list(two.watch_explanations(first.explanation_token, 2 * HANG_GUARD_S))
     assert {explanation.item_id for explanation in watched} == {result.item_id for result in first.results}
     assert {explanation.state for explanation in watched} == {ExplanationState.READY}
     assert (
         one.explanations(first.explanation_token).explanations == two.explanations(first.explanation_token).explanations
     )
     # The other server had no part in it, and finds the texts all the same.
-    second = ask(two, 5)
-    states = {explanation.state for explanation in two.watch_explanations(second.explanation_token, 15.0)}
+    second = ask(two, 5, HANG_GUARD_S)
+    states = {explanation.state for explanation in two.watch_explanations(second.explanation_token, 2 * HANG_GUARD_S)}
     assert states == {ExplanationState.READY}
 
 

@@ -98,7 +98,7 @@ def test_a_scrape_asks_first() -> None:
     assert requests(merged) == 9
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_size=15))
 def test_no_counter_ever_falls(steps: list[tuple[int, int]]) -> None:
     """Each step: a worker counts some calls and reports; 0 calls: it is killed and replaced."""

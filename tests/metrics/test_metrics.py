@@ -12,6 +12,7 @@ from recserv.metrics import EventMetrics, Metrics, MetricsListener, PipelineMetr
 from recserv.metrics.memory import malloc_counter
 from recserv.pipeline.observer import PipelineObserver
 from recserv.types import DegradedReason, EventType, Source
+from tests.patience import HANG_GUARD_S
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
@@ -112,13 +113,13 @@ def test_the_listener_answers_in_prometheus_text_until_it_is_closed() -> None:
     metrics = Metrics()
     metrics.watch(in_flight=lambda: 3, streams=lambda: 2, log_lines_dropped=lambda: 0)
     listener = MetricsListener(metrics, "127.0.0.1", 0)
-    with urllib.request.urlopen(f"http://{listener.address}/metrics", timeout=5) as response:
+    with urllib.request.urlopen(f"http://{listener.address}/metrics", timeout=HANG_GUARD_S) as response:
         families = {family.name: family for family in text_string_to_metric_families(response.read().decode())}
     assert families["recserv_in_flight_requests"].samples[0].value == 3
     assert "process_resident_memory_bytes" in families
     listener.close()
     with pytest.raises(OSError):
-        urllib.request.urlopen(f"http://{listener.address}/metrics", timeout=5)
+        urllib.request.urlopen(f"http://{listener.address}/metrics", timeout=HANG_GUARD_S)
 
 
 def test_an_address_that_is_taken_is_told_with_the_way_out() -> None:

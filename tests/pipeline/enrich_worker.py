@@ -9,14 +9,16 @@ from recserv.config_llm import LlmSettings, ModelSettings
 from recserv.llm.base import Landed, WritingTask, Written
 from recserv.pipeline.enrich import ExplanationBoard
 from recserv.pipeline.enrich_outbox import Outbox
+from recserv.pipeline.enrich_pace import Pace
 from recserv.pipeline.enrich_runner import EnrichRunner
 from recserv.pipeline.pipeline import RecommendationPipeline
 from recserv.pipeline.settings import PipelineSettings
 from recserv.resilience.deadline import Deadline
 from recserv.stores.explanations_memory import MemoryExplanationStore, Shelf
-from recserv.types import ExplainMode, ExplanationState, RecommendQuery, TemplateCause, wall_clock_ms
+from recserv.types import Clock, ExplainMode, ExplanationState, RecommendQuery, TemplateCause
 from tests.llm.support import Recorder
-from tests.pipeline.support import viewed
+from tests.patience import HANG_GUARD_S
+from tests.pipeline.support import no_time_passes, viewed
 
 
 class FakeWriter:
@@ -54,18 +56,28 @@ class FakeWriter:
 
 
 class Worker:
-    """A pipeline with a board of its own; several may share a shelf, as processes share Redis."""
+    """A pipeline with a board of its own; several may share a shelf, as processes share Redis. `clock`: the wall's. The
+    loop is never busy, whatever else the machine does.
+    """
 
-    def __init__(self, engine: Any, shelf: Shelf | None, name: str, **changes: Any):
-        given: dict[str, Any] = {"job_deadline_s": 5.0, "attempt_timeout_s": 1.0, **changes}
+    def __init__(self, engine: Any, shelf: Shelf | None, name: str, *, clock: Clock, **changes: Any):
+        given: dict[str, Any] = {"job_deadline_s": HANG_GUARD_S, "attempt_timeout_s": HANG_GUARD_S, **changes}
         models = {"small": ModelSettings(input_per_million=1.0, output_per_million=1.0)}
         self.settings = LlmSettings(base_url="http://127.0.0.1:9/v1", models=models, **given)
         self.writer, self.recorder = FakeWriter(), Recorder()
-        self.store = MemoryExplanationStore(wall_clock_ms, shelf=shelf, worker=name)
-        self.outbox = Outbox(self.store, wall_clock_ms, self.recorder)
-        self.runner = EnrichRunner(self.settings, self.writer, self.store, self.outbox, wall_clock_ms, self.recorder)
+        self.store = MemoryExplanationStore(clock, shelf=shelf, worker=name)
+        self.outbox = Outbox(self.store, clock, self.recorder)
+        self.runner = EnrichRunner(
+            self.settings,
+            self.writer,
+            self.store,
+            self.outbox,
+            clock,
+            self.recorder,
+            pace=Pace(no_time_passes, no_time_passes),
+        )
         self.board = ExplanationBoard(
-            wall_clock_ms,
+            clock,
             settings=self.settings,
             runner=self.runner,
             store=self.store,
@@ -92,10 +104,27 @@ class Worker:
 
     async def ask(self, *items: str, **changes: Any) -> Any:
         query = RecommendQuery(context_events=viewed(*items), explain=ExplainMode.LLM_ASYNC, page_size=5, **changes)
-        return await self.pipeline.recommend(query, Deadline(5))
+        return await self.pipeline.recommend(query, Deadline(HANG_GUARD_S))
 
     async def states(self, token: str, tenant: str = "default") -> set[ExplanationState]:
         return {explanation.state for explanation in await self.board.explanations(tenant, token)}
 
     async def watched(self, token: str) -> list[Any]:
         return [explanation async for explanation in self.board.watch("default", token)]
+
+
+class Counted:
+    """Counts the calls of a method, and how many of them were under way at once; each takes a moment."""
+
+    def __init__(self, owner: Any, name: str):
+        self.calls = self.at_once = self.at_once_max = 0
+        self._real = getattr(owner, name)
+        setattr(owner, name, self)
+
+    async def __call__(self, *args: Any, **named: Any) -> Any:
+        self.calls += 1
+        self.at_once += 1
+        self.at_once_max = max(self.at_once, self.at_once_max)
+        await asyncio.sleep(0.001)
+        self.at_once -= 1
+        return await self._real(*args, **named)

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import asyncio
 
+from recserv.resilience.deadline import Deadline
 from recserv.types import Event, EventType, SessionEvent, SessionState, ShopperState
+from tests.patience import HANG_GUARD_S
 
 NOW_MS = 1_800_000_000_000
+
+
+def no_hurry() -> Deadline:
+    """For an answer that shall not be less than it can be."""
+    return Deadline(HANG_GUARD_S)
+
+
+def no_time_passes() -> float:
+    """A monotonic clock: nothing that it measures is ever slow."""
+    return 0.0
 
 
 class FakeStore:

@@ -23,13 +23,13 @@ from recserv.types import (
     ShopperState,
     Source,
 )
-from tests.pipeline.support import FakeStore, ids, viewed
+from tests.pipeline.support import FakeStore, ids, no_hurry, no_time_passes, viewed
 
 
 async def test_a_damaged_model_can_serve_its_popular_items(tiny_model):
     engine = Engine(load_popular(tiny_model), None)
     pipeline = RecommendationPipeline(engine, None, PipelineSettings())
-    answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(5))
+    answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), no_hurry())
     assert answer.degraded_reasons == (DegradedReason.SOURCE_UNAVAILABLE,)
     assert len(answer.results) == 10
     assert {r.source for r in answer.results} == {Source.POPULAR}
@@ -38,7 +38,7 @@ async def test_a_damaged_model_can_serve_its_popular_items(tiny_model):
 async def test_later_explanations_are_the_reasons_for_now_under_a_token(pipeline):
     serving = pipeline()
     answer = await serving.recommend(
-        RecommendQuery(context_events=viewed("item-5"), explain=ExplainMode.LLM_ASYNC), Deadline(5)
+        RecommendQuery(context_events=viewed("item-5"), explain=ExplainMode.LLM_ASYNC), no_hurry()
     )
     texts = await serving.board.explanations("default", answer.explanation_token)
     assert [t.item_id for t in texts] == ids(answer)
@@ -50,16 +50,16 @@ async def test_later_explanations_are_the_reasons_for_now_under_a_token(pipeline
 
 async def test_a_store_that_is_down_leaves_the_request_its_own_context(pipeline):
     own = RecommendQuery(session_id="s", context_events=viewed("item-5"))
-    answer = await pipeline(FakeStore(StoreUnavailable("refused"))).recommend(own, Deadline(5))
-    stateless = await pipeline().recommend(own, Deadline(5))
+    answer = await pipeline(FakeStore(StoreUnavailable("refused"))).recommend(own, no_hurry())
+    stateless = await pipeline().recommend(own, no_hurry())
     assert answer.degraded_reasons == (DegradedReason.STATE_UNAVAILABLE,)
     assert ids(answer) == ids(stateless)
 
 
-async def test_a_store_that_hangs_costs_its_share_of_the_budget_only(pipeline):
-    answer = await pipeline(FakeStore(ShopperState(), hang=True)).recommend(
-        RecommendQuery(session_id="s"), Deadline(0.2)
-    )
+async def test_a_store_that_hangs_costs_its_share_of_the_budget_only(pipeline, virtual):
+    deadline = Deadline(0.2, virtual)
+    answer = await pipeline(FakeStore(ShopperState(), hang=True)).recommend(RecommendQuery(session_id="s"), deadline)
+    assert deadline.remaining_s() == pytest.approx(0.2 * (1 - PipelineSettings().state_share))
     assert answer.degraded_reasons == (DegradedReason.STATE_UNAVAILABLE,)
     assert len(answer.results) == 10
 
@@ -67,22 +67,23 @@ async def test_a_store_that_hangs_costs_its_share_of_the_budget_only(pipeline):
 async def test_a_token_waits_for_its_event(pipeline):
     token = encode_token("default", "s", "", 7)
     store = FakeStore(ShopperState(sequence=5), ShopperState(sequence=6), ShopperState(sequence=7))
-    answer = await pipeline(store).recommend(RecommendQuery(session_id="s", consistency_token=token), Deadline(5))
+    answer = await pipeline(store).recommend(RecommendQuery(session_id="s", consistency_token=token), no_hurry())
     assert answer.degraded_reasons == ()
     assert store.reads == 3
 
 
-async def test_a_token_whose_event_does_not_come_is_answered_as_stale(pipeline):
+async def test_a_token_whose_event_does_not_come_is_answered_as_stale(pipeline, virtual):
     token = encode_token("default", "s", "", 7)
-    store = FakeStore(ShopperState(sequence=5))
-    answer = await pipeline(store).recommend(RecommendQuery(session_id="s", consistency_token=token), Deadline(0.1))
+    store, deadline = FakeStore(ShopperState(sequence=5)), Deadline(0.1, virtual)
+    answer = await pipeline(store).recommend(RecommendQuery(session_id="s", consistency_token=token), deadline)
     assert answer.degraded_reasons == (DegradedReason.STALE_STATE,)
+    assert deadline.remaining_s() == pytest.approx(0.1 * (1 - PipelineSettings().state_share))
 
 
 async def test_a_token_that_is_none_is_refused(pipeline):
     with pytest.raises(InvalidInput, match="consistency_token"):
         await pipeline(FakeStore(ShopperState())).recommend(
-            RecommendQuery(session_id="s", consistency_token="garbage"), Deadline(5)
+            RecommendQuery(session_id="s", consistency_token="garbage"), no_hurry()
         )
 
 
@@ -100,17 +101,27 @@ class HangingIndex:
         self.released = threading.Event()
 
     def search(self, query, k, near=None):
-        self.released.wait(30)
+        self.released.wait()
         return np.empty(0, np.int32), np.empty(0, np.float32)
+
+
+@pytest.fixture
+def hanging(snapshot):
+    """An engine whose index does not answer before the test is over."""
+    index = HangingIndex()
+    engine = Engine(snapshot, index, clock=no_time_passes)
+    yield engine
+    index.released.set()
+    engine.close()
 
 
 async def test_without_an_index_the_other_sources_answer(snapshot):
     engine = Engine(snapshot, None)
     pipeline = RecommendationPipeline(engine, None, PipelineSettings())
-    answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(5))
+    answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), no_hurry())
     assert answer.degraded_reasons == (DegradedReason.INDEX_UNAVAILABLE,)
     assert len(answer.results) == 10
-    cold = await pipeline.recommend(RecommendQuery(), Deadline(5))
+    cold = await pipeline.recommend(RecommendQuery(), no_hurry())
     assert cold.degraded_reasons == ()
 
 
@@ -120,34 +131,26 @@ async def test_an_index_that_raises_is_named_and_the_others_answer(snapshot, on_
     index.bounded = on_the_spot
     engine = Engine(snapshot, index)
     pipeline = RecommendationPipeline(engine, None, PipelineSettings())
-    answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(5))
+    answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), no_hurry())
     engine.close()
     assert answer.degraded_reasons == (DegradedReason.INDEX_UNAVAILABLE,)
     assert len(answer.results) == 10
 
 
-async def test_a_search_that_hangs_is_left_behind(snapshot):
-    index = HangingIndex()
-    engine = Engine(snapshot, index)
-    pipeline = RecommendationPipeline(engine, None, PipelineSettings())
-    answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(0.1))
+async def test_a_search_that_hangs_is_left_behind(hanging, virtual):
+    pipeline = RecommendationPipeline(hanging, None, PipelineSettings())
+    answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(0.1, virtual))
     assert answer.degraded_reasons == (DegradedReason.INDEX_TIMEOUT,)
     assert len(answer.results) == 10
-    assert engine.search.thread.pending == 1
-    index.released.set()
-    engine.close()
+    assert hanging.search.thread.pending == 1
 
 
-async def test_behind_a_search_that_hangs_nobody_queues_for_ever(snapshot):
-    index = HangingIndex()
-    engine = Engine(snapshot, index)
-    pipeline = RecommendationPipeline(engine, None, PipelineSettings())
+async def test_behind_a_search_that_hangs_nobody_queues_for_ever(hanging):
+    pipeline = RecommendationPipeline(hanging, None, PipelineSettings())
     for _ in range(64):
-        engine.search.later(np.zeros(1, np.float32), 1)
-    answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(5))
+        hanging.search.later(np.zeros(1, np.float32), 1)
+    answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), no_hurry())
     assert answer.degraded_reasons == (DegradedReason.INDEX_UNAVAILABLE,)
-    index.released.set()
-    engine.close()
 
 
 async def test_too_little_time_gives_popular_items(pipeline):
@@ -158,7 +161,7 @@ async def test_too_little_time_gives_popular_items(pipeline):
 
 async def test_the_context_needs_a_store(pipeline):
     with pytest.raises(StoreUnavailable):
-        await pipeline().context("default", ShopperKey("s"), Deadline(5))
+        await pipeline().context("default", ShopperKey("s"), no_hurry())
     with pytest.raises(DeadlineTooNear):
         await pipeline(FakeStore(ShopperState(), hang=True)).context("default", ShopperKey("s"), Deadline(0.01))
 
@@ -170,6 +173,6 @@ async def test_a_source_that_fails_is_named_and_the_others_answer(engine):
 
     engine.session_knn = Broken()
     pipeline = RecommendationPipeline(engine, None, PipelineSettings())
-    answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(5))
+    answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), no_hurry())
     assert answer.degraded_reasons == (DegradedReason.SOURCE_UNAVAILABLE,)
     assert len(answer.results) == 10

@@ -8,15 +8,19 @@ from typing import Any
 import pytest
 
 from recserv.errors import NotFound, StoreUnavailable
-from recserv.pipeline.enrich import ExplanationBoard, new_token, token_ms
+from recserv.pipeline import enrich_outbox
+from recserv.pipeline.enrich import GRACE_MS, ExplanationBoard, new_token, token_ms
 from recserv.pipeline.enrich_outbox import Outbox
 from recserv.pipeline.pipeline import RecommendationPipeline
 from recserv.pipeline.settings import PipelineSettings
-from recserv.resilience.deadline import Deadline
+from recserv.resilience.deadline import MonotonicClock
 from recserv.stores.explanations_memory import MemoryExplanationStore, Shelf
-from recserv.types import ExplainMode, ExplanationState, Priority, RecommendQuery, TemplateCause, wall_clock_ms
+from recserv.types import ExplainMode, ExplanationState, Priority, RecommendQuery, TemplateCause
 from tests.llm.support import Recorder
-from tests.pipeline.support import viewed
+from tests.patience import HANG_GUARD_S, eventually_async
+from tests.pipeline.enrich_worker import Counted
+from tests.pipeline.support import no_hurry, viewed
+from tests.stores.support import ManualClock
 
 READY, PENDING, TEMPLATE = ExplanationState.READY, ExplanationState.PENDING, ExplanationState.TEMPLATE
 
@@ -54,7 +58,7 @@ async def test_what_is_known_is_ready_at_once(make: Any) -> None:
 
 
 async def test_a_thousand_sessions_in_the_same_situation_are_one_call(make: Any) -> None:
-    worker = await make(job_deadline_s=600.0)
+    worker = await make()
     worker.writer.gate.clear()
     answers = [await worker.ask("item-5", session_id=f"session-{n}", user_id=f"user-{n}") for n in range(1000)]
     worker.writer.gate.set()
@@ -150,7 +154,7 @@ async def test_no_more_jobs_at_once_than_may_be(make: Any) -> None:
     worker = await make(in_flight_max=3)
     worker.writer.gate.clear()
     answers = [await worker.ask(f"item-{n}") for n in range(8)]
-    await asyncio.sleep(0.01)
+    await eventually_async(lambda: worker.writer.at_once == 3)
     assert (worker.writer.at_once, len(worker.runner.queue)) == (3, 5)
     worker.writer.gate.set()
     for answer in answers:
@@ -162,7 +166,7 @@ async def test_a_full_queue_drops_what_matters_least(make: Any) -> None:
     worker = await make(in_flight_max=1, queue_max=2)
     worker.writer.gate.clear()
     running = await worker.ask("item-0", priority=Priority.LOW)
-    await asyncio.sleep(0.01)
+    await eventually_async(lambda: worker.writer.at_once == 1)
     low = await worker.ask("item-1", priority=Priority.LOW)
     normal = await worker.ask("item-2")
     high = await worker.ask("item-3", placement="cart")
@@ -197,13 +201,18 @@ async def test_what_a_full_queue_refuses_is_counted_in_jobs_and_leaves_nothing_b
     assert {w.state for w in await worker.watched(again.explanation_token)} == {READY}
 
 
-async def test_what_hangs_ends_at_its_deadline_for_watchers_and_pollers(make: Any) -> None:
-    worker = await make(in_flight_max=1, job_deadline_s=0.3, attempt_timeout_s=0.2)
+async def test_what_hangs_ends_at_its_deadline_for_watchers_and_pollers(
+    virtual: MonotonicClock, make: Any, clock: ManualClock
+) -> None:
+    began_s = virtual()
+    wall_clock = lambda: clock.now_ms + round(1000 * (virtual() - began_s))  # noqa: E731
+    worker = await make(in_flight_max=1, job_deadline_s=0.3, clock=wall_clock)
     worker.writer.gate.clear()
     first, second = await worker.ask("item-5"), await worker.ask("item-6")
     both = await asyncio.gather(*[worker.watched(a.explanation_token) for a in (first, second)])
     for watched in both:
         assert {(w.state, w.cause) for w in watched} == {(TEMPLATE, TemplateCause.EXPIRED)}
+    assert virtual() - began_s == pytest.approx(0.3 + GRACE_MS / 1000, abs=0.01)
     assert await worker.states(first.explanation_token) == {TEMPLATE}
 
 
@@ -211,11 +220,11 @@ async def test_a_watcher_that_leaves_leaves_nothing_behind(make: Any) -> None:
     worker = await make()
     worker.writer.gate.clear()
     answer = await worker.ask("item-5")
+    slots = [entry.slot for entry in worker.board._tokens["default", answer.explanation_token].entries]
     watching = asyncio.create_task(worker.watched(answer.explanation_token))
-    await asyncio.sleep(0.01)
+    await eventually_async(lambda: all(slot.watchers for slot in slots))
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
-    slots = [entry.slot for entry in worker.board._tokens["default", answer.explanation_token].entries]
     assert [slot.watchers for slot in slots] == [[]] * 5
 
 
@@ -232,8 +241,9 @@ async def test_another_worker_serves_the_token(make: Any) -> None:
     one.writer.gate.clear()
     answer = await one.ask("item-5")
     assert await two.states(answer.explanation_token) == {PENDING}
+    reads = Counted(two.store, "outcomes")
     watching = asyncio.create_task(two.watched(answer.explanation_token))
-    await asyncio.sleep(0.01)
+    await eventually_async(lambda: reads.calls)
     one.writer.gate.set()
     watched = await watching
     assert {w.state for w in watched} == {READY}
@@ -248,9 +258,10 @@ async def test_one_call_over_all_workers(make: Any) -> None:
     one.writer.gate.clear()
     first = await one.ask("item-5")
     await one.outbox.idle.wait()
-    await asyncio.sleep(0.01)
+    await eventually_async(lambda: one.writer.at_once)
+    claims = Counted(two.store, "claim")
     second = await two.ask("item-5")
-    await asyncio.sleep(0.1)
+    await eventually_async(lambda: claims.calls > 1)
     one.writer.gate.set()
     assert {w.state for w in await two.watched(second.explanation_token)} == {READY}
     assert {w.state for w in await one.watched(first.explanation_token)} == {READY}
@@ -272,7 +283,9 @@ async def test_a_dead_workers_jobs_are_finished_by_another(make: Any) -> None:
     assert len(two.writer.tasks) == 4
 
 
-async def test_a_final_template_stays_one_when_a_later_attempt_succeeds_elsewhere(make: Any) -> None:
+async def test_a_final_template_stays_one_when_a_later_attempt_succeeds_elsewhere(
+    make: Any, clock: ManualClock
+) -> None:
     shelf = Shelf()
     one, two = await make(shelf, "one"), await make(shelf, "two")
     one.writer.cause = TemplateCause.PROVIDER_FAILED
@@ -280,7 +293,7 @@ async def test_a_final_template_stays_one_when_a_later_attempt_succeeds_elsewher
     await one.watched(first.explanation_token)
     await one.outbox.idle.wait()
     assert await two.states(first.explanation_token) == {TEMPLATE}
-    await asyncio.sleep(0.005)
+    clock.advance(5)
     second = await two.ask("item-5")
     assert {w.state for w in await two.watched(second.explanation_token)} == {READY}
     await two.outbox.idle.wait()
@@ -288,17 +301,17 @@ async def test_a_final_template_stays_one_when_a_later_attempt_succeeds_elsewher
     assert await two.states(first.explanation_token) == {TEMPLATE}
 
 
-async def test_without_a_model_any_worker_knows_the_templates_of_a_token(engine: Any) -> None:
+async def test_without_a_model_any_worker_knows_the_templates_of_a_token(engine: Any, clock: ManualClock) -> None:
     shelf = Shelf()
     boards = []
     for name in ("one", "two"):
-        store = MemoryExplanationStore(wall_clock_ms, shelf=shelf, worker=name)
-        outbox = Outbox(store, wall_clock_ms, Recorder())
+        store = MemoryExplanationStore(clock, shelf=shelf, worker=name)
+        outbox = Outbox(store, clock, Recorder())
         outbox.start()
-        boards.append((ExplanationBoard(wall_clock_ms, store=store, outbox=outbox), outbox))
+        boards.append((ExplanationBoard(clock, store=store, outbox=outbox), outbox))
     pipeline = RecommendationPipeline(engine, None, PipelineSettings(), board=boards[0][0])
     query = RecommendQuery(context_events=viewed("item-5"), explain=ExplainMode.LLM_ASYNC)
-    answer = await pipeline.recommend(query, Deadline(5))
+    answer = await pipeline.recommend(query, no_hurry())
     assert states(answer) == {TEMPLATE}
     told = await boards[1][0].explanations("default", answer.explanation_token)
     assert {(e.state, e.cause) for e in told} == {(TEMPLATE, TemplateCause.NOT_CONFIGURED)}
@@ -347,7 +360,10 @@ async def test_the_texts_of_a_job_are_shared_in_one_step(make: Any) -> None:
     assert steps == [(5, True)]
 
 
-async def test_a_shared_store_that_is_away_leaves_the_worker_on_its_own(make: Any) -> None:
+async def test_a_shared_store_that_is_away_leaves_the_worker_on_its_own(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(enrich_outbox, "RETRY_S", 0.001)
     worker = await make(Shelf(), "one")
 
     async def away(*_: Any, **__: Any) -> None:
@@ -357,6 +373,5 @@ async def test_a_shared_store_that_is_away_leaves_the_worker_on_its_own(make: An
     answer = await worker.ask("item-5")
     watched = await worker.watched(answer.explanation_token)
     assert {(w.state, w.cause) for w in watched} == {(TEMPLATE, TemplateCause.PROVIDER_FAILED)}
-    async with asyncio.timeout(10):
-        await worker.outbox.idle.wait()
+    await asyncio.wait_for(worker.outbox.idle.wait(), HANG_GUARD_S)
     assert worker.recorder.drops["outbox"] >= 3

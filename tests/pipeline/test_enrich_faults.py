@@ -14,33 +14,34 @@ from recserv.llm.prompts import build, whole
 from recserv.model.items import ItemTable
 from recserv.pipeline import enrich_outbox, enrich_runner
 from recserv.resilience.breaker import BreakerState
+from recserv.resilience.deadline import MonotonicClock
 from recserv.resilience.endless import endless
 from recserv.stores.explanations_base import Outcome, Post, PostedJob
 from recserv.stores.explanations_memory import MemoryExplanationStore, Shelf
 from recserv.types import ExplanationState, TemplateCause
 from tests.llm.plain_provider import PlainProvider
 from tests.llm.support import Rig, settings, task
+from tests.patience import HANG_GUARD_S, eventually_async
+from tests.pipeline.enrich_worker import Counted
 
 READY = ExplanationState.READY
 
 
 async def test_after_an_outage_one_shopper_at_a_time_is_enough_to_close_the_breaker(make: Any) -> None:
     async with PlainProvider() as provider:
-        rig = Rig(settings(provider.base_url, breaker_wait_s=0.05))
+        rig = Rig(settings(provider.base_url))
         worker = await make()
         worker.runner._writer = rig.writer
         breaker = rig.routes.models["small"].breaker
         while permit := breaker.acquire():
             breaker.fail(permit, 0.1)
-        await asyncio.sleep(0.1)
+        rig.clock.now_s += 2 * rig.writer.settings.breaker_wait_s
         for number in range(3):
             answer = await worker.ask(f"item-{number}")
             watched = await worker.watched(answer.explanation_token)
             assert {(w.state, w.cause) for w in watched} == {(READY, TemplateCause.UNSPECIFIED)}, number
-            async with asyncio.timeout(5):
-                # Texts land before the answer is over.
-                while worker.runner.in_flight:
-                    await asyncio.sleep(0.001)
+            # Texts land before the answer is over.
+            await eventually_async(lambda: not worker.runner.in_flight)
         assert breaker.state is BreakerState.CLOSED
         await rig.writer.close()
 
@@ -53,11 +54,9 @@ async def test_a_job_with_a_priority_of_another_version_is_given_up_and_the_leas
     await gone.publish([Post("default", "", b"", (PostedJob("job", "default", payload),))])
     shelf.leases["gone"] = 0
     worker = await make(shelf, "one")
-    await asyncio.sleep(0.01)
+    await eventually_async(lambda: not any(shelf.jobs.values()))
     assert [task.done() for task in worker.runner._tasks] == [False] * 3
-    await worker.outbox.idle.wait()
     assert worker.writer.tasks == []
-    assert not any(shelf.jobs.values())
 
 
 async def test_no_id_of_an_item_reaches_the_provider_even_where_there_is_no_title(engine: Any, make: Any) -> None:
@@ -99,36 +98,20 @@ async def test_other_work_has_its_turn_between_jobs_that_begin_together(make: An
     assert len(set(began)) == 8, began
 
 
-class Counted:
-    """Counts the calls of a method, and how many of them were under way at once; each takes a moment."""
-
-    def __init__(self, owner: Any, name: str):
-        self.calls = self.at_once = self.at_once_max = 0
-        self._real = getattr(owner, name)
-        setattr(owner, name, self)
-
-    async def __call__(self, *args: Any, **named: Any) -> Any:
-        self.calls += 1
-        self.at_once += 1
-        self.at_once_max = max(self.at_once, self.at_once_max)
-        await asyncio.sleep(0.001)
-        self.at_once -= 1
-        return await self._real(*args, **named)
-
-
-async def test_who_waits_for_another_worker_asks_the_store_ever_less_often(make: Any) -> None:
+async def test_who_waits_for_another_worker_asks_the_store_ever_less_often(virtual: MonotonicClock, make: Any) -> None:
     shelf = Shelf()
     one, two, three = await make(shelf, "one"), await make(shelf, "two"), await make(shelf, "three")
     one.writer.gate.clear()
     first = await one.ask("item-5")
     await one.outbox.idle.wait()
-    await asyncio.sleep(0.01)
+    await eventually_async(lambda: one.writer.at_once)
     claims, reads = Counted(two.store, "claim"), Counted(three.store, "outcomes")
     second = await two.ask("item-5")
     watching = asyncio.create_task(three.watched(first.explanation_token))
-    await asyncio.sleep(0.6)
-    assert 1 < claims.calls <= 5, "at 0, 50, 150, 350 ms"
-    assert 1 < reads.calls <= 5
+    until_s = virtual() + 0.6
+    await eventually_async(lambda: virtual() >= until_s)
+    assert claims.calls == 4, "at 0, 50, 150, 350 ms"
+    assert reads.calls == 3, "at 0, 100, 300 ms"
     one.writer.gate.set()
     for watched in (await two.watched(second.explanation_token), await watching):
         assert {w.state for w in watched} == {READY}
@@ -201,9 +184,9 @@ async def test_what_the_shared_store_cannot_take_does_not_keep_the_next_things_b
 
     worker.store.publish = picky
     lost = await worker.ask("item-1")
-    await asyncio.wait_for(worker.outbox.idle.wait(), 10)
+    await asyncio.wait_for(worker.outbox.idle.wait(), HANG_GUARD_S)
     kept = await worker.ask("item-2")
-    await asyncio.wait_for(worker.outbox.idle.wait(), 10)
+    await asyncio.wait_for(worker.outbox.idle.wait(), HANG_GUARD_S)
     assert refused
     assert worker.recorder.drops == {"outbox": refused}
     assert ("default", lost.explanation_token) not in shelf.tokens
@@ -224,9 +207,7 @@ async def test_a_lease_that_breaks_in_a_new_way_is_extended_again(make: Any, mon
         await beat()
 
     worker.store.beat = breaking
-    async with asyncio.timeout(10):
-        while beats <= 5:
-            await asyncio.sleep(0.01)
+    await eventually_async(lambda: beats > 5)
     assert [task.done() for task in worker.runner._tasks] == [False] * 3
 
 
@@ -245,6 +226,6 @@ async def test_a_pump_that_broke_goes_on_with_what_waits(make: Any, monkeypatch:
 
     monkeypatch.setattr(type(pace), "wait_s", lambda self: breaking())
     answer = await worker.ask("item-1")
-    watched = await asyncio.wait_for(worker.watched(answer.explanation_token), 10)
+    watched = await asyncio.wait_for(worker.watched(answer.explanation_token), HANG_GUARD_S)
     assert broke > 1
     assert {one.state for one in watched} == {READY}

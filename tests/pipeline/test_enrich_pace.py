@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from recserv.pipeline import enrich_pace
-from recserv.pipeline.enrich_pace import BUSY_JOBS_PER_S, Pace, wanted_s
+from recserv.pipeline.enrich_pace import BUSY_JOBS_PER_S, SCHEDULED, Pace, wanted_s
 
 
 class Times:
@@ -69,6 +70,24 @@ def test_a_thread_that_waits_for_a_core_has_none_to_spare(tmp_path: Path, monkey
     assert not pace.busy
 
 
+def test_time_on_a_core_and_time_in_its_queue_are_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(enrich_pace, "SCHEDULED", tmp_path / "schedstat")
+    (tmp_path / "schedstat").write_text("1000000000 500000000 7\n")
+    assert wanted_s() == 1.5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is the thread's CPU time")
+def test_what_linux_says_is_of_the_calling_thread() -> None:
+    found: list[tuple[Path, int]] = []
+    thread = threading.Thread(target=lambda: found.append((SCHEDULED.resolve(), threading.get_native_id())))
+    thread.start()
+    thread.join()
+    for path, thread_id in (*found, (SCHEDULED.resolve(), threading.get_native_id())):
+        assert path.parts[-3:] == ("task", str(thread_id), SCHEDULED.name)
+    assert len(SCHEDULED.read_bytes().split()) == 3
+
+
+@pytest.mark.benchmark
 def test_time_is_that_of_the_calling_thread() -> None:
     found: list[float] = []
 
@@ -95,5 +114,5 @@ def test_where_the_system_does_not_say_it_is_the_threads_cpu_time(
     if content is not None:
         (tmp_path / "schedstat").write_text(content)
     monkeypatch.setattr(enrich_pace, "SCHEDULED", tmp_path / "schedstat")
-    before_s = time.thread_time()
-    assert before_s <= wanted_s() <= time.thread_time()
+    monkeypatch.setattr(time, "thread_time", lambda: 12.5)
+    assert wanted_s() == 12.5

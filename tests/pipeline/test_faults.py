@@ -4,7 +4,8 @@ why it is less than it could be.
 
 from __future__ import annotations
 
-import time
+import threading
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from recserv.pipeline.settings import PipelineSettings
 from recserv.resilience.breaker import BreakerSettings, BreakerState
 from recserv.resilience.deadline import Deadline
 from recserv.types import DegradedReason, EventType, RecommendQuery, ShopperState, Source
-from tests.pipeline.support import FakeStore, ids, session, viewed
+from tests.pipeline.support import FakeStore, ids, no_hurry, no_time_passes, session, viewed
 
 QUERY = RecommendQuery(context_events=viewed("item-5", "item-10"))
 QUICK = BreakerSettings(minimum_number_of_calls=3, sliding_window_size=3, wait_duration_in_open_state_s=60.0)
@@ -74,9 +75,9 @@ NONSENSE = {
 async def test_an_index_that_talks_nonsense_is_missing(snapshot, name, bounded):
     engine = Engine(snapshot, Index(NONSENSE[name], bounded))
     without = await RecommendationPipeline(Engine(snapshot, None), None, PipelineSettings()).recommend(
-        QUERY, Deadline(5)
+        QUERY, no_hurry()
     )
-    answer = await RecommendationPipeline(engine, None, PipelineSettings()).recommend(QUERY, Deadline(5))
+    answer = await RecommendationPipeline(engine, None, PipelineSettings()).recommend(QUERY, no_hurry())
     engine.close()
     assert answer.degraded_reasons == (DegradedReason.INDEX_UNAVAILABLE,)
     assert ids(answer) == ids(without)
@@ -87,24 +88,39 @@ async def test_an_index_that_keeps_failing_is_left_alone(snapshot):
     engine, guards = Engine(snapshot, index), Guards(QUICK)
     pipeline = RecommendationPipeline(engine, None, PipelineSettings(), guards=guards)
     for _ in range(10):
-        answer = await pipeline.recommend(QUERY, Deadline(5))
+        answer = await pipeline.recommend(QUERY, no_hurry())
         assert answer.degraded_reasons == (DegradedReason.INDEX_UNAVAILABLE,)
     engine.close()
     assert index.searches == 3
     assert guards.index.breaker.state is BreakerState.OPEN
 
 
-async def test_behind_an_index_that_hangs_nobody_waits_once_it_is_known(snapshot):
-    engine = Engine(snapshot, Index(lambda k: time.sleep(1.0), bounded=False))
-    pipeline = RecommendationPipeline(engine, None, PipelineSettings(), guards=Guards(QUICK))
-    given = [(await pipeline.recommend(QUERY, Deadline(0.05))).degraded_reasons for _ in range(6)]
+@pytest.fixture
+def never() -> Iterator[threading.Event]:
+    """What hangs waits for it; it comes when the test is over."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+async def test_behind_an_index_that_hangs_nobody_waits_once_it_is_known(snapshot, never, virtual):
+    engine = Engine(snapshot, Index(lambda k: never.wait(), bounded=False), clock=no_time_passes)
+    guards = Guards(QUICK, clock=virtual)
+    pipeline = RecommendationPipeline(engine, None, PipelineSettings(), guards=guards)
+    given, waited_s = [], []
+    for _ in range(6):
+        deadline = Deadline(0.05, virtual)
+        given.append((await pipeline.recommend(QUERY, deadline)).degraded_reasons)
+        waited_s.append(0.05 - deadline.remaining_s())
     engine.close()
+    assert waited_s == pytest.approx([0.05 * PipelineSettings().search_share] * 3 + [0.0] * 3, abs=1e-6)
     assert given == [(DegradedReason.INDEX_TIMEOUT,)] * 3 + [(DegradedReason.INDEX_UNAVAILABLE,)] * 3
 
 
-async def ranked(snapshot, index, ranker, query=QUERY, deadline_s=5.0):
-    engine = Engine(snapshot, index, ranker)
-    answer = await RecommendationPipeline(engine, None, PipelineSettings()).recommend(query, Deadline(deadline_s))
+async def ranked(snapshot, index, ranker, deadline=None):
+    engine = Engine(snapshot, index, ranker, clock=no_time_passes)
+    deadline = deadline or no_hurry()
+    answer = await RecommendationPipeline(engine, None, PipelineSettings()).recommend(QUERY, deadline)
     engine.close()
     return answer
 
@@ -137,8 +153,9 @@ async def test_a_ranker_that_fails_or_talks_nonsense_leaves_fixed_weights(snapsh
     assert len(answer.results) == 10
 
 
-async def test_a_ranker_that_hangs_is_left_behind(snapshot, index):
-    answer = await ranked(snapshot, index, Ranker(lambda features: time.sleep(1.0), bounded=False), deadline_s=0.1)
+async def test_a_ranker_that_hangs_is_left_behind(snapshot, index, never, virtual):
+    ranker = Ranker(lambda features: never.wait(), bounded=False)
+    answer = await ranked(snapshot, index, ranker, Deadline(0.1, virtual))
     assert answer.degraded_reasons == (DegradedReason.RANKER_UNAVAILABLE,)
     assert len(answer.results) == 10
 
@@ -160,7 +177,7 @@ class NotANumber:
 async def test_scores_of_the_models_ranker_that_are_no_numbers_are_its_failure(engine):
     engine.table = NotANumber(engine.table)
     engine.table.broken = engine.scorer
-    answer = await RecommendationPipeline(engine, None, PipelineSettings()).recommend(QUERY, Deadline(5))
+    answer = await RecommendationPipeline(engine, None, PipelineSettings()).recommend(QUERY, no_hurry())
     assert answer.degraded_reasons == (DegradedReason.RANKER_UNAVAILABLE,)
     assert {result.source for result in answer.results} != {Source.POPULAR}
 
@@ -169,8 +186,8 @@ async def test_a_stage_that_fails_unexpectedly_leaves_popular_items(engine, monk
     state = ShopperState(session=session((EventType.VIEW, "item-5")), sequence=1)
     pipeline = RecommendationPipeline(engine, FakeStore(state), PipelineSettings())
     monkeypatch.setattr("recserv.pipeline.pipeline.rerank", lambda *arguments: 1 / 0)
-    popular = (await pipeline.recommend(RecommendQuery(), Deadline(5))).results[0].item_id
-    answer = await pipeline.recommend(RecommendQuery(session_id="s", exclude_item_ids=(popular,)), Deadline(5))
+    popular = (await pipeline.recommend(RecommendQuery(), no_hurry())).results[0].item_id
+    answer = await pipeline.recommend(RecommendQuery(session_id="s", exclude_item_ids=(popular,)), no_hurry())
     assert answer.degraded_reasons == (DegradedReason.STAGE_FAILED,)
     assert len(answer.results) == 10
     assert popular not in ids(answer)
@@ -178,7 +195,7 @@ async def test_a_stage_that_fails_unexpectedly_leaves_popular_items(engine, monk
 
 async def test_results_without_reasons_are_better_than_none(engine, monkeypatch):
     monkeypatch.setattr("recserv.pipeline.explain.reasons_of", lambda *arguments: 1 / 0)
-    answer = await RecommendationPipeline(engine, None, PipelineSettings()).recommend(QUERY, Deadline(5))
+    answer = await RecommendationPipeline(engine, None, PipelineSettings()).recommend(QUERY, no_hurry())
     assert answer.degraded_reasons == (DegradedReason.EXPLANATION_UNAVAILABLE,)
     assert len(answer.results) == 10
     assert all(result.reasons == () for result in answer.results)
@@ -187,9 +204,9 @@ async def test_results_without_reasons_are_better_than_none(engine, monkeypatch)
 async def test_an_overloaded_server_answers_popular_items_without_a_look_at_the_store(engine, recorder):
     store = FakeStore(ShopperState())
     pipeline = RecommendationPipeline(engine, store, PipelineSettings(), observer=recorder)
-    excluded = ids(await pipeline.recommend(RecommendQuery(), Deadline(5)))[0]
+    excluded = ids(await pipeline.recommend(RecommendQuery(), no_hurry()))[0]
     query = RecommendQuery(session_id="s", context_events=viewed("item-5"), exclude_item_ids=(excluded,), page_size=20)
-    answer = await pipeline.recommend(query, Deadline(5), overloaded=True)
+    answer = await pipeline.recommend(query, no_hurry(), overloaded=True)
     assert answer.degraded_reasons == (DegradedReason.OVERLOAD,)
     assert {result.source for result in answer.results} == {Source.POPULAR}
     assert len(answer.results) == 20

@@ -11,6 +11,7 @@ from recserv.pipeline.guarded_store import GuardedStore, StoreGuard, StoreGuardS
 from recserv.resilience.breaker import BreakerSettings, BreakerState, Transition
 from recserv.stores.base import AppendEvent, AppendResult, AppendStatus
 from recserv.types import Event, ShopperKey, ShopperState
+from tests.patience import HANG_GUARD_S
 
 KEYS = (ShopperKey("s"),)
 EVENTS = [AppendEvent(Event(event_id=name), b"", 0, 0) for name in ("a", "b")]
@@ -57,7 +58,7 @@ class Fixture:
         self.changes: list[Transition] = []
         self.retried: list[str] = []
         self.guard = StoreGuard(
-            StoreGuardSettings(**{"retry_pause_s_max": 1e-4, **settings}),
+            StoreGuardSettings(**{"retry_pause_s_max": 1e-4, "append_timeout_s": HANG_GUARD_S, **settings}),
             clock=self.clock,
             random=lambda: 0.5,
             on_transition=self.changes.append,
@@ -73,7 +74,7 @@ class Fixture:
             self.guard.retries.request()
 
 
-async def read(fixture: Fixture, within_s: float = 1.0) -> bool:
+async def read(fixture: Fixture, within_s: float = HANG_GUARD_S) -> bool:
     try:
         await fixture.store.read("t", KEYS, within_s)
     except (StoreUnavailable, TimeoutError):
@@ -169,7 +170,7 @@ async def test_while_the_breaker_is_open_the_refusal_is_immediate_and_says_when_
     for _ in range(10):
         await read(fixture)
     with pytest.raises(StoreUnavailable) as caught:
-        await fixture.store.read("t", KEYS, 1.0)
+        await fixture.store.read("t", KEYS, HANG_GUARD_S)
     assert 100 <= caught.value.retry_after_ms <= 2000
     assert fixture.inner.reads == 10
 
@@ -182,7 +183,7 @@ async def test_callers_that_go_away_say_nothing_of_the_store() -> None:
     fixture.clock.now_s += 10
     fixture.inner.error, fixture.inner.hangs = None, True
     for _ in range(50):
-        waiting = [asyncio.create_task(fixture.store.read("t", KEYS, 5.0)) for _ in range(2)]
+        waiting = [asyncio.create_task(fixture.store.read("t", KEYS, HANG_GUARD_S)) for _ in range(2)]
         await asyncio.sleep(0)
         for task in waiting:
             task.cancel()
@@ -196,4 +197,4 @@ async def test_an_error_that_is_not_the_stores_own_is_one_all_the_same() -> None
     fixture = Fixture()
     fixture.inner.error = ZeroDivisionError()
     with pytest.raises(StoreUnavailable):
-        await fixture.store.read("t", KEYS, 1.0)
+        await fixture.store.read("t", KEYS, HANG_GUARD_S)

@@ -8,6 +8,7 @@ from recserv.pipeline.ingest import EventIngestor, IngestHooks, IngestOutcome
 from recserv.pipeline.tokens import decode_token
 from recserv.stores.base import EVENT_AHEAD_MS_MAX, AppendEvent, AppendResult, AppendStatus
 from recserv.types import Event, EventType, IngestStatus, ShopperKey, ShopperState, body_hash
+from tests.patience import eventually_async
 from tests.stores.support import DAY_MS, START_MS, ManualClock
 
 ACCEPTED, DUPLICATE, REJECTED = IngestStatus.ACCEPTED, IngestStatus.DUPLICATE, IngestStatus.REJECTED
@@ -154,8 +155,7 @@ async def test_a_cancelled_caller_does_not_stop_the_write() -> None:
     store.gate.clear()
     ingest = ingestor(store)
     caller = asyncio.create_task(ingest.ingest("default", [view("e1")]))
-    while not store.calls:
-        await asyncio.sleep(0)
+    await eventually_async(lambda: store.calls)
     caller.cancel()
     await asyncio.gather(caller, return_exceptions=True)
     assert caller.cancelled()

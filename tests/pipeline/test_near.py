@@ -8,9 +8,8 @@ from recserv.pipeline.context import ContextBuilder
 from recserv.pipeline.engine import Engine
 from recserv.pipeline.pipeline import RecommendationPipeline
 from recserv.pipeline.settings import PipelineSettings
-from recserv.resilience.deadline import Deadline
 from recserv.types import Event, EventType, Profile, RecommendQuery, ShopperState, Taste
-from tests.pipeline.support import NOW_MS, viewed
+from tests.pipeline.support import NOW_MS, no_hurry, viewed
 
 SHOVEL = Event(event_type=EventType.SEARCH, search_query="shovel")
 
@@ -32,7 +31,7 @@ async def asked(snapshot, index, query, *, bounded=True, settings=None):
     listening = Listening(index, bounded)
     engine = Engine(snapshot, listening)
     pipeline = RecommendationPipeline(engine, None, settings or PipelineSettings(), clock=lambda: NOW_MS)
-    answer = await pipeline.recommend(query, Deadline(5))
+    answer = await pipeline.recommend(query, no_hurry())
     engine.close()
     assert not answer.degraded_reasons
     [near] = listening.near

@@ -65,7 +65,7 @@ events = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(events=events, brought=st.booleans())
 def test_the_context_is_the_same(engine: Engine, events: list, brought: bool) -> None:
     builder = ContextBuilder(engine, PipelineSettings())
@@ -80,7 +80,7 @@ def test_the_context_is_the_same(engine: Engine, events: list, brought: bool) ->
     assert shopper_context(engine, stored, context) == shopper_context(engine, plain, context)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     stored=st.integers(SESSION_EVENTS_MAX - 3, SESSION_EVENTS_MAX + 28),
     gone=st.sets(st.integers(0, SESSION_EVENTS_MAX + 27), max_size=40),

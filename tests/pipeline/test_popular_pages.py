@@ -11,9 +11,8 @@ import pytest
 
 from recserv.pipeline.fallback import first_allowed
 from recserv.pipeline.popular_pages import PAGES_MAX, PopularPages
-from recserv.resilience.deadline import Deadline
 from recserv.types import DegradedReason, Event, EventType, ExplainMode, Recommendation, RecommendQuery, Source
-from tests.pipeline.support import NOW_MS
+from tests.pipeline.support import NOW_MS, no_hurry
 
 
 def in_cart(item: str) -> dict[str, Any]:
@@ -30,7 +29,7 @@ RULED_OUT: dict[str, Callable[[str], dict[str, Any]]] = {
 
 
 async def overloaded(pipeline: Any, **fields: Any) -> Recommendation:
-    return await pipeline.recommend(RecommendQuery(**fields), Deadline(5), overloaded=True)
+    return await pipeline.recommend(RecommendQuery(**fields), no_hurry(), overloaded=True)
 
 
 @pytest.mark.parametrize("explain", [ExplainMode.NONE, ExplainMode.REASONS])

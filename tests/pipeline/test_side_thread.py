@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from recserv.pipeline.side_thread import SideThread, TooManyWaiting, within
+from tests.patience import HANG_GUARD_S, eventually_async
 
 
 class Clock:
@@ -17,9 +18,9 @@ class Clock:
 
 async def test_a_job_gives_its_result_or_its_error() -> None:
     side = SideThread("side")
-    assert await within(side.start(lambda a, b: a + b, 2, 3), 5.0) == 5
+    assert await within(side.start(lambda a, b: a + b, 2, 3), HANG_GUARD_S) == 5
     with pytest.raises(ZeroDivisionError):
-        await within(side.start(lambda: 1 / 0), 5.0)
+        await within(side.start(lambda: 1 / 0), HANG_GUARD_S)
     side.close()
 
 
@@ -28,8 +29,8 @@ async def test_a_thread_that_is_stuck_is_replaced_up_to_a_bound() -> None:
     side = SideThread("side", threads_max=2, stuck_s=1.0, clock=clock)
     for _ in range(2):
         begun = threading.Event()
-        stuck = side.start(lambda begun=begun: (begun.set(), released.wait(30)))
-        assert await asyncio.to_thread(begun.wait, 10)
+        stuck = side.start(lambda begun=begun: (begun.set(), released.wait(HANG_GUARD_S)))
+        assert await asyncio.to_thread(begun.wait, HANG_GUARD_S)
         with pytest.raises(TimeoutError):
             await within(stuck, 0.0)
         clock.now_s += 1.0
@@ -37,24 +38,26 @@ async def test_a_thread_that_is_stuck_is_replaced_up_to_a_bound() -> None:
         side.start(int)
     assert side.threads == 2
     released.set()
-    while side.threads == 2:
-        await asyncio.sleep(0.01)
+
+    async def takes_jobs_with_one_thread() -> bool:
         try:
-            assert await within(side.start(int), 5.0) == 0
+            return await within(side.start(lambda: side.threads), HANG_GUARD_S) == 1
         except TooManyWaiting:
-            continue
+            return False
+
+    await eventually_async(takes_jobs_with_one_thread)
     side.close()
 
 
 async def test_a_job_that_nobody_waits_for_any_more_is_not_begun() -> None:
-    side, released, begun = SideThread("side"), threading.Event(), []
-    first = side.start(released.wait, 30)
+    side, released, begun = SideThread("side", clock=Clock()), threading.Event(), []
+    first = side.start(released.wait, HANG_GUARD_S)
     late = side.start(begun.append, "late")
     with pytest.raises(TimeoutError):
         await within(late, 0.0)
     released.set()
-    await within(first, 10.0)
-    await within(side.start(begun.append, "next"), 10.0)
+    await within(first, HANG_GUARD_S)
+    await within(side.start(begun.append, "next"), HANG_GUARD_S)
     assert begun == ["next"]
     assert side.pending == 0
     side.close()
@@ -62,7 +65,7 @@ async def test_a_job_that_nobody_waits_for_any_more_is_not_begun() -> None:
 
 async def test_after_a_close_a_job_starts_another_thread() -> None:
     side = SideThread("side")
-    await within(side.start(int), 5.0)
+    await within(side.start(int), HANG_GUARD_S)
     side.close()
-    assert await within(side.start(int), 5.0) == 0
+    assert await within(side.start(int), HANG_GUARD_S) == 0
     side.close()

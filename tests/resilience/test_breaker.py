@@ -9,6 +9,7 @@ from tests.resilience.reference_breaker import ReferenceBreaker, Result
 
 SCHEDULES = 10_000
 STEPS = 60
+SEED = 20_261_121
 
 
 class Clock:
@@ -87,15 +88,13 @@ def one_schedule(chosen: random.Random) -> list[str]:
 
 
 def test_ten_thousand_random_schedules_go_as_a_plain_reference_says() -> None:
-    seed = random.SystemRandom().randrange(2**32)
-    print(f"\nseed {seed}")
     seen: dict[str, int] = {"CLOSED": 0, "HALF_OPEN": 0, "OPEN": 0}
     for number in range(SCHEDULES):
         try:
-            for state in one_schedule(random.Random(seed + number)):
+            for state in one_schedule(random.Random(SEED + number)):
                 seen[state] += 1
         except AssertionError:
-            print(f"schedule {number} of seed {seed}: Random({seed + number})")
+            print(f"schedule {number} fails: Random({SEED + number})")
             raise
     # The schedules must have gone everywhere.
     assert min(seen.values()) > SCHEDULES / 10, seen

@@ -8,6 +8,7 @@ import logging
 import pytest
 
 from recserv.resilience.endless import endless
+from tests.patience import HANG_GUARD_S, eventually_async
 
 logger = logging.getLogger("test")
 
@@ -22,10 +23,9 @@ async def test_work_that_breaks_begins_again_and_says_so(caplog: pytest.LogCaptu
         await asyncio.Event().wait()
 
     task = asyncio.ensure_future(endless(work, "work", logger, pause_s=0.0))
-    async with asyncio.timeout(10):
-        while len(begun) < 4:
-            await asyncio.sleep(0)
-    await asyncio.sleep(0.01)
+    await eventually_async(lambda: len(begun) == 4)
+    for _ in range(100):
+        await asyncio.sleep(0)
     assert (begun, task.done()) == ([0, 1, 2, 3], False)
     assert [record.message for record in caplog.records] == ["broke and begins again"] * 3
     task.cancel()
@@ -41,7 +41,7 @@ async def test_it_does_not_turn_in_circles_without_a_pause() -> None:
         begun += 1
         raise KeyError("at once")
 
-    task = asyncio.ensure_future(endless(work, "work", logger, pause_s=10.0))
+    task = asyncio.ensure_future(endless(work, "work", logger, pause_s=HANG_GUARD_S))
     for _ in range(100):
         await asyncio.sleep(0)
     assert begun == 1
@@ -52,4 +52,4 @@ async def test_work_that_ends_is_over() -> None:
     async def work() -> None:
         pass
 
-    await asyncio.wait_for(endless(work, "work", logger), 10)
+    await asyncio.wait_for(endless(work, "work", logger), HANG_GUARD_S)

@@ -10,7 +10,7 @@ from tests.server.harness import Service
 
 @pytest.fixture(scope="module")
 def _shared_service() -> Iterator[Service]:
-    service = Service(default_deadline_ms=1_000)
+    service = Service()
     yield service
     service.close()
 

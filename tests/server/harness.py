@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-import time
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -35,9 +34,10 @@ from recserv.types import (
     Source,
 )
 from recserv.v1 import recommendation_pb2 as pb
+from tests.patience import HANG_GUARD_S, eventually
 
 NOW_MS = 1_700_000_000_000
-WAIT_S = 10.0
+_PATIENT = dict.fromkeys(("default_deadline_ms", "group_timeout_ms"), int(HANG_GUARD_S * 1000))
 T = TypeVar("T")
 
 
@@ -180,12 +180,12 @@ class LoopThread:
     def begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    def run(self, work: Coroutine[Any, Any, T], timeout_s: float = WAIT_S) -> T:
+    def run(self, work: Coroutine[Any, Any, T], timeout_s: float = HANG_GUARD_S) -> T:
         return self.begin(work).result(timeout_s)
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(WAIT_S)
+        self._thread.join(HANG_GUARD_S)
         self._loop.close()
 
 
@@ -195,20 +195,22 @@ class Client:
     def __init__(self, address: str):
         self.channel = grpc.insecure_channel(address, options=(("grpc.max_send_message_length", -1),))
 
-    def unary(self, method: str, body: bytes | Any = b"", timeout: float | None = WAIT_S, **options: Any) -> bytes:
+    def unary(
+        self, method: str, body: bytes | Any = b"", timeout: float | None = HANG_GUARD_S, **options: Any
+    ) -> bytes:
         call = self.channel.unary_unary(f"/{SERVICE}/{method}")
         try:
             return call(_bytes(body), timeout=timeout, **options)
         except grpc.RpcError as error:
             raise Failure(error) from None
 
-    def server_stream(self, method: str, body: bytes | Any = b"", timeout: float = WAIT_S) -> list[bytes]:
+    def server_stream(self, method: str, body: bytes | Any = b"", timeout: float = HANG_GUARD_S) -> list[bytes]:
         try:
             return list(self.channel.unary_stream(f"/{SERVICE}/{method}")(_bytes(body), timeout=timeout))
         except grpc.RpcError as error:
             raise Failure(error) from None
 
-    def open_events(self, groups: Iterable[bytes | Any], timeout: float | None = WAIT_S) -> Any:
+    def open_events(self, groups: Iterable[bytes | Any], timeout: float | None = HANG_GUARD_S) -> Any:
         return self.channel.stream_stream(f"/{SERVICE}/StreamEvents")((_bytes(g) for g in groups), timeout=timeout)
 
     def events(self, groups: Iterable[bytes | Any]) -> tuple[list[pb.StreamEventsResponse], Failure | None]:
@@ -222,13 +224,27 @@ class Client:
         return answers, None
 
 
+class StillClock:
+    """Seconds; they pass when a test says so."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
 class Service(Client):
-    """The server, its fakes and a client of it."""
+    """The server, its fakes and a client of it.
+
+    Deadlines and the waiting of calls are counted on a clock that stands still: budgets stay whole and the overload
+    control's limit what it was, however slow the machine. What gRPC or asyncio end by themselves they end in real time.
+    """
 
     def __init__(self, **limits: Any):
+        self.clock = StillClock()
         self.recommender, self.ingestor, self.board = FakeRecommender(), FakeIngestor(), FakeBoard()
         self.metrics = Metrics()
-        self._limits = ServerLimits(**limits)
+        self._limits = ServerLimits(**{**_PATIENT, **limits})
         self._loop = LoopThread()
         self.run = self._loop.run
         self.server: GrpcServer = self.run(self._start())
@@ -242,11 +258,12 @@ class Service(Client):
             metrics=self.metrics,
             limits=self._limits,
             clock=lambda: NOW_MS,
+            monotonic=self.clock,
         )
         self.address = await server.start("127.0.0.1", 0)
         return server
 
-    def drain_soon(self, grace_s: float = 5.0) -> Any:
+    def drain_soon(self, grace_s: float = HANG_GUARD_S) -> Any:
         """Begins to drain; the future's result is whether every call finished."""
         return self._loop.begin(self.server.drain(grace_s))
 
@@ -287,11 +304,3 @@ def nothing_of_a_call_stays() -> Iterator[None]:
         eventually(lambda: all(id(entry) in known for entry in held()), "what calls held is given back")
     finally:
         gc.enable()
-
-
-def eventually(true: Any, what: str = "") -> None:
-    """Waits for something that another thread is about to do."""
-    give_up_s = time.monotonic() + WAIT_S
-    while not true():
-        assert time.monotonic() < give_up_s, f"never happened: {what or true}"
-        time.sleep(0.005)

@@ -9,14 +9,23 @@ from typing import Any
 from recserv.app.model import load_model
 from recserv.app.serving import Running, running
 from recserv.config import Settings
+from tests.patience import HANG_GUARD_S
 from tests.server.harness import Client, LoopThread
+
+_PATIENT_MS = {
+    name: int(HANG_GUARD_S * 1000)
+    for name in (
+        *("default_deadline_ms", "recommend_budget_ms"),
+        *("redis_connect_timeout_ms", "redis_read_timeout_ms", "redis_write_timeout_ms"),
+    )
+}
 
 
 class LiveApp(Client):
     def __init__(self, model: Path, state: Path | str, **settings: Any):
-        """`state`: a file, or what --state takes."""
+        """`state`: a file, or what --state takes. Unless `settings` say so, nothing is degraded for want of time."""
         state = f"embedded:{state}" if isinstance(state, Path) else state
-        given = {"listen": "127.0.0.1:0", "metrics_listen": "off", "default_deadline_ms": 10_000, **settings}
+        given = {"listen": "127.0.0.1:0", "metrics_listen": "off", **_PATIENT_MS, **settings}
         self._settings = Settings(model=str(model), state=state, **given)
         self._closed = False
         self._loop = LoopThread()

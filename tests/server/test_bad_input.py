@@ -11,6 +11,7 @@ import pytest
 from google.rpc import error_details_pb2
 
 from recserv.v1 import recommendation_pb2 as pb
+from tests.patience import HANG_GUARD_S
 from tests.server.harness import NOW_MS, Failure, Service, nothing_of_a_call_stays, view
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -179,7 +180,7 @@ def test_malformed_bytes_are_an_invalid_argument_of_health_too(service: Service,
     multi = service.channel.unary_unary if method == "Check" else service.channel.unary_stream
     call = multi(f"/grpc.health.v1.Health/{method}")
     with pytest.raises(grpc.RpcError) as caught:
-        list(call(b"\xff\xff", timeout=5))
+        list(call(b"\xff\xff", timeout=HANG_GUARD_S))
     assert Failure(caught.value).code == INVALID
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
 from collections.abc import Callable
 
 import grpc
@@ -14,6 +15,7 @@ from grpc._cython import cygrpc
 
 from recserv.errors import DeadlineTooNear, Overloaded, RecservError, StoreUnavailable
 from recserv.server.assembly import SERVICE
+from recserv.server.servicer import BATCH_RECOMMEND_AT_ONCE
 from recserv.types import (
     DegradedReason,
     EventType,
@@ -29,7 +31,8 @@ from recserv.types import (
     Source,
 )
 from recserv.v1 import recommendation_pb2 as pb
-from tests.server.harness import Failure, Service, answer, eventually, view
+from tests.patience import HANG_GUARD_S, eventually
+from tests.server.harness import Failure, Service, answer, view
 
 THREE_ATTEMPTS = json.dumps(
     {
@@ -49,7 +52,7 @@ THREE_ATTEMPTS = json.dumps(
 )
 
 
-def recommend(service: Service, timeout: float | None = 10.0, **fields: object) -> pb.RecommendResponse:
+def recommend(service: Service, timeout: float | None = HANG_GUARD_S, **fields: object) -> pb.RecommendResponse:
     return pb.RecommendResponse.FromString(service.unary("Recommend", pb.RecommendRequest(**fields), timeout))
 
 
@@ -163,32 +166,49 @@ def test_an_unknown_explanation_token_is_not_found(service: Service) -> None:
     assert caught.value.code == grpc.StatusCode.NOT_FOUND
 
 
-def test_the_nearer_of_the_clients_deadline_and_the_servers_budget_is_the_budget(service: Service) -> None:
-    recommend(service, timeout=30.0)
-    recommend(service, timeout=None)
-    recommend(service, timeout=0.15)
+def test_the_nearer_of_the_clients_deadline_and_the_servers_budget_is_the_budget(
+    own_service: Callable[..., Service],
+) -> None:
+    service = own_service(recommend_budget_ms=100_000, default_deadline_ms=200_000)
+    for timeout in (300.0, None, HANG_GUARD_S):
+        recommend(service, timeout=timeout)
     far, none, near = service.recommender.budgets_s
-    assert 0.15 < far <= 0.2
-    assert 0.15 < none <= 0.2
-    assert 0.05 < near <= 0.16
+    assert (far, none) == (100.0, 100.0)
+    assert near < HANG_GUARD_S + 1
 
 
-def test_every_entry_of_a_batch_has_the_budget_from_when_its_turn_comes(service: Service) -> None:
-    service.unary("BatchRecommend", pb.BatchRecommendRequest(requests=[pb.RecommendRequest()] * 20), timeout=30.0)
-    assert all(0.15 < budget_s <= 0.2 for budget_s in service.recommender.budgets_s)
+def test_without_a_clients_deadline_the_servers_default_is_the_budget_where_it_is_nearer(
+    own_service: Callable[..., Service],
+) -> None:
+    service = own_service(recommend_budget_ms=100_000, default_deadline_ms=70_000)
+    recommend(service, timeout=None)
+    assert service.recommender.budgets_s == [70.0]
+
+
+def test_every_entry_of_a_batch_has_the_budget_from_when_its_turn_comes(own_service: Callable[..., Service]) -> None:
+    service = own_service(recommend_budget_ms=250)
+    service.recommender.hold = threading.Event()
+    call = service.channel.unary_unary(f"/{SERVICE}/BatchRecommend").future(
+        pb.BatchRecommendRequest(requests=[pb.RecommendRequest()] * 20).SerializeToString(), timeout=HANG_GUARD_S
+    )
+    for _ in range(BATCH_RECOMMEND_AT_ONCE):
+        assert service.recommender.entered.acquire(timeout=HANG_GUARD_S)
+    # Longer than the budget, which the first ones have used up.
+    service.clock.now_s += 1.0
+    service.recommender.hold.set()
+    call.result()
+    assert service.recommender.budgets_s == [0.25] * 20
 
 
 def test_a_degraded_answer_says_so_in_the_trailing_metadata(service: Service) -> None:
     call = service.channel.unary_unary(f"/{SERVICE}/Recommend")
-    _, degraded = call.with_call(pb.RecommendRequest(session_id="degraded").SerializeToString(), timeout=10)
-    _, full = call.with_call(pb.RecommendRequest().SerializeToString(), timeout=10)
+    _, degraded = call.with_call(pb.RecommendRequest(session_id="degraded").SerializeToString(), timeout=HANG_GUARD_S)
+    _, full = call.with_call(pb.RecommendRequest().SerializeToString(), timeout=HANG_GUARD_S)
     assert ("x-recserv-degraded", "INDEX_UNAVAILABLE") in degraded.trailing_metadata()
     assert not any(key == "x-recserv-degraded" for key, _ in full.trailing_metadata())
 
 
 def test_a_call_that_hangs_beyond_the_default_deadline_is_ended(own_service: Callable[..., Service]) -> None:
-    import threading
-
     service = own_service(default_deadline_ms=50)
     service.recommender.hold = threading.Event()
     with pytest.raises(Failure) as caught:
@@ -208,14 +228,14 @@ def test_a_deadline_already_past_means_no_work(service: Service) -> None:
 
 
 def test_a_client_that_goes_away_leaves_nothing_behind(service: Service) -> None:
-    import threading
-
     service.recommender.hold = threading.Event()
-    call = service.channel.unary_unary("/recserv.v1.RecommendationService/Recommend").future(b"")
-    assert service.recommender.entered.acquire(timeout=10)
+    counted = {"rpc": "Recommend", "status": "CANCELLED"}
+    before = service.sample("recserv_requests_total", **counted)
+    call = service.channel.unary_unary(f"/{SERVICE}/Recommend").future(b"")
+    assert service.recommender.entered.acquire(timeout=HANG_GUARD_S)
     call.cancel()
     eventually(lambda: service.server.admission.calls.in_use == 0)
-    assert service.sample("recserv_requests_total", rpc="Recommend", status="CANCELLED") >= 1
+    eventually(lambda: service.sample("recserv_requests_total", **counted) == before + 1)
 
 
 def test_an_answer_that_grpc_could_not_send_is_a_client_gone_and_no_failure_inside(
@@ -254,7 +274,7 @@ def test_a_refused_call_is_sent_again_by_grpcs_own_retries(service: Service, met
     with grpc.insecure_channel(service.address, options=[("grpc.service_config", THREE_ATTEMPTS)]) as channel:
         call = channel.unary_unary(f"/{SERVICE}/{method}")
         with pytest.raises(grpc.RpcError) as caught:
-            call(bodies.get(method, pb.RecommendRequest()).SerializeToString(), timeout=10)
+            call(bodies.get(method, pb.RecommendRequest()).SerializeToString(), timeout=HANG_GUARD_S)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     assert service.sample("recserv_requests_total", **counted) == before + 3
 

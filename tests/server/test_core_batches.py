@@ -15,7 +15,8 @@ from recserv.metrics.memory import malloc_counter
 from recserv.server.assembly import SERVICE
 from recserv.server.core_batches import free_ended_batches, freeing
 from recserv.types import Recommendation
-from tests.server.harness import Service, eventually
+from tests.patience import HANG_GUARD_S, eventually
+from tests.server.harness import Service
 
 CALLS = 300
 STATUS_BYTES = 2_000
@@ -114,17 +115,20 @@ def test_statuses_whose_client_has_gone_leave_memory(service: Service, monkeypat
     """The client hangs up while the event loop is busy with its call: gRPC's core is given a status for nobody."""
     in_use = malloc_counter()
     assert in_use is not None
-    entered = threading.Semaphore(0)
+    entered, hung_up = threading.Semaphore(0), threading.Semaphore(0)
 
     async def refuse(*_: object, **__: object) -> Recommendation:
         entered.release()
-        time.sleep(0.005)
+        assert hung_up.acquire(timeout=HANG_GUARD_S)
+        # The core hears of it beside this thread; a status that it is given before is sent, and leaves nothing behind.
+        time.sleep(0.004)
         raise InvalidInput([Violation("field", "x" * STATUS_BYTES)])
 
     def gone() -> None:
         call = service.channel.unary_unary(f"/{SERVICE}/Recommend").future(b"")
-        assert entered.acquire(timeout=10)
+        assert entered.acquire(timeout=HANG_GUARD_S)
         call.cancel()
+        hung_up.release()
         eventually(lambda: service.server.admission.calls.in_use == 0)
 
     monkeypatch.setattr(service.recommender, "recommend", refuse)

@@ -12,7 +12,8 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from recserv.v1 import recommendation_pb2 as pb
-from tests.server.harness import Failure, Service, detail_of, eventually, nothing_of_a_call_stays, view
+from tests.patience import HANG_GUARD_S, eventually
+from tests.server.harness import Failure, Service, detail_of, nothing_of_a_call_stays, view
 from tests.server.test_bad_input import EVENTS, GARBAGE, NUL, RECOMMEND
 
 MIB = 1024 * 1024
@@ -38,7 +39,7 @@ OURS = [path for path in METHODS if path.startswith(SERVICE)]
 every_method = pytest.mark.parametrize("method", METHODS, ids=[path.partition("/")[2] for path in METHODS])
 
 
-def first_answer(service: Service, path: str, body: bytes, timeout: float = 10.0, **options: Any) -> bytes:
+def first_answer(service: Service, path: str, body: bytes, timeout: float = HANG_GUARD_S, **options: Any) -> bytes:
     """Raises Failure."""
     name = path.partition("/")[2]
     channel: Any = service.channel

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from recserv.v1 import recommendation_pb2 as pb
+from tests.patience import HANG_GUARD_S
 from tests.server.harness import Failure
 from tests.server.live import LiveApp
 
@@ -119,13 +120,13 @@ def send(live: LiveApp, method: str, body: bytes) -> None:
 
 
 def alive(live: LiveApp) -> bool:
-    raw = live.channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=10)
+    raw = live.channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=HANG_GUARD_S)
     return bool(health_pb2.HealthCheckResponse.FromString(raw).status == health_pb2.HealthCheckResponse.SERVING)
 
 
 def fuzz(live: LiveApp, method: str, examples: int, number: int | None = None) -> None:
     # A function-scoped decorator would share its examples between methods.
-    @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples, database=None, suppress_health_check=list(HealthCheck))
     @given(body=bodies(REQUESTS[method]))
     def run(body: bytes) -> None:
         send(live, method, body)

@@ -16,7 +16,8 @@ from recserv.server.admission import Permits
 from recserv.server.assembly import SERVICE
 from recserv.server.status import ServerDraining
 from recserv.v1 import recommendation_pb2 as pb
-from tests.server.harness import Failure, Service, eventually, view
+from tests.patience import HANG_GUARD_S, eventually
+from tests.server.harness import Failure, Service, view
 
 WATCH = "/grpc.health.v1.Health/Watch"
 
@@ -25,9 +26,9 @@ def in_flight(service: Service, count: int) -> list[grpc.Future[bytes]]:
     """So many Recommend calls inside the pipeline, held there."""
     service.recommender.hold = threading.Event()
     call = service.channel.unary_unary(f"/{SERVICE}/Recommend")
-    futures = [call.future(b"", timeout=20) for _ in range(count)]
+    futures = [call.future(b"", timeout=HANG_GUARD_S) for _ in range(count)]
     for _ in range(count):
-        assert service.recommender.entered.acquire(timeout=10)
+        assert service.recommender.entered.acquire(timeout=HANG_GUARD_S)
     return futures
 
 
@@ -46,7 +47,7 @@ def test_a_call_beyond_the_limit_is_told_when_to_retry_and_does_no_work(own_serv
     assert service.recommender.keys == []
     release(service)
     for future in futures:
-        future.result(10)
+        future.result(HANG_GUARD_S)
     service.unary("GetContext", pb.GetContextRequest(session_id="s"))
 
 
@@ -58,7 +59,7 @@ def test_a_batch_counts_as_the_calls_that_it_runs_at_once(own_service: Callable[
         service.unary("BatchRecommend", batch)
     assert caught.value.code == grpc.StatusCode.RESOURCE_EXHAUSTED
     release(service)
-    futures[0].result(10)
+    futures[0].result(HANG_GUARD_S)
     eventually(lambda: service.server.admission.calls.in_use == 0)
     raw = service.unary("BatchRecommend", batch)
     assert pb.BatchRecommendResponse.FromString(raw).summary.succeeded == 8
@@ -71,7 +72,7 @@ def test_streams_have_a_limit_of_their_own(own_service: Callable[..., Service]) 
 
     def groups() -> Iterator[pb.StreamEventsRequest]:
         yield pb.StreamEventsRequest(events=[view()])
-        gate.wait(20)
+        gate.wait(HANG_GUARD_S)
 
     first = service.open_events(groups())
     next(first)
@@ -99,19 +100,19 @@ async def test_permits_are_given_back_and_closed_permits_are_refused() -> None:
 def test_a_drain_lets_a_call_in_flight_finish(own_service: Callable[..., Service]) -> None:
     service = own_service()
     [future] = in_flight(service, 1)
-    draining = service.drain_soon(10.0)
+    draining = service.drain_soon()
     eventually(lambda: service.server.admission.closed)
     release(service)
-    assert pb.RecommendResponse.FromString(future.result(10)).recommendation_id == "r-1"
-    assert draining.result(10) is True
+    assert pb.RecommendResponse.FromString(future.result(HANG_GUARD_S)).recommendation_id == "r-1"
+    assert draining.result(HANG_GUARD_S) is True
 
 
 def test_a_drain_cuts_off_what_outlives_the_grace_period(own_service: Callable[..., Service]) -> None:
     service = own_service()
     [future] = in_flight(service, 1)
-    assert service.drain_soon(0.1).result(10) is False
+    assert service.drain_soon(0.1).result(HANG_GUARD_S) is False
     with pytest.raises(grpc.RpcError) as caught:
-        future.result(10)
+        future.result(HANG_GUARD_S)
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
@@ -119,15 +120,19 @@ def test_a_drain_turns_health_to_not_serving_before_it_cuts_its_watchers_off(
     own_service: Callable[..., Service],
 ) -> None:
     service = own_service()
+    # The drain waits for it, and so has not cut anybody off before the watcher has read.
+    [held] = in_flight(service, 1)
     states = service.channel.unary_stream(WATCH, response_deserializer=health_pb2.HealthCheckResponse.FromString)(
-        b"", timeout=20
+        b"", timeout=HANG_GUARD_S
     )
     assert next(states).status == health_pb2.HealthCheckResponse.SERVING
-    draining = service.drain_soon(10.0)
+    draining = service.drain_soon()
     assert next(states).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    release(service)
+    held.result(HANG_GUARD_S)
     with pytest.raises(grpc.RpcError):
         next(states)
-    assert draining.result(10) is True
+    assert draining.result(HANG_GUARD_S) is True
 
 
 def test_a_drain_answers_the_groups_of_a_stream_that_it_took_and_tells_the_client(
@@ -139,11 +144,11 @@ def test_a_drain_answers_the_groups_of_a_stream_that_it_took_and_tells_the_clien
 
     def groups() -> Iterator[pb.StreamEventsRequest]:
         yield pb.StreamEventsRequest(events=[view("taken")])
-        gate.wait(20)
+        gate.wait(HANG_GUARD_S)
 
-    stream = service.open_events(groups(), timeout=20)
-    assert service.ingestor.entered.acquire(timeout=10)
-    draining = service.drain_soon(10.0)
+    stream = service.open_events(groups(), timeout=HANG_GUARD_S)
+    assert service.ingestor.entered.acquire(timeout=HANG_GUARD_S)
+    draining = service.drain_soon()
     eventually(lambda: service.server.admission.closed)
     service.ingestor.hold.set()
     [result] = pb.StreamEventsResponse.FromString(next(stream)).results
@@ -154,21 +159,21 @@ def test_a_drain_answers_the_groups_of_a_stream_that_it_took_and_tells_the_clien
     assert failure.code == grpc.StatusCode.UNAVAILABLE
     assert failure.detail(error_details_pb2.ErrorInfo).reason == "DRAINING"
     gate.set()
-    assert draining.result(10) is True
+    assert draining.result(HANG_GUARD_S) is True
 
 
 def test_a_drain_ends_a_watch_of_explanations(own_service: Callable[..., Service]) -> None:
     service = own_service()
     service.board.hold = threading.Event()
     watch = service.channel.unary_stream(f"/{SERVICE}/WatchExplanations")(
-        pb.WatchExplanationsRequest(explanation_token="ready").SerializeToString(), timeout=20
+        pb.WatchExplanationsRequest(explanation_token="ready").SerializeToString(), timeout=HANG_GUARD_S
     )
     next(watch)
-    draining = service.drain_soon(10.0)
+    draining = service.drain_soon()
     with pytest.raises(grpc.RpcError) as caught:
         next(watch)
     assert Failure(caught.value).code == grpc.StatusCode.UNAVAILABLE
-    assert draining.result(10) is True
+    assert draining.result(HANG_GUARD_S) is True
 
 
 def test_many_calls_at_once_are_all_answered(service: Service) -> None:

@@ -22,22 +22,16 @@ from recserv.server.overload import BRIEF_IN_TURN, TURN_S, WINDOW_S, OverloadCon
 from recserv.server.slots import SLOTS
 from recserv.types import PRIORITY_METADATA, Priority, RecommendQuery
 from recserv.v1 import recommendation_pb2 as pb
-from tests.server.harness import Failure, Service, eventually, view
+from tests.patience import HANG_GUARD_S, eventually
+from tests.server.harness import Failure, Service, StillClock, view
 from tests.server.test_limits import in_flight, release
-
-
-class Clock:
-    now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 class Rig:
     """A control whose limit is 10 from the beginning, so that bounds are multiples of ten."""
 
     def __init__(self, limit: float = 10.0) -> None:
-        self.clock, self.registry = Clock(), CollectorRegistry()
+        self.clock, self.registry = StillClock(), CollectorRegistry()
         settings = LimitSettings(initial=limit, lowest=limit, highest=limit)
         self.control = OverloadControl(OverloadMetrics(self.registry), settings, self.clock)
 
@@ -170,7 +164,7 @@ async def test_who_gives_up_waiting_holds_nobody_up() -> None:
     await turns(1)
     for answer in answers[1:5]:
         answer.cancel()
-    assert await asyncio.wait_for(answers[5], 10) < 0.001
+    assert await asyncio.wait_for(answers[5], HANG_GUARD_S) < 0.001
 
 
 async def test_calls_that_wait_long_lower_the_limit_and_calm_raises_it_again() -> None:
@@ -228,7 +222,7 @@ def test_calls_inside_are_counted_in_and_out(own_service: Callable[..., Service]
     assert control.handling == 5
     release(service)
     for future in futures:
-        future.result(10)
+        future.result(HANG_GUARD_S)
     eventually(lambda: control.handling == 0)
 
 
@@ -244,7 +238,7 @@ def test_many_calls_are_taken_in_few_turns_of_the_loop(own_service: Callable[...
     futures = in_flight(service, 3 * SLOTS)
     release(service)
     for future in futures:
-        future.result(10)
+        future.result(HANG_GUARD_S)
 
 
 def overloaded(service: Service, inside: int) -> None:
@@ -273,7 +267,7 @@ def test_who_is_turned_away_is_told_when_to_come_again_and_by_whom(
     overloaded(service, inside)
     call = service.channel.unary_unary("/recserv.v1.RecommendationService/Recommend")
     with pytest.raises(grpc.RpcError) as caught:
-        call(pb.RecommendRequest(priority=Priority.LOW).SerializeToString(), timeout=10)
+        call(pb.RecommendRequest(priority=Priority.LOW).SerializeToString(), timeout=HANG_GUARD_S)
     failure = Failure(caught.value)
     assert failure.code == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert failure.detail(error_details_pb2.ErrorInfo).reason == "OVERLOADED"
@@ -293,7 +287,7 @@ def test_the_client_tells_the_door_how_urgent_a_call_is(
 ) -> None:
     service = own_service()
     overloaded(service, inside)
-    with RecommendationClient(service.address, options=ClientOptions(attempts_max=1)) as client:
+    with RecommendationClient(service.address, options=ClientOptions(attempts_max=1, timeout_s=HANG_GUARD_S)) as client:
         with pytest.raises(CallFailed):
             client.recommend(RecommendQuery(session_id="s", priority=turned_away))
         client.recommend(RecommendQuery(session_id="s", priority=let_in))
@@ -308,7 +302,7 @@ def test_a_call_known_to_be_low_is_turned_away_before_its_message_is_read(own_se
     codes = []
     for metadata in ((), (PRIORITY_METADATA[Priority.LOW],)):
         with pytest.raises(grpc.RpcError) as caught:
-            call(b"\xff not a message", timeout=10, metadata=metadata)
+            call(b"\xff not a message", timeout=HANG_GUARD_S, metadata=metadata)
         codes.append(Failure(caught.value).code)
     assert codes == [grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED]
 
@@ -356,22 +350,22 @@ def test_events_and_health_get_through_when_every_recommendation_is_turned_away(
     check = service.channel.unary_unary(
         "/grpc.health.v1.Health/Check", response_deserializer=health_pb2.HealthCheckResponse.FromString
     )
-    assert check(b"", timeout=10).status == health_pb2.HealthCheckResponse.SERVING
+    assert check(b"", timeout=HANG_GUARD_S).status == health_pb2.HealthCheckResponse.SERVING
     release(service)
     for future in futures:
-        future.result(10)
+        future.result(HANG_GUARD_S)
 
 
 def test_event_calls_have_a_limit_of_their_own(own_service: Callable[..., Service]) -> None:
     service = own_service(max_in_flight=1)
     service.ingestor.hold = threading.Event()
     first = service.channel.unary_unary("/recserv.v1.RecommendationService/IngestEvent").future(
-        pb.IngestEventRequest(event=view()).SerializeToString(), timeout=20
+        pb.IngestEventRequest(event=view()).SerializeToString(), timeout=HANG_GUARD_S
     )
-    assert service.ingestor.entered.acquire(timeout=10)
+    assert service.ingestor.entered.acquire(timeout=HANG_GUARD_S)
     with pytest.raises(Failure) as caught:
         service.unary("IngestEvent", pb.IngestEventRequest(event=view("e-2")))
     assert caught.value.code == grpc.StatusCode.RESOURCE_EXHAUSTED
     service.unary("Recommend", b"")
     service.ingestor.hold.set()
-    first.result(10)
+    first.result(HANG_GUARD_S)

@@ -10,6 +10,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from recserv.errors import StoreUnavailable, UsageError
 from recserv.server.assembly import SERVICE
+from tests.patience import HANG_GUARD_S
 from tests.server.harness import Failure, Service
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -17,7 +18,7 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 
 def check(service: Service, name: str) -> int:
     stub = health_pb2_grpc.HealthStub(service.channel)
-    return int(stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=5).status)
+    return int(stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=HANG_GUARD_S).status)
 
 
 @pytest.mark.parametrize("name", ["", SERVICE])
@@ -35,7 +36,8 @@ def test_health_of_an_unknown_service_is_not_found(service: Service) -> None:
     ("name", "state"), [("", SERVING), (SERVICE, SERVING), ("nobody", health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)]
 )
 def test_a_watch_of_health_begins_with_the_state_as_it_is(service: Service, name: str, state: int) -> None:
-    stream = health_pb2_grpc.HealthStub(service.channel).Watch(health_pb2.HealthCheckRequest(service=name), timeout=5)
+    stub = health_pb2_grpc.HealthStub(service.channel)
+    stream = stub.Watch(health_pb2.HealthCheckRequest(service=name), timeout=HANG_GUARD_S)
     assert next(stream).status == state
     stream.cancel()
 
@@ -53,7 +55,7 @@ def test_reflection_lists_the_services_and_describes_ours(service: Service) -> N
         reflection_pb2.ServerReflectionRequest(list_services=""),
         reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICE),
     ]
-    listed, described = list(stub.ServerReflectionInfo(iter(asked), timeout=5))
+    listed, described = list(stub.ServerReflectionInfo(iter(asked), timeout=HANG_GUARD_S))
     names = {entry.name for entry in listed.list_services_response.service}
     assert {SERVICE, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"} <= names
     assert described.file_descriptor_response.file_descriptor_proto

@@ -7,10 +7,10 @@ import grpc
 import pytest
 from google.rpc import code_pb2, error_details_pb2
 
-from recserv.server import servicer
 from recserv.server.event_stream import GROUPS_IN_FLIGHT_MAX
 from recserv.v1 import recommendation_pb2 as pb
-from tests.server.harness import Failure, Service, detail_of, eventually, view
+from tests.patience import HANG_GUARD_S, eventually
+from tests.server.harness import Failure, Service, detail_of, view
 
 
 def group(*names: str) -> pb.StreamEventsRequest:
@@ -35,10 +35,21 @@ def test_a_stream_without_groups_ends_well(service: Service) -> None:
 
 def test_groups_overlap_up_to_a_bound(service: Service) -> None:
     service.ingestor.hold = threading.Event()
-    stream = service.open_events([group(f"e-{n}") for n in range(3 * GROUPS_IN_FLIGHT_MAX)])
+    sent = threading.Event()
+
+    def groups() -> Iterator[pb.StreamEventsRequest]:
+        yield from (group(f"e-{n}") for n in range(3 * GROUPS_IN_FLIGHT_MAX))
+        # The next one is asked for when the last one is on its way.
+        sent.set()
+
+    stream = service.open_events(groups())
     for _ in range(GROUPS_IN_FLIGHT_MAX):
-        assert service.ingestor.entered.acquire(timeout=10)
-    assert not service.ingestor.entered.acquire(timeout=0.1)
+        assert service.ingestor.entered.acquire(timeout=HANG_GUARD_S)
+    # All groups are there before these calls are: a server that would read more has had as many turns as it takes.
+    assert sent.wait(HANG_GUARD_S)
+    for _ in range(3 * GROUPS_IN_FLIGHT_MAX):
+        service.unary("Recommend")
+    assert not service.ingestor.entered.acquire(blocking=False)
     service.ingestor.hold.set()
     assert len(list(stream)) == 3 * GROUPS_IN_FLIGHT_MAX
     assert service.ingestor.at_once_max == GROUPS_IN_FLIGHT_MAX
@@ -72,11 +83,8 @@ def test_malformed_bytes_end_the_stream_after_what_was_taken(service: Service) -
     assert (failure.code, failure.fields()) == (grpc.StatusCode.INVALID_ARGUMENT, ["request"])
 
 
-def test_a_group_that_hangs_is_answered_as_unavailable(
-    own_service: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(servicer, "GROUP_TIMEOUT_S", 0.05)
-    service = own_service()
+def test_a_group_that_hangs_is_answered_as_unavailable(own_service: Callable[..., Service]) -> None:
+    service = own_service(group_timeout_ms=50)
     service.ingestor.hold = threading.Event()
     [answer], failure = service.events([group("a", "b")])
     assert failure is None
@@ -99,7 +107,7 @@ def test_a_client_that_goes_away_leaves_no_stream_behind(service: Service) -> No
 
     def groups() -> Iterator[pb.StreamEventsRequest]:
         yield group("a")
-        gate.wait(20)
+        gate.wait(HANG_GUARD_S)
 
     stream = service.open_events(groups())
     next(stream)

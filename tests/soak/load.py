@@ -31,11 +31,14 @@ NOISE = (b"", b"GET / HTTP/1.1\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0"
 
 
 class MixedLoad:
-    """`outcomes`: (kind of caller, status) -> times; `acknowledged`: (session, event id) of stored events."""
+    """`outcomes`: (kind of caller, status) -> times; `acknowledged`: (session, event id) of stored events; `failures`:
+    what went wrong in the callers themselves, such as an answer that is not what they were promised.
+    """
 
     def __init__(self, target: str, seed: int = 1):
         self.outcomes: Counter[tuple[str, str]] = Counter()
         self.acknowledged: set[tuple[str, str]] = set()
+        self.failures: list[Exception] = []
         self._target, self._shop = target, Shop(seed)
         self._channel = self._new_channel()
         self._kinds: dict[str, tuple[float, Callable[[], Awaitable[None]]]] = {
@@ -91,6 +94,11 @@ class MixedLoad:
     async def close(self) -> None:
         await self._channel.close()
 
+    def check(self) -> None:
+        """Raises what went wrong, each with its traceback."""
+        if self.failures:
+            raise ExceptionGroup(f"{len(self.failures)} callers failed", self.failures)
+
     async def _one(self, name: str) -> None:
         try:
             await self._kinds[name][1]()
@@ -98,6 +106,9 @@ class MixedLoad:
             self.outcomes[name, error.code().name] += 1
         except asyncio.CancelledError:
             self.outcomes[name, "CANCELLED"] += 1
+        except Exception as error:
+            self.outcomes[name, "FAILED"] += 1
+            self.failures.append(error)
         else:
             self.outcomes[name, "OK"] += 1
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from recserv.stores.embedded import EmbeddedLimits, EmbeddedStore
+from tests.patience import TEST_GUARD_S
 from tests.proxy import TcpProxy
 from tests.redis_server import RedisServer, running_redis
 from tests.stores.support import ManualClock, OpenStore, Recorder
@@ -29,10 +30,11 @@ def hooks() -> Recorder:
 
 @pytest.fixture
 async def opened(path: Path, clock: ManualClock, hooks: Recorder) -> AsyncIterator[OpenStore]:
-    """Opens stores on `path`; those still open at the end are closed."""
+    """Opens stores on `path`; those still open at the end are closed. They sweep when a test says so."""
     stores: list[EmbeddedStore] = []
 
     async def open_store(**settings: Any) -> EmbeddedStore:
+        settings.setdefault("sweep_interval_s", TEST_GUARD_S)
         limits = {name: settings.pop(name) for name in list(settings) if name in EmbeddedLimits.__struct_fields__}
         store = EmbeddedStore(path, clock=clock, hooks=hooks, limits=EmbeddedLimits(**limits), **settings)
         await store.open()

@@ -12,10 +12,11 @@ from recserv.stores.redis_keys import partitions
 from recserv.stores.redis_log import RedisLogEntry, decode_entry
 from recserv.stores.redis_router import RedisTimeouts
 from recserv.types import Clock
+from tests.patience import HANG_GUARD_S
 from tests.stores.support import DAY_MS
 
 # What is tested is what the store does, not how fast a busy machine is.
-PATIENT = RedisTimeouts(connect_s=5.0, read_s=5.0, write_s=10.0)
+PATIENT = RedisTimeouts(connect_s=HANG_GUARD_S, read_s=HANG_GUARD_S, write_s=HANG_GUARD_S)
 
 
 class RedisBackend:

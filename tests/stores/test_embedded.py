@@ -14,6 +14,7 @@ from recserv.stores.base import AppendEvent, AppendStatus
 from recserv.stores.embedded import EmbeddedStore
 from recserv.stores.sqlite_log import select_profiles
 from recserv.types import Event, EventType, ShopperKey
+from tests.patience import HANG_GUARD_S
 from tests.stores.support import (
     START_MS,
     OpenStore,
@@ -40,7 +41,7 @@ class WriterGate:
             self._opened.wait()
 
         store._writer.call(hold, lambda result, error: None)
-        started.wait()
+        assert started.wait(HANG_GUARD_S)
 
     def open(self) -> None:
         self._opened.set()
@@ -132,12 +133,12 @@ async def test_a_profile_read_from_the_file_is_never_older_than_an_acknowledgeme
     def slow_select(*arguments: Any) -> Any:
         rows = select_profiles(*arguments)
         has_read.set()
-        may_answer.wait()
+        assert may_answer.wait(HANG_GUARD_S)
         return rows
 
     monkeypatch.setattr("recserv.stores.embedded.select_profiles", slow_select)
     reading = asyncio.create_task(read_one(store))
-    await asyncio.to_thread(has_read.wait)
+    assert await asyncio.to_thread(has_read.wait, HANG_GUARD_S)
     # Acknowledged while the row of before is on its way, and out of memory again before it gets here.
     await put(store, make("e2", kind=EventType.ADD_TO_CART))
     await put(store, make("y", session_id="other"))
@@ -169,7 +170,9 @@ async def test_reads_beyond_the_bound_are_refused(opened: OpenStore, monkeypatch
     store = await opened(reads_waiting_max=2, profiles_in_memory_max=1)
     await put(store, *[make(f"e{n}", session_id=f"s{n}") for n in range(5)])
     go = threading.Event()
-    monkeypatch.setattr("recserv.stores.embedded.select_profiles", lambda connection, keys: go.wait() and {})
+    monkeypatch.setattr(
+        "recserv.stores.embedded.select_profiles", lambda connection, keys: go.wait(HANG_GUARD_S) and {}
+    )
     waiting = [asyncio.create_task(read_one(store, f"s{n}")) for n in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(StoreUnavailable, match="waiting"):

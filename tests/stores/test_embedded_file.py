@@ -13,6 +13,7 @@ from recserv.errors import UsageError
 from recserv.stores.base import EVENT_AHEAD_MS_MAX, AppendStatus
 from recserv.stores.embedded import EmbeddedStore
 from recserv.types import SESSION_TTL_MS, EventType
+from tests.patience import HANG_GUARD_S, eventually_async
 from tests.stores.support import (
     DAY_MS,
     ManualClock,
@@ -48,7 +49,8 @@ async def test_another_process_on_the_same_file_is_refused_even_by_another_name(
         "try: asyncio.run(EmbeddedStore(sys.argv[1]).open())\n"
         "except UsageError as error: print(error); sys.exit(2)\n"
     )
-    ended = subprocess.run([sys.executable, "-c", program, str(alias)], capture_output=True, text=True)
+    command = [sys.executable, "-c", program, str(alias)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=HANG_GUARD_S)
     assert ended.returncode == 2, ended.stderr
     assert "in use by another server (process" in ended.stdout
 
@@ -212,9 +214,8 @@ async def test_the_background_sweeps_by_itself_and_survives_a_failure(
         raise sqlite3.OperationalError("disk I/O error")
 
     monkeypatch.setattr(store._sweeper, "step", fail_once)
-    await failed.wait()
+    await eventually_async(failed.is_set, "a sweep fails")
     await put(store, make("e1"))
     clock.advance(2 * DAY_MS)
-    while not hooks.swept:
-        await asyncio.sleep(0.001)
+    await eventually_async(lambda: hooks.swept, "the next one works")
     assert hooks.swept == [(1, 0, 0)]

@@ -7,26 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from recserv.stores.base import EVENT_AHEAD_MS_MAX, AppendStatus
+from tests.patience import HANG_GUARD_S
 from tests.project_files import ROOT
 from tests.stores.support import DAY_MS, ManualClock, OpenStore, Recorder, make, put, read_one, statuses
+from tests.tools import on_a_small_disk
 
 CHILD = "tests.stores.full_disk_child"
-MOUNT_AND_RUN = 'mount -t tmpfs -o size=4m none "$1" && shift && exec "$@"'
-
-
-def mounts_are_possible() -> bool:
-    tried = subprocess.run(
-        ["unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=1m none "$1"', "sh", "/mnt"], capture_output=True
-    )
-    return tried.returncode == 0
 
 
 def run_child(directory: Path, way: str) -> dict[str, Any]:
     command = [sys.executable, "-m", CHILD, str(directory), way]
     if way == "ballast":
-        # A mount in a name space of its own is gone with the process.
-        command = ["unshare", "-m", "sh", "-c", MOUNT_AND_RUN, "sh", str(directory), *command]
-    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+        command = on_a_small_disk(directory, command)
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=HANG_GUARD_S)
     assert ended.returncode == 0, ended.stderr
     answer: dict[str, Any] = json.loads(ended.stdout)
     return answer
@@ -49,10 +42,6 @@ def test_a_file_that_may_not_grow_makes_events_unavailable_until_it_may(tmp_path
 
 
 def test_a_full_disk_makes_events_unavailable_until_there_is_room(tmp_path: Path) -> None:
-    if not mounts_are_possible():
-        # Without the right to mount a small disk, the limit on a file's size is the nearest thing.
-        check(run_child(tmp_path, "limit"))
-        return
     answer = run_child(tmp_path, "ballast")
     check(answer)
     assert answer["opens_elsewhere"] == "unavailable"

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, settings
 from recserv.stores.base import StateStore
 from recserv.stores.embedded import EmbeddedLimits, EmbeddedStore
 from recserv.types import Clock
+from tests.patience import TEST_GUARD_S
 from tests.stores.machine import Stored, StoreMachine
 
 # Syncing to a disk would be most of the time, and is not what is tested here.
@@ -16,13 +17,14 @@ MEMORY = Path("/dev/shm")
 
 
 class SmallMemoryBackend:
-    """So few profiles fit in memory that most reads go through the file."""
+    """So few profiles fit in memory that most reads go through the file. Nothing is swept out of the log."""
 
     def __init__(self, directory: Path):
         self._path = directory / "state.db"
 
     async def start(self, clock: Clock) -> EmbeddedStore:
-        store = EmbeddedStore(self._path, clock=clock, limits=EmbeddedLimits(profiles_in_memory_max=2))
+        limits = EmbeddedLimits(profiles_in_memory_max=2, sweep_interval_s=TEST_GUARD_S)
+        store = EmbeddedStore(self._path, clock=clock, limits=limits)
         await store.open()
         return store
 
@@ -51,6 +53,5 @@ TestEmbeddedMachine = EmbeddedMachine.TestCase
 TestEmbeddedMachine.settings = settings(
     max_examples=30,
     stateful_step_count=20,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

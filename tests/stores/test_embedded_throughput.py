@@ -13,7 +13,7 @@ GROUP_EVENTS = 100
 GROUPS = 40
 
 
-@pytest.mark.slow
+@pytest.mark.benchmark
 async def test_groups_of_a_hundred_store_at_least_five_times_the_events_of_single_appends(tmp_path: Path) -> None:
     store = EmbeddedStore(tmp_path / "state.db")
     await store.open()

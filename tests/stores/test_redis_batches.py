@@ -12,6 +12,7 @@ import pytest
 from recserv.stores.redis import RedisLimits, RedisStore
 from recserv.types import ShopperKey
 from recserv.v1 import recommendation_pb2 as pb
+from tests.patience import HANG_GUARD_S, eventually_async
 from tests.proxy import TcpProxy
 from tests.redis_server import RedisServer
 from tests.server.harness import view
@@ -22,13 +23,20 @@ from tests.stores.support import make, put
 RECOMMEND = "/recserv.v1.RecommendationService/Recommend"
 SEQUENTIAL = 1_000
 AT_ONCE, ROUNDS = 32, 10
+HELD_S = 2 * HANG_GUARD_S
+"""Of a reply: until the test lets it go."""
 
 
 @pytest.fixture
 def app(proxy: TcpProxy, tiny_model: Path) -> Iterator[LiveApp]:
-    patient = {f"redis_{what}_timeout_ms": 30_000 for what in ("connect", "read", "write")}
     # A busy machine must not make anybody give up: a request that does not ask cannot be counted.
-    app = LiveApp(tiny_model, f"redis://{proxy.address}", recommend_budget_ms=60_000, **patient)
+    limits = (
+        "recommend_budget",
+        "default_deadline",
+        *(f"redis_{what}_timeout" for what in ("connect", "read", "write")),
+    )
+    patient = {f"{what}_ms": round(HANG_GUARD_S * 1000) for what in limits}
+    app = LiveApp(tiny_model, f"redis://{proxy.address}", **patient)
     yield app
     app.close()
 
@@ -75,7 +83,7 @@ def test_requests_at_once_share_their_batches(
     answered(app.unary("Recommend", request(0)))
     asked, sent = mget_calls(server), proxy.counts().request_batches
     for _ in range(ROUNDS):
-        calls = [recommend.future(request(n).SerializeToString(), timeout=30) for n in range(AT_ONCE)]
+        calls = [recommend.future(request(n).SerializeToString(), timeout=HANG_GUARD_S) for n in range(AT_ONCE)]
         for call in calls:
             # A machine that is busy with something else sheds load: some are answered without a look at Redis.
             if call.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
@@ -108,15 +116,15 @@ async def test_a_read_never_joins_one_that_was_sent(proxy: TcpProxy, server: Red
     await store.read("default", [ShopperKey("session")])
     direct = RedisStore(server.url, limits=RedisLimits(timeouts=PATIENT))
     await direct.open()
-    with proxy.broken(latency_s=0.3):
-        sent = proxy.counts().request_batches
+    asked = mget_calls(server)
+    with proxy.broken(latency_s=HELD_S):
         first = asyncio.create_task(store.read("default", [ShopperKey("session")]))
-        while proxy.counts().request_batches == sent:
-            await asyncio.sleep(0.001)
+        await eventually_async(lambda: mget_calls(server) > asked, "Redis has carried the first read out")
         await put(direct, make("e1"))
-        [state] = await store.read("default", [ShopperKey("session")])
-        assert state.profile.event_count == 2
-        await first
+        second = asyncio.create_task(store.read("default", [ShopperKey("session")]))
+        await asyncio.sleep(0)
+        assert not first.done()
+    assert [state.profile.event_count for [state] in await asyncio.gather(first, second)] == [1, 2]
     await direct.close()
     await store.close()
 
@@ -127,13 +135,15 @@ async def test_readers_that_give_up_neither_close_connections_nor_disturb_others
     await put(store, make("e0"))
     await asyncio.gather(*[store.read("default", [ShopperKey("session")]) for _ in range(4)])
     opened = proxy.counts().connections
-    with proxy.broken(latency_s=0.02):
-        for _ in range(20):
+    for _ in range(20):
+        sent = proxy.counts().request_batches
+        with proxy.broken(latency_s=HELD_S):
             readers = [asyncio.create_task(store.read("default", [ShopperKey("session")])) for _ in range(20)]
-            await asyncio.sleep(0.001)
+            await eventually_async(lambda sent=sent: proxy.counts().request_batches > sent, "they have asked")
             for reader in readers[::2]:
                 reader.cancel()
-            answers = await asyncio.gather(*readers, return_exceptions=True)
-            assert [type(answer) for answer in answers[1::2]] == [list] * 10
+            await asyncio.sleep(0)
+        answers = await asyncio.gather(*readers, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [asyncio.CancelledError, list] * 10
     assert proxy.counts().connections == opened
     await store.close()

@@ -4,47 +4,50 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from recserv.stores.redis import RedisLimits, RedisStore
 from tests import tools
-from tests.redis_server import free_port
+from tests.patience import HANG_GUARD_S, eventually
+from tests.redis_server import reserved_port
 from tests.stores.redis_support import PATIENT
 from tests.stores.support import START_MS, ManualClock, make, put
-from tests.stores.tracing import Acknowledgement, acknowledgements, tracers
+from tests.stores.tracing import TRACERS, Acknowledgement, acknowledgements
 
-TRACERS = tracers()
 ONE_FAST = [pytest.param(name, marks=[pytest.mark.slow] if place else []) for place, name in enumerate(sorted(TRACERS))]
 EVENTS = 30
-START_TIMEOUT_S = 30.0
 
 
 @contextmanager
 def traced_redis(tracer: str, directory: Path, appendfsync: str) -> Iterator[str]:
     """The URL of a server that runs under the tracer. On leaving it has ended."""
-    port = free_port()
+    holder = reserved_port()
+    port = holder.getsockname()[1]
     command = [tools.redis_server(), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory)]
     command += ["--appendonly", "yes", "--appendfsync", appendfsync, "--save", ""]
     traced = TRACERS[tracer].prepare(command, directory)
     environment = {**os.environ, **traced.environment}
-    with (directory / "redis.log").open("wb") as log, redis.Redis(port=port) as client:
+    log_file, once = directory / "redis.log", Retry(NoBackoff(), 0)
+    with holder, log_file.open("wb") as log, redis.Redis(port=port, retry=once) as client:
         process = subprocess.Popen(traced.command, stdout=log, stderr=log, env=environment)
         try:
-            give_up_s = time.monotonic() + START_TIMEOUT_S
-            while not _answers(client):
-                gone = process.poll() is not None or time.monotonic() > give_up_s
-                assert not gone, (directory / "redis.log").read_text()
-                time.sleep(0.02)
+
+            def answers() -> bool:
+                assert process.poll() is None, log_file.read_text()
+                return _answers(client)
+
+            eventually(answers, "the traced server answers")
             yield f"redis://127.0.0.1:{port}"
             # The tracer passes no signals on.
             client.shutdown(nosave=True)
-            assert process.wait(START_TIMEOUT_S) == 0
+            assert process.wait(HANG_GUARD_S) == 0
         finally:
             process.kill()
             process.wait()

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import redis
 
 from recserv.errors import StoreUnavailable, UsageError
+from recserv.stores import redis_link
 from recserv.stores.base import AppendEvent, AppendStatus
 from recserv.stores.redis import RedisLimits, RedisStore
 from recserv.stores.redis_faults import Fault
 from recserv.stores.redis_keys import partition_of
+from recserv.stores.redis_link import LinkTimeouts, RedisLink
 from recserv.stores.redis_router import RedisTimeouts
 from recserv.types import Event, EventType, ShopperKey
+from tests.patience import HANG_GUARD_S, eventually, eventually_async
 from tests.proxy import TcpProxy
 from tests.redis_server import RedisServer, running_redis
 from tests.stores.redis_support import PATIENT, logged
@@ -26,6 +30,9 @@ from tests.stores.support import START_MS, ManualClock, Recorder, make, put, rea
 KEY = [ShopperKey("session", "u")]
 ACCEPTED, DUPLICATE, UNAVAILABLE = AppendStatus.ACCEPTED, AppendStatus.DUPLICATE, AppendStatus.UNAVAILABLE
 OpenRedis = Callable[..., Awaitable[RedisStore]]
+SOON = LinkTimeouts(connect_s=0.05, exchange_s=0.05)
+READ_S, WRITE_S = HANG_GUARD_S + 1, HANG_GUARD_S + 2
+LOAD_DELAY_S = 0.02
 
 
 @pytest.fixture
@@ -52,6 +59,37 @@ async def opened(hooks: Recorder, clock: ManualClock) -> AsyncIterator[OpenRedis
     yield open_store
     for store in stores:
         await store.close()
+
+
+@contextmanager
+def given_up_soon(store: RedisStore) -> Iterator[None]:
+    """For a server that never answers: the connections that there are wait no longer for it than they must."""
+    lanes = [*store._router._reads.values(), *store._router._writes.values()]
+    before = [(link, link._timeouts) for lane in lanes for link in lane._links]
+    assert before
+    for link, _ in before:
+        link._timeouts = SOON
+    yield
+    for link, timeouts in before:
+        link._timeouts = timeouts
+
+
+class Limits:
+    """The limits of time that connections set themselves, as they began, to be run out of by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch):
+        self.set_s: list[float] = []
+        self._timeouts: list[asyncio.Timeout] = []
+        monkeypatch.setattr(redis_link, "asyncio", SimpleNamespace(**{**vars(asyncio), "timeout": self._timeout}))
+
+    def _timeout(self, seconds: float) -> asyncio.Timeout:
+        self.set_s.append(seconds)
+        self._timeouts.append(asyncio.timeout(seconds))
+        return self._timeouts[-1]
+
+    def run_out(self) -> None:
+        for timeout in self._timeouts:
+            timeout.reschedule(0.0)
 
 
 async def fault_of_read(store: RedisStore) -> str:
@@ -199,43 +237,62 @@ async def test_what_cannot_be_decoded_is_counted_and_overwritten(
 # The server is away
 
 
-async def test_a_refused_connection_is_answered_at_once(opened: OpenRedis, proxy: TcpProxy, hooks: Recorder) -> None:
+async def test_a_refused_connection_is_answered_at_once(
+    opened: OpenRedis, proxy: TcpProxy, hooks: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried once for each, and its answer is the refusal itself, not the end of a wait."""
+    connects: list[RedisLink] = []
+    connect = RedisLink._connect
+
+    async def counted(link: RedisLink) -> None:
+        connects.append(link)
+        await connect(link)
+
     store = await opened(proxy.port)
+    await put(store, make("e0"))
+    await store.read("default", KEY)
     proxy.drop_connections()
+    monkeypatch.setattr(RedisLink, "_connect", counted)
     with proxy.broken(refuse=True):
-        began_s = time.perf_counter()
         assert await fault_of_read(store) == "refused"
+        assert len(connects) == 1
         assert statuses(await store.append("default", [make("e1")])) == [UNAVAILABLE]
-        assert time.perf_counter() - began_s < PATIENT.connect_s
+        assert len(connects) == 2
     assert (hooks.unavailable, hooks.read_failures) == ([(1, "refused")], ["refused"])
     await put(store, make("e1"))
 
 
 async def test_a_silent_server_is_given_up_in_time_for_everybody_who_waits(
-    opened: OpenRedis, proxy: TcpProxy, hooks: Recorder
+    opened: OpenRedis, proxy: TcpProxy, hooks: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = await opened(proxy.port, RedisTimeouts(connect_s=0.2, read_s=0.2, write_s=0.2))
+    """Those whose batch is under way and those who queue behind it: one limit of time is all that they wait for."""
+    store = await opened(proxy.port, RedisTimeouts(connect_s=HANG_GUARD_S, read_s=READ_S, write_s=WRITE_S))
     await put(store, make("e0"))
     await store.read("default", KEY)
+    limits = Limits(monkeypatch)
     with proxy.broken(blackhole=True):
-        began_s = time.perf_counter()
-        writes = [asyncio.create_task(store.append("default", [make(f"e{n}")])) for n in range(1, 50)]
-        reads = [asyncio.create_task(store.read("default", KEY)) for _ in range(50)]
+        writes = [asyncio.create_task(store.append("default", [make("e1")]))]
+        reads = [asyncio.create_task(store.read("default", KEY))]
+        await eventually_async(lambda: len(limits.set_s) == 2, "a batch of each is under way")
+        writes += [asyncio.create_task(store.append("default", [make(f"e{n}")])) for n in range(2, 50)]
+        reads += [asyncio.create_task(store.read("default", KEY)) for _ in range(49)]
+        await eventually_async(lambda: store.queued_events == 49, "the others queue")
+        limits.run_out()
         answers = await asyncio.gather(*reads, return_exceptions=True)
         assert {getattr(answer, "cause", None) for answer in answers} == {"timeout"}
         assert {result.status for [result] in await asyncio.gather(*writes)} == {UNAVAILABLE}
-        # Not 5 s, which is what the client library would take by itself.
-        assert time.perf_counter() - began_s < 2.0
-    assert sum(events for events, _ in hooks.unavailable) == 49
-    await asyncio.sleep(0.3)
+    assert sorted(limits.set_s) == [READ_S, WRITE_S]
+    assert hooks.unavailable == [(1, "timeout")] * 49
     assert set(statuses(await store.append("default", [make(f"e{n}") for n in range(50)]))) <= {ACCEPTED, DUPLICATE}
     assert (await read_one(store)).profile.event_count == 50
 
 
 async def test_garbage_on_the_wire_is_unavailable(opened: OpenRedis, proxy: TcpProxy, hooks: Recorder) -> None:
-    store = await opened(proxy.port, RedisTimeouts(connect_s=1.0, read_s=0.3, write_s=0.3))
+    store = await opened(proxy.port)
     await put(store, make("e0"))
-    with proxy.broken(garbage=True):
+    await store.read("default", KEY)
+    # Of some garbage there seems to be more to come.
+    with proxy.broken(garbage=True), given_up_soon(store):
         for _ in range(5):
             with pytest.raises(StoreUnavailable):
                 await store.read("default", KEY)
@@ -261,19 +318,18 @@ async def test_a_server_that_loads_its_data_says_so(opened: OpenRedis, tmp_path:
         await put(store, make("e0"))
         with server.client() as client:
             # Large and not to be compressed, so that the server looks up from its loading at every one of them.
-            client.mset({f"k{n}": os.urandom(2048) for n in range(500)})
+            keys = round(HANG_GUARD_S / LOAD_DELAY_S)
+            client.mset({f"k{n}": os.urandom(1200) for n in range(keys)})
             client.execute_command("BGREWRITEAOF")
-            while client.info("persistence")["aof_base_size"] < 500 * 2048:
-                time.sleep(0.01)
-        server.restart(["--key-load-delay", "20000", "--loading-process-events-interval-bytes", "1024"])
+            eventually(lambda: client.info("persistence")["aof_base_size"] > keys * 1200, "all is in the base file")
+        delay = ["--key-load-delay", str(round(LOAD_DELAY_S * 1_000_000))]
+        server.restart([*delay, "--loading-process-events-interval-bytes", "1024"])
         assert await fault_of_read(store) == "loading"
         assert statuses(await store.append("default", [make("e1")])) == [UNAVAILABLE]
         assert hooks.unavailable == [(1, "loading")]
         with server.client() as client:
             client.config_set("key-load-delay", 0)
-            async with asyncio.timeout(30):
-                while client.info("persistence")["loading"]:
-                    await asyncio.sleep(0.02)
+            await eventually_async(lambda: not client.info("persistence")["loading"], "the server has its data")
         await put(store, make("e1"))
 
 
@@ -328,15 +384,16 @@ async def test_a_server_that_hides_its_settings_is_warned_of(
     with redis.Redis(port=server.port) as client:
         client.acl_setuser("shy", enabled=True, passwords=["+p%w"], keys=["*"], commands=["+@all", "-config"])
         url = f"redis://shy:p%25w@127.0.0.1:{server.port}"
-        store = RedisStore(url, hooks=hooks)
+        limits = RedisLimits(timeouts=PATIENT)
+        store = RedisStore(url, hooks=hooks, limits=limits)
         await store.open()
         await put(store, make("e1"))
         await store.close()
         assert "CONFIG GET is not allowed" in caplog.text
         with pytest.raises(UsageError, match="CONFIG GET"):
-            await RedisStore(url, require_durable=True).open()
+            await RedisStore(url, limits=limits, require_durable=True).open()
         with pytest.raises(Fault) as caught:
-            await RedisStore(url.replace("p%25w", "wrong")).open()
+            await RedisStore(url.replace("p%25w", "wrong"), limits=limits).open()
         assert caught.value.cause == "auth"
         assert "wrong" not in str(caught.value)
         client.acl_deluser("shy")

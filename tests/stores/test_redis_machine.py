@@ -43,7 +43,6 @@ def test_redis_agrees_with_the_plain_model(unsynced_redis: RedisServer) -> None:
         settings=settings(
             max_examples=20,
             stateful_step_count=20,
-            deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         ),
     )

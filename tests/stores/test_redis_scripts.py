@@ -99,7 +99,7 @@ events = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(events=events, chunk=st.integers(1, 12))
 def test_a_script_changes_states_as_the_rules_do(client: redis.Redis, events: list[tuple], chunk: int) -> None:
     client.flushdb()
@@ -130,7 +130,7 @@ def test_a_script_changes_states_as_the_rules_do(client: redis.Redis, events: li
     assert_same(unpack_profile(held or pack_profile(EMPTY_PROFILE)), profile)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     before=st.integers(SESSION_EVENTS_MAX - 3, SESSION_EVENTS_MAX + 30),
     steps=st.lists(

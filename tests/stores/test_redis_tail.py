@@ -16,6 +16,7 @@ from recserv.stores.redis import RedisLimits, RedisStore
 from recserv.stores.redis_faults import Fault
 from recserv.stores.redis_keys import PARTITIONS, partition_of
 from recserv.stores.redis_tail import ENTRIES_A_PARTITION, RedisLogTail, TailedEntry
+from tests.patience import HANG_GUARD_S, TEST_GUARD_S
 from tests.project_files import ROOT
 from tests.redis_server import RedisServer
 from tests.stores.redis_support import PATIENT
@@ -93,13 +94,16 @@ async def test_what_a_dead_consumer_was_given_is_claimed_by_another(
         *python("tests.stores.dying_consumer", redis_server.url), cwd=ROOT, stdout=subprocess.PIPE
     )
     assert dying.stdout is not None
-    given = (await dying.stdout.readline()).decode().split()
-    dying.send_signal(signal.SIGKILL)
-    await dying.wait()
+    try:
+        async with asyncio.timeout(HANG_GUARD_S):
+            given = (await dying.stdout.readline()).decode().split()
+    finally:
+        dying.send_signal(signal.SIGKILL)
+        await dying.wait()
     assert len(given) == 50
     heir = await opened(redis_server, "heir")
     assert await heir.read() == []
-    assert await heir.claim_idle(60_000) == []
+    assert await heir.claim_idle(round(TEST_GUARD_S * 1000)) == []
     claimed = await heir.claim_idle(0)
     assert sorted(ids_of(claimed)) == sorted(given)
     await heir.acknowledge(claimed)
@@ -185,11 +189,11 @@ def test_the_command_prints_each_event_once_as_json(redis_server: RedisServer) -
         await store.close()
 
     asyncio.run(write())
-    command = python("recserv", "tail", "--state", redis_server.url, "--group", "g", "--once")
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    command = python("tests.stores.patient_tail", "--state", redis_server.url, "--group", "g", "--once")
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANG_GUARD_S)
     assert ended.returncode == 0, ended.stderr
     lines = [json.loads(line) for line in ended.stdout.splitlines()]
     assert sorted(line["event"]["event_id"] for line in lines) == sorted(f"e{n}" for n in range(20))
     assert {line["arrival_ms"] for line in lines} == {START_MS}
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANG_GUARD_S)
     assert (again.returncode, again.stdout) == (0, "")

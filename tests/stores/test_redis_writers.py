@@ -9,6 +9,7 @@ import redis
 
 from recserv.stores.redis import RedisLimits, RedisStore
 from recserv.types import ShopperKey
+from tests.patience import HANG_GUARD_S
 from tests.project_files import ROOT
 from tests.redis_server import RedisServer
 from tests.stores.redis_support import PATIENT, logged
@@ -24,7 +25,7 @@ async def test_events_that_three_processes_send_at_once_count_once(redis_server:
         python("tests.stores.redis_writer_child", redis_server.url, str(EVENTS), str(seed)) for seed in range(WRITERS)
     ]
     writers = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for command in commands]
-    outputs = [writer.communicate(timeout=60)[0] for writer in writers]
+    outputs = [writer.communicate(timeout=HANG_GUARD_S)[0] for writer in writers]
     assert [writer.returncode for writer in writers] == [0] * WRITERS
     assert sum(map(int, outputs)) == EVENTS
     with redis.Redis(port=redis_server.port) as client:

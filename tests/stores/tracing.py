@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from tests import tools
+from tests.patience import HANG_GUARD_S
 from tests.project_files import ROOT
 
 SHIM_SOURCE = Path(__file__).with_name("syscalls.c")
@@ -50,14 +50,6 @@ class Tracer(NamedTuple):
     steps: Callable[[Path], list[Step]]
 
 
-def tracers() -> dict[str, Tracer]:
-    """The shim always, strace where it is there and may trace."""
-    found = {"shim": Tracer(prepare_shim, shim_steps)}
-    if shutil.which("strace") and subprocess.run(["strace", "-qq", "true"], capture_output=True).returncode == 0:
-        found["strace"] = Tracer(prepare_strace, strace_steps)
-    return found
-
-
 def trace(tracer: Tracer, command: Sequence[str], directory: Path) -> list[Step]:
     run(*tracer.prepare(command, directory))
     return tracer.steps(directory)
@@ -66,7 +58,7 @@ def trace(tracer: Tracer, command: Sequence[str], directory: Path) -> list[Step]
 def prepare_strace(command: Sequence[str], directory: Path) -> Traced:
     calls = "trace=write,pwrite64,writev,sendto,sendmsg,sendmmsg,fsync,fdatasync"
     options = ["-f", "--seccomp-bpf", "-qq", "-e", "signal=none", "-e", calls, "-s", "100000"]
-    return Traced(["strace", *options, "-o", str(directory / STRACE_FILE), *command], {})
+    return Traced([tools.strace(), *options, "-o", str(directory / STRACE_FILE), *command], {})
 
 
 def strace_steps(directory: Path) -> list[Step]:
@@ -98,9 +90,7 @@ def parse_strace(lines: Sequence[str]) -> Iterator[Step]:
 
 def prepare_shim(command: Sequence[str], directory: Path) -> Traced:
     library = directory / "syscalls.so"
-    compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
-    compiler = compiler if shutil.which(compiler) else "cc"
-    run([compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(SHIM_SOURCE)], {})
+    run([tools.compiler(), "-shared", "-fPIC", "-O1", "-o", str(library), str(SHIM_SOURCE)], {})
     return Traced([*command], {"LD_PRELOAD": str(library), "SYSCALLS_LOG": str(directory / SHIM_FILE)})
 
 
@@ -121,10 +111,13 @@ def parse_shim(lines: Sequence[str]) -> Iterator[Step]:
             yield Step("sync-end", int(fd))
 
 
+TRACERS = {"shim": Tracer(prepare_shim, shim_steps), "strace": Tracer(prepare_strace, strace_steps)}
+
+
 def run(command: Sequence[str], environment: Mapping[str, str]) -> str:
     """Its standard output. A program that fails fails the test."""
     ended = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, cwd=ROOT, env={**os.environ, **environment}
+        command, capture_output=True, text=True, timeout=HANG_GUARD_S, cwd=ROOT, env={**os.environ, **environment}
     )
     assert ended.returncode == 0, ended.stderr[-2000:]
     return ended.stdout

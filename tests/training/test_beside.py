@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,8 @@ import pytest
 from recserv.errors import DatasetError
 from recserv.training.beside import Beside
 from recserv.training.problems import Progress, no_progress
+from tests.patience import eventually
+from tests.processes import read_line
 from tests.project_files import ROOT
 
 
@@ -35,7 +37,7 @@ def die(here: int, progress: Progress) -> int:
 
 
 def hang(progress: Progress) -> None:
-    time.sleep(600)
+    threading.Event().wait()
 
 
 def test_the_work_is_done_in_another_process_and_its_progress_told_here() -> None:
@@ -51,11 +53,13 @@ def test_the_work_is_done_in_another_process_and_its_progress_told_here() -> Non
 def test_progress_is_told_while_this_process_goes_on() -> None:
     seen: list[str] = []
     with Beside(add, 2, 3) as adding:
-        give_up_s = time.monotonic() + 30
         here = adding.telling(lambda stage, _done, _total: seen.append(stage))
-        while seen.count("adding") < 3 and time.monotonic() < give_up_s:
+
+        def all_told() -> bool:
             here("meanwhile", 0, 0)
-    assert seen.count("adding") == 3
+            return seen.count("adding") == 3
+
+        eventually(all_told)
     assert seen[-1] == "meanwhile"
 
 
@@ -101,12 +105,11 @@ def test_a_process_whose_parent_was_killed_ends_with_its_next_word(tmp_path: Pat
     parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     with parent:
         assert parent.stdout is not None
-        child = int(parent.stdout.readline())
-        parent.kill()
-    give_up_s = time.monotonic() + 30
-    while running(child) and time.monotonic() < give_up_s:
-        time.sleep(0.05)
-    assert not running(child)
+        try:
+            child = int(read_line(parent.stdout))
+        finally:
+            parent.kill()
+    eventually(lambda: not running(child), "the child ends, too")
 
 
 def running(pid: int) -> bool:

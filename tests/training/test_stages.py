@@ -21,7 +21,7 @@ steps = st.tuples(st.integers(1, 7), st.sampled_from([0.3, 0.5, 1.0]), st.sample
 
 
 @given(session_lists, steps, st.booleans())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_ordered_pairs_are_what_a_slow_count_finds(
     lists: list[list[int]], step: tuple[int, float, float], returns: bool
 ) -> None:
@@ -40,14 +40,14 @@ def test_neighbours_say_how_often_shoppers_come_back_to_an_item() -> None:
 
 
 @given(session_lists)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_basket_pairs_are_what_a_slow_count_finds(lists: list[list[int]]) -> None:
     counts = cv.pair_counts(sessions_of(lists, unordered=True), ITEMS)
     np.testing.assert_allclose(counts.toarray(), naive_basket_pairs(lists), rtol=1e-5)
 
 
 @given(session_lists, st.integers(1, 5))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_neighbours_are_the_heaviest_ones_in_order(lists: list[list[int]], count: int) -> None:
     offsets, items, weights = cv.covisitation(sessions_of(lists), ITEMS, neighbours=count)
     counts = naive_pairs(lists, cv.WINDOW, cv.BACKWARD, cv.STEP_DECAY, returns=True)
@@ -85,7 +85,7 @@ def test_a_huge_basket_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(session_lists, st.integers(1, 4), st.integers(2, 5))
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 def test_session_knn_is_what_a_slow_walk_finds(lists: list[list[int]], an_item: int, a_session: int) -> None:
     knn = session_knn(sessions_of(lists), ITEMS, sessions_an_item=an_item, items_a_session=a_session)
     by_item, by_session = naive_knn(lists, an_item, a_session)
@@ -107,7 +107,7 @@ def test_only_the_newest_sessions_are_kept() -> None:
 
 
 @given(session_lists)
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_normalised_counts_are_what_the_formula_says(lists: list[list[int]]) -> None:
     counts = cv.pair_counts(sessions_of(lists), ITEMS, backward=1.0)
     dense = counts.toarray().astype(np.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import random
 import time
@@ -76,7 +77,9 @@ class ConstantLoad:
                 while not self._over.is_set():
                     await (await stream.send(self._event()))
                     self.streamed += 1
-                    await asyncio.sleep(1 / STREAM_RATE_PER_S)
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(1 / STREAM_RATE_PER_S):
+                            await self._over.wait()
         except Exception as error:
             self.failed.append(f"stream after {self.streamed} events: {error!r}")
 

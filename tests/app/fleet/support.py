@@ -7,9 +7,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
+import threading
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -17,26 +17,18 @@ from typing import IO
 import grpc
 from prometheus_client.parser import text_string_to_metric_families
 
+from recserv.client.options import ClientOptions, channel_options
 from recserv.commands.server_process import BANNER
 from recserv.v1 import recommendation_pb2 as pb
 from recserv.v1 import recommendation_pb2_grpc as pb_grpc
+from tests.patience import HANG_GUARD_S, PATIENT_SERVER
 
-WAIT_S = 60.0
 METRICS_BANNER = "recserv metrics on "
-# What is tested here is not how fast a busy machine answers.
-PATIENT = [
-    "--recommend-budget-ms=60000",
-    *(f"--redis-{what}-timeout-ms=10000" for what in ("connect", "read", "write")),
-]
 WORKER_KEY = "x-recserv-worker"
-
-
-def eventually(true: Callable[[], object], what: str = "") -> None:
-    """Waits for what other processes are about to do."""
-    give_up_s = time.monotonic() + WAIT_S
-    while not true():
-        assert time.monotonic() < give_up_s, f"never happened: {what or true}"
-        time.sleep(0.02)
+DRAIN = f"--drain-ms={HANG_GUARD_S * 1000:.0f}"
+"""What drains on a slow machine is not killed."""
+# What gRPC tries again below a call: a worker that just ends, a store that a slow machine let wait.
+ASK_AGAIN = channel_options(ClientOptions())
 
 
 class Fleet:
@@ -67,7 +59,7 @@ class Fleet:
 
     def page(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
         """The page of metrics, by name and sorted labels."""
-        with urllib.request.urlopen(self._metrics_url, timeout=10) as response:
+        with urllib.request.urlopen(self._metrics_url, timeout=HANG_GUARD_S) as response:
             text = response.read().decode()
         families = text_string_to_metric_families(text)
         return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
@@ -113,7 +105,7 @@ def fleet(model: Path, state: str, options: Sequence[str] = (), *, workers: int 
     command = [sys.executable, "-m", "recserv", "serve", "--model", str(model), "--state", state]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            [*command, *listening, *PATIENT, "--workers", str(workers), *options],
+            [*command, *listening, *PATIENT_SERVER, DRAIN, "--workers", str(workers), *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -121,33 +113,43 @@ def fleet(model: Path, state: str, options: Sequence[str] = (), *, workers: int 
             start_new_session=True,
         )
         try:
-            assert process.stdout is not None
-            target = process.stdout.readline()
+            target, metrics = announced(process)
             assert target.startswith(BANNER), Fleet(process, "", "", log).log()
-            metrics = process.stdout.readline().removeprefix(METRICS_BANNER).strip()
-            yield Fleet(process, target.removeprefix(BANNER).strip(), metrics, log)
+            metrics_url = metrics.removeprefix(METRICS_BANNER).strip()
+            yield Fleet(process, target.removeprefix(BANNER).strip(), metrics_url, log)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            process.wait(HANG_GUARD_S)
             assert process.stdout is not None
             process.stdout.close()
+
+
+def announced(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Its lines that say where it serves and where it tells its metrics; empty if it ends before, as it is made to."""
+    guard = threading.Timer(HANG_GUARD_S, os.killpg, (process.pid, signal.SIGKILL))
+    guard.start()
+    try:
+        assert process.stdout is not None
+        return process.stdout.readline(), process.stdout.readline()
+    finally:
+        guard.cancel()
 
 
 class Caller:
     """A connection of its own, and the worker at its other end."""
 
     def __init__(self, target: str):
-        self._channel = grpc.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)])
+        self._channel = grpc.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1), *ASK_AGAIN])
         self._stub = pb_grpc.RecommendationServiceStub(self._channel)
 
-    def recommend(self, session: str = "s", timeout_s: float = 10.0) -> tuple[pb.RecommendResponse, str]:
+    def recommend(self, session: str = "s") -> tuple[pb.RecommendResponse, str]:
         """The answer, and who gave it."""
-        answer, call = self._stub.Recommend.with_call(pb.RecommendRequest(session_id=session), timeout=timeout_s)
+        answer, call = self._stub.Recommend.with_call(pb.RecommendRequest(session_id=session), timeout=HANG_GUARD_S)
         return answer, dict(call.trailing_metadata())[WORKER_KEY]
 
-    def ingest(self, event: pb.Event, timeout_s: float = 10.0) -> tuple[pb.IngestEventResponse, str]:
-        answer, call = self._stub.IngestEvent.with_call(pb.IngestEventRequest(event=event), timeout=timeout_s)
+    def ingest(self, event: pb.Event) -> tuple[pb.IngestEventResponse, str]:
+        answer, call = self._stub.IngestEvent.with_call(pb.IngestEventRequest(event=event), timeout=HANG_GUARD_S)
         return answer, dict(call.trailing_metadata())[WORKER_KEY]
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recserv.app.fleet import control
@@ -25,6 +25,7 @@ from recserv.app.fleet.control import (
     frame,
 )
 from recserv.metrics.merge import Family, Sample
+from tests.patience import HANG_GUARD_S
 
 MESSAGES = (
     LoaderHere(1, 100),
@@ -37,7 +38,6 @@ MESSAGES = (
 )
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(MESSAGES), max_size=8), st.lists(st.integers(1, 40), min_size=1, max_size=20))
 def test_messages_arrive_whole_and_in_order_however_they_are_cut(sent: list[Message], cuts: list[int]) -> None:
     data, unframer, received, at = b"".join(frame(message) for message in sent), Unframer(), [], 0
@@ -63,7 +63,7 @@ async def test_the_server_tells_of_each_message_in_order_and_of_the_end() -> Non
         connection.sendall(frame(message))
     connection.sendall(frame(MESSAGES[-1])[:-1])
     connection.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_GUARD_S):
         assert [await heard.get() for _ in range(3)] == [MESSAGES[1], MESSAGES[2], MESSAGES[1]]
     server.close()
 

@@ -15,8 +15,9 @@ import pytest
 
 from recserv import cli
 from recserv.v1 import recommendation_pb2 as pb
-from tests.app.fleet.support import Fleet, alive, callers, children, eventually, fleet
+from tests.app.fleet.support import Fleet, alive, callers, children, counts, fleet
 from tests.factories import build_tiny_model
+from tests.patience import HANG_GUARD_S, eventually
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +35,13 @@ def server(model: Path, state: str) -> Iterator[Fleet]:
 def answering(server: Fleet, connections: int = 12) -> set[str]:
     with callers(server.target, connections) as many:
         return {caller.recommend()[1] for caller in many}
+
+
+def served(server: Fleet) -> str:
+    """The model that the page of metrics tells of, once it tells of one alone: not before all workers were asked."""
+    eventually(lambda: len(server.models()) == 1, "one model")
+    [version] = server.models()
+    return version
 
 
 def replace_model(model: Path, new: Path) -> None:
@@ -92,20 +100,21 @@ def test_a_worker_that_hangs_holds_no_scrape_up(server: Fleet) -> None:
     [first, _] = server.workers()
     os.kill(first, signal.SIGSTOP)
     try:
-        assert server.metric("recserv_workers_ready") == 2
-        assert server.calls("Recommend") > 0
+        page = server.page()
     finally:
         os.kill(first, signal.SIGCONT)
+    assert page["recserv_workers_ready", ()] == 2
+    assert any(value > 0 for (name, labels), value in page.items() if counts(name, labels, "Recommend"))
 
 
 def test_another_model_is_served_by_new_workers_and_the_old_ones_go(server: Fleet, model: Path, tmp_path: Path) -> None:
-    [before] = server.models()
+    before = served(server)
     loaders, workers = server.loaders(), server.workers()
     replace_model(model, build_tiny_model(tmp_path / "new", seed=5))
     eventually(lambda: not any(alive(pid) for pid in loaders + workers), "the old generation goes")
-    [after] = server.models()
-    assert after != before
-    assert (len(server.loaders()), len(server.workers())) == (1, 2)
+    eventually(lambda: before not in server.models(), "its model is told of no more")
+    after = served(server)
+    eventually(lambda: (len(server.loaders()), len(server.workers())) == (1, 2), "their processes are gone")
     with callers(server.target, 4) as many:
         assert {caller.recommend()[0].model_version for caller in many} == {after}
     assert server.metric("recserv_model_reloads_total", outcome="loaded") == 1
@@ -113,7 +122,7 @@ def test_another_model_is_served_by_new_workers_and_the_old_ones_go(server: Flee
 
 @pytest.mark.slow
 def test_a_bad_model_is_refused_and_the_old_workers_stay(server: Fleet, model: Path, tmp_path: Path) -> None:
-    [before], workers = server.models(), server.workers()
+    before, workers = served(server), server.workers()
     new = build_tiny_model(tmp_path / "new", seed=6)
     (new / "embeddings.npy").write_bytes(b"nothing of the sort")
     replace_model(model, new)
@@ -121,7 +130,7 @@ def test_a_bad_model_is_refused_and_the_old_workers_stay(server: Fleet, model: P
     eventually(lambda: server.metric("recserv_model_reloads_total", outcome="refused") > refused)
     assert "embeddings.npy" in server.log()
     assert server.workers() == workers
-    assert server.models() == {before}
+    assert served(server) == before
     # SIGHUP asks for it once more.
     refused = server.metric("recserv_model_reloads_total", outcome="refused")
     server.signal(signal.SIGHUP)
@@ -133,8 +142,14 @@ def test_a_bad_model_is_refused_and_the_old_workers_stay(server: Fleet, model: P
 
 def test_a_loader_that_is_killed_is_replaced_and_its_workers_serve_until_then(server: Fleet) -> None:
     [loader], workers = server.loaders(), server.workers()
-    os.kill(loader, signal.SIGKILL)
-    assert answering(server)
+    # Nobody takes the place of the workers before we have asked them.
+    server.signal(signal.SIGSTOP)
+    try:
+        os.kill(loader, signal.SIGKILL)
+        eventually(lambda: not alive(loader))
+        assert answering(server)
+    finally:
+        server.signal(signal.SIGCONT)
     eventually(lambda: not any(alive(pid) for pid in workers), "the orphans drain")
     eventually(lambda: loader not in server.loaders() and len(server.workers()) == 2, "another loader has forked")
     eventually(lambda: server.metric("recserv_workers_ready") == 2)
@@ -152,7 +167,7 @@ def test_a_second_server_on_the_port_is_refused(
 def test_sigterm_drains_all_of_them(server: Fleet) -> None:
     everybody = server.everybody()
     server.signal(signal.SIGTERM)
-    assert server.process.wait(60) == 0
+    assert server.process.wait(HANG_GUARD_S) == 0
     assert not any(alive(pid) for pid in everybody)
     assert server.log().count('"message":"drained"') >= 3
 
@@ -168,28 +183,48 @@ def test_the_parent_has_nothing_of_grpc_nor_of_a_model(tiny_model: Path, state: 
             eventually(lambda: seen.add(caller.recommend()[1]) or len(seen) == 2, "connections move on")
 
 
-def test_a_signal_while_the_model_is_loaded_ends_the_start(tiny_model: Path, state: str) -> None:
+LOADER_STANDS_STILL = """
+import os
+import sys
+import time
+
+if "recserv.app.fleet.loader" in sys.orig_argv:
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(0.05)
+    os._exit(1)
+"""
+
+
+def test_a_signal_while_the_model_is_loaded_ends_the_start(tiny_model: Path, state: str, tmp_path: Path) -> None:
+    # Python runs it at the start of every process: this one does not get to the end of its loading.
+    (tmp_path / "sitecustomize.py").write_text(LOADER_STANDS_STILL)
+    paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
     arguments = ["--model", str(tiny_model), "--state", state, "--listen", "127.0.0.1:0", "--metrics-listen", "off"]
     command = [sys.executable, "-m", "recserv", "serve", *arguments, "--workers", "2"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    eventually(lambda: children(process.pid))
-    [loader] = children(process.pid)
-    # Nothing to replace yet, and no reason to end.
-    process.send_signal(signal.SIGHUP)
-    process.terminate()
-    output, _ = process.communicate(timeout=60)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as process:
+        try:
+            eventually(lambda: children(process.pid))
+            [loader] = children(process.pid)
+            # Nothing to replace yet, and no reason to end.
+            process.send_signal(signal.SIGHUP)
+            process.terminate()
+            output, _ = process.communicate(timeout=HANG_GUARD_S)
+        finally:
+            process.kill()
     assert process.returncode == 0
     assert output == b""
     assert not alive(loader)
 
 
 def test_a_second_signal_ends_everything_at_once(tiny_model: Path, state: str) -> None:
-    with fleet(tiny_model, state, ["--lame-duck-ms", "30000", "--drain-ms", "60000"]) as server:
+    with fleet(tiny_model, state, ["--lame-duck-ms", "600000", "--drain-ms", "600000"]) as server:
         everybody = server.everybody()
         server.signal(signal.SIGTERM)
         eventually(lambda: server.log().count('"message":"draining"') >= 3)
         server.signal(signal.SIGTERM)
-        assert server.process.wait(10) == -signal.SIGTERM
+        assert server.process.wait(HANG_GUARD_S) == -signal.SIGTERM
         eventually(lambda: not any(alive(pid) for pid in everybody))
 
 
@@ -197,7 +232,7 @@ def test_when_the_parent_is_killed_the_workers_drain_and_go(tiny_model: Path, st
     with fleet(tiny_model, state) as server:
         everybody = server.everybody()
         os.kill(server.pid, signal.SIGKILL)
-        server.process.wait(10)
+        server.process.wait(HANG_GUARD_S)
         eventually(lambda: not any(alive(pid) for pid in everybody))
         assert server.log().count('"message":"drained"') == 2
 
@@ -208,7 +243,7 @@ def test_a_worker_that_hangs_when_the_parent_is_killed_is_killed_too(tiny_model:
         everybody = server.everybody()
         os.kill(server.workers()[0], signal.SIGSTOP)
         os.kill(server.pid, signal.SIGKILL)
-        server.process.wait(10)
+        server.process.wait(HANG_GUARD_S)
         eventually(lambda: not any(alive(pid) for pid in everybody))
 
 

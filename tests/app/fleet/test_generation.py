@@ -28,6 +28,7 @@ from recserv.app.fleet.generation import Generation, GenerationFailed
 from recserv.app.fleet.restart import ATTEMPTS, SILENT_TICKS_MAX
 from recserv.config import Settings
 from recserv.errors import UsageError
+from tests.patience import HANG_GUARD_S, eventually_async
 
 ORDERS = Orders(settings=Settings(model="m", workers=2), control="c", generation=1, whole=False)
 
@@ -96,9 +97,7 @@ async def started() -> tuple[Watched, Peer, Peer]:
 
 
 async def until(tested: Watched, count: int) -> None:
-    async with asyncio.timeout(10):
-        while len(tested.loader.sent) < count:
-            await asyncio.sleep(0)
+    await eventually_async(lambda: len(tested.loader.sent) >= count)
 
 
 async def test_a_worker_that_ends_is_forked_again_and_told_of() -> None:
@@ -153,7 +152,7 @@ async def test_when_nobody_serves_and_nobody_can_all_is_lost() -> None:
 
 async def test_a_drain_tells_everybody_waits_for_them_and_starts_nobody() -> None:
     tested, one, two = await started()
-    draining = asyncio.create_task(tested.drain(10.0))
+    draining = asyncio.create_task(tested.drain(HANG_GUARD_S))
     await asyncio.sleep(0)
     assert one.sent == two.sent == [Drain()]
     tested.end(one, 0)
@@ -168,7 +167,7 @@ async def test_a_drain_tells_everybody_waits_for_them_and_starts_nobody() -> Non
 async def test_a_worker_that_arrives_during_the_drain_is_sent_home() -> None:
     tested, one, two = await started()
     tested.end(one, 0)
-    draining = asyncio.create_task(tested.drain(10.0))
+    draining = asyncio.create_task(tested.drain(HANG_GUARD_S))
     await asyncio.sleep(0)
     late = tested.fork(1)
     assert late.sent == [Drain()]

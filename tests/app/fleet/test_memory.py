@@ -11,7 +11,8 @@ import pytest
 
 from recserv.commands.server_process import ServerProcess
 from recserv.v1 import recommendation_pb2 as pb
-from tests.app.fleet.support import Caller, alive, callers, eventually, fleet
+from tests.app.fleet.support import Caller, alive, callers, fleet
+from tests.patience import PATIENT_SERVER, eventually
 
 pytestmark = pytest.mark.slow
 
@@ -47,7 +48,7 @@ def test_four_workers_take_little_more_memory_than_one_also_after_a_reload(demo_
     from recserv.model.snapshot import load_snapshot
 
     item_ids = load_snapshot(demo_model).items.ids
-    with ServerProcess.started(demo_model, state) as alone:
+    with ServerProcess.started(demo_model, state, PATIENT_SERVER) as alone:
         warm_up(alone.target, item_ids)
         one = pss_mb([alone.pid])
     limit = SHARE_MAX * one + EACH_MB_MAX * WORKERS

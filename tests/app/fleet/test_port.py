@@ -10,6 +10,7 @@ import pytest
 
 from recserv.app.fleet.port import reserved_port
 from recserv.errors import UsageError
+from tests.patience import HANG_GUARD_S
 
 HOST = "127.0.0.1"
 
@@ -36,7 +37,7 @@ def accept_all(listener: socket.socket) -> int:
 
 def test_workers_share_the_port_and_connections_reach_them_alone() -> None:
     with reserved_port(HOST, 0, shared=False) as port, listen(port, share=True) as one, listen(port, share=True) as two:
-        calls = [socket.create_connection((HOST, port), timeout=5) for _ in range(40)]
+        calls = [socket.create_connection((HOST, port), timeout=HANG_GUARD_S) for _ in range(40)]
         accepted = [accept_all(listener) for listener in (one, two)]
         for call in calls:
             call.close()
@@ -88,7 +89,7 @@ def test_a_port_is_free_again_for_the_next_server_though_connections_linger() ->
     with (
         reserved_port(HOST, 0, shared=False) as port,
         listen(port, share=True) as listener,
-        socket.create_connection((HOST, port), timeout=5) as call,
+        socket.create_connection((HOST, port), timeout=HANG_GUARD_S) as call,
     ):
         # The server closes first, so the connection lingers on its side.
         listener.accept()[0].close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import secrets
 from collections import Counter
 from pathlib import Path
@@ -14,12 +15,13 @@ import pytest
 
 from recserv.v1 import recommendation_pb2 as pb
 from recserv.v1 import recommendation_pb2_grpc as pb_grpc
-from tests.app.fleet.support import WAIT_S, WORKER_KEY, fleet
+from tests.app.fleet.support import WORKER_KEY, fleet
+from tests.patience import HANG_GUARD_S, eventually_async
 
 WORKERS = 4
 WRITERS = 32
 ITEMS = 180
-ATTEMPTS_MAX = 50
+REFUSALS = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
 
 
 class Rounds:
@@ -34,8 +36,14 @@ class Rounds:
         self.stale: list[str] = []
         self.rounds: Counter[str] = Counter()
         self._run = secrets.token_hex(4)
+        self._random = random.Random(1)
+        self._workers: list[str] = []
+        """At the other ends of the connections."""
 
     async def run(self, count: int) -> None:
+        nobody = pb.GetContextRequest(session_id=f"s-{self._run}")
+        asked = await asyncio.gather(*(self._asked(stub.GetContext, nobody) for stub in self._stubs))
+        self._workers = [worker for _, worker in asked]
         await asyncio.gather(*(self._writer(number, count // WRITERS) for number in range(WRITERS)))
 
     async def close(self) -> None:
@@ -58,7 +66,8 @@ class Rounds:
         buys = "user_id" in ids
         event = pb.Event(event_id=event_id, item_id=item, **ids)
         event.event_type = pb.EVENT_TYPE_PURCHASE if buys else pb.EVENT_TYPE_VIEW
-        reader = self._stubs[(number + 1 + hash(event_id) % (WRITERS - 1)) % WRITERS]
+        others = [n for n, worker in enumerate(self._workers) if worker != self._workers[number]]
+        reader = self._stubs[self._random.choice(others)]
         _, writer = await self._asked(self._stubs[number].IngestEvent, pb.IngestEventRequest(event=event))
         request = pb.RecommendRequest(page_size=100, exclude_purchased=True, **ids)
         (seen, answerer), (answer, _) = await asyncio.gather(
@@ -73,21 +82,28 @@ class Rounds:
         self.rounds["all"] += 1
 
     async def _asked(self, rpc: Any, request: Any) -> tuple[Any, str]:
-        """The answer and who gave it. A server that says it is too busy to look is asked again: it hides nothing."""
-        for attempt in range(ATTEMPTS_MAX):
-            call = rpc(request, timeout=WAIT_S)
+        """The answer and who gave it. A server that says it is too busy to look, or whose store is too slow to say that
+        it took an event, is asked again: it hides nothing.
+        """
+        given: list[tuple[Any, str]] = []
+
+        async def answered() -> bool:
+            call = rpc(request, timeout=HANG_GUARD_S)
             try:
                 answer = await call
             except grpc.aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                if error.code() not in REFUSALS:
                     raise
             else:
                 if list(getattr(answer, "degraded_reasons", ())) != [pb.DEGRADED_REASON_OVERLOAD]:
                     assert not getattr(answer, "degraded", False), answer.degraded_reasons
-                    return answer, dict(await call.trailing_metadata())[WORKER_KEY]
+                    given.append((answer, dict(await call.trailing_metadata())[WORKER_KEY]))
+                    return True
             self.rounds["too busy"] += 1
-            await asyncio.sleep(0.01 * attempt)
-        raise AssertionError("too busy all the time")
+            return False
+
+        await eventually_async(answered, "a server that is not too busy")
+        return given[0]
 
 
 async def no_read_is_stale(model: Path, state: str, count: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recserv.app.fleet.restart import ATTEMPTS, DELAY_S_MAX, FIRST_DELAY_S, STAYED_UP_S, Slot, all_hopeless
@@ -64,7 +64,6 @@ def test_all_is_lost_only_if_every_slot_is() -> None:
     assert all_hopeless([lost, lost])
 
 
-@settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), st.floats(0, 100)), max_size=60))
 def test_every_end_is_followed_by_another_start_after_a_bounded_delay(lives: list[float | None]) -> None:
     slot, now_s = Slot(1), 0.0

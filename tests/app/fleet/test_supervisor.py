@@ -13,9 +13,9 @@ from recserv.app.fleet.control import Message, Peer, Stats, WorkerHere
 from recserv.app.fleet.generation import Generation, GenerationFailed
 from recserv.app.fleet.supervisor import Supervisor
 from recserv.config import Settings
+from tests.patience import HANG_GUARD_S
 
-SOON_S = 5.0
-LATE_S = 30.0
+LATE_S = 60 * HANG_GUARD_S
 
 
 class Workers:
@@ -63,7 +63,7 @@ async def test_a_signal_between_two_attempts_to_start_new_workers_waits_for_neit
     await asyncio.sleep(0)
     assert tested.attempts == 1
     tested._signalled(signal.SIGTERM)
-    async with asyncio.timeout(SOON_S):
+    async with asyncio.timeout(HANG_GUARD_S):
         await tested._drain_all()
     assert tested.attempts == 1
 
@@ -84,5 +84,5 @@ async def test_a_scrape_does_not_wait_for_a_worker_that_dies_during_it(
         await asyncio.sleep(0)
         assert not scrape.done()
         tested._gone(dying)
-    async with asyncio.timeout(SOON_S):
+    async with asyncio.timeout(HANG_GUARD_S):
         await scrape

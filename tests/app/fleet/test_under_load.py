@@ -16,8 +16,9 @@ from recserv.client import RecommendationClient
 from recserv.commands.server_process import ServerProcess
 from recserv.types import Recommendation, RecommendQuery
 from tests.app.fleet.constant_load import under_load
-from tests.app.fleet.support import PATIENT, Fleet, fleet
+from tests.app.fleet.support import Fleet, fleet
 from tests.factories import build_tiny_model
+from tests.patience import HANG_GUARD_S, PATIENT_SERVER, eventually
 
 pytestmark = pytest.mark.chaos
 
@@ -77,7 +78,7 @@ async def test_thirty_rolling_restarts_of_a_two_worker_server_fail_no_call(
             started = fleet(models[0], state, [*options, "--listen", target])
             newer: Fleet = await asyncio.to_thread(after.enter_context, started)
             server.signal(signal.SIGTERM)
-            assert await asyncio.to_thread(server.process.wait, 60) == 0
+            assert await asyncio.to_thread(server.process.wait, HANG_GUARD_S) == 0
             await asyncio.to_thread(before.close)
             before, server = after, newer
     load.report(f"{RESTARTS} rolling restarts")
@@ -112,7 +113,7 @@ async def test_thirty_reloads_of_one_process_fail_no_call(models: list[Path], tm
     link.symlink_to(models[0])
     versions = await versions_of(models)
     async with AsyncExitStack() as stack:
-        started = ServerProcess.started(link, tmp_path / "state.db", ["--model-watch-ms", "50", *PATIENT])
+        started = ServerProcess.started(link, tmp_path / "state.db", ["--model-watch-ms", "50", *PATIENT_SERVER])
         server = stack.enter_context(started)
         load = await stack.enter_async_context(under_load(server.target, of_one_model(versions), seed))
         for number in range(RELOADS):
@@ -133,6 +134,5 @@ def serves(target: str, version: str) -> bool:
 
 
 async def until(true: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
-        while not await asyncio.to_thread(true):
-            await asyncio.sleep(0.05)
+    # Off the loop, which makes the load.
+    await asyncio.to_thread(eventually, true)
