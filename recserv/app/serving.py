@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from recserv.app.explanations import explanation_board
 from recserv.app.live import LiveModel
 from recserv.app.model import Model
@@ -24,7 +26,7 @@ from recserv.metrics import EventMetrics, Metrics, PipelineMetrics
 from recserv.pipeline.degradation import Guards
 from recserv.pipeline.engine import Engine
 from recserv.pipeline.enrich import ExplanationBoard
-from recserv.pipeline.guarded_store import StoreGuard
+from recserv.pipeline.guarded_store import StoreGuard, StoreGuardSettings
 from recserv.pipeline.ingest import EventIngestor, IngestHooks
 from recserv.pipeline.pipeline import RecommendationPipeline
 from recserv.pipeline.settings import PipelineSettings
@@ -117,11 +119,19 @@ async def running(
         yield Running(address, metrics_address, metrics, server, live)
 
 
+def guard_settings(settings: Settings) -> StoreGuardSettings:
+    """An attempt to write may take as long as the store itself was told to wait."""
+    usual = StoreGuardSettings()
+    return replace(usual, append_timeout_s=max(usual.append_timeout_s, settings.redis_write_timeout_ms / 1000))
+
+
 def _make_server(parts: Parts, engine: Engine, worker: str) -> tuple[LiveModel, GrpcServer, EventIngestor]:
     settings, store, metrics, resilience = parts.settings, parts.store, parts.metrics, parts.resilience
     chosen = PipelineSettings(exclude_purchased=settings.exclude_purchased, context_cache=settings.context_cache)
     observer = PipelineMetrics(metrics)
-    store_guard = StoreGuard(on_transition=resilience.on_transition, on_retry=resilience.retried)
+    store_guard = StoreGuard(
+        guard_settings(settings), on_transition=resilience.on_transition, on_retry=resilience.retried
+    )
     resilience.watch(store_guard.reads, store_guard.writes)
     resilience.watch_attempts(store_guard.attempts)
 

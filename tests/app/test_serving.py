@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from recserv.app.model import load_model
-from recserv.app.serving import running
+from recserv.app.serving import guard_settings, running
 from recserv.config import Settings
 from recserv.errors import UsageError
 
@@ -35,6 +35,12 @@ def test_a_damaged_model_is_refused_by_directory_and_file(own_model: Path, tmp_p
     with pytest.raises(UsageError, match=r"embeddings\.npy") as caught:
         load_model(settings(own_model, tmp_path))
     assert str(own_model) in str(caught.value)
+
+
+@pytest.mark.parametrize(("told_ms", "may_take_s"), [(250, 2.0), (60_000, 60.0)])
+def test_a_write_may_take_as_long_as_redis_was_given(told_ms: int, may_take_s: float, tmp_path: Path) -> None:
+    told = settings(tmp_path, tmp_path, redis_write_timeout_ms=told_ms)
+    assert guard_settings(told).append_timeout_s == may_take_s
 
 
 @pytest.mark.parametrize(("state", "made"), [("embedded:state.db", False), ("redis://127.0.0.1:1/0", True)])

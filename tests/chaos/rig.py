@@ -183,7 +183,7 @@ class Rig:
             (folder / "redis").mkdir()
             redis = RedisServer(folder / "redis")
             redis.start()
-            stack.callback(redis.stop)
+            stack.callback(redis.close)
             proxy = stack.enter_context(TcpProxy(redis.host, redis.port))
             own_model = Path(shutil.copytree(model, folder / "model"))
             log = folder / "server.log"

@@ -12,7 +12,7 @@ from tests.soak.resources import HANDLES, MEMORY, Sample, leaks, trend
 MB = 1_000_000
 SEEDS = range(50)
 RESTS, REST_EVERY_S = 12, 33.0
-LOADED, LOADED_EVERY_S = 180, 2.0
+LOADED, LOADED_EVERY_S = 60, 6.0
 
 
 def at_rest(resident_mb: Sequence[float], malloc_mb: Sequence[float] | None = None) -> list[Sample]:
@@ -79,7 +79,7 @@ def test_a_leak_is_found_in_what_malloc_has_long_before_it_is_seen_in_resident_m
     assert found.startswith("bytes of malloc")
 
 
-@pytest.mark.parametrize("after", [1, 60, 90, 150, 179])
+@pytest.mark.parametrize("after", [1, 20, 30, 50, 59])
 def test_another_thread_or_two_that_stay_are_no_leak(after: int) -> None:
     for more in (1, 2):
         assert leaks(under_load([20] * after + [20 + more] * (LOADED - after)), HANDLES) == []
