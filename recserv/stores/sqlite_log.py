@@ -22,7 +22,7 @@ from recserv.stores.lru import LruCache
 from recserv.stores.memory import Accepted
 from recserv.stores.sqlite_file import cause_of, is_breaking
 from recserv.stores.state import EMPTY_PROFILE, apply_to_profile, settle_anonymous, settles_anonymous
-from recserv.types import Profile
+from recserv.types import Event, Profile
 
 _ROWS_PER_STATEMENT = 128
 _LOG_INSERT = "INSERT INTO log (sequence, arrival_ms, tenant, event_type, body) VALUES "
@@ -85,15 +85,25 @@ class SqliteLog:
             return self._failed(len(events), decisions, error)
         for key, profile in profiles.items():
             self.profiles.put(key, profile)
-        self.sequence += len(new)
         accepted = [Accepted(entry.tenant, entry.timeline, entry.append, sequence) for entry, sequence in new]
-        return Written([_result(decision) for decision in decisions], accepted, profiles, self.sequence)
+        written = Written([_result(decision) for decision in decisions], accepted, profiles, self.sequence + len(new))
+        # Last: until then `renew` would find these events in the file and tell of them.
+        self.sequence += len(new)
+        return written
 
-    def renew(self, connection: sqlite3.Connection) -> None:
-        """Goes on over a new connection to the same file, with nothing assumed about what it holds."""
-        self.connection = connection
+    def renew(self, connection: sqlite3.Connection) -> Written:
+        """Goes on over a new connection to the same file, with nothing assumed about what it holds.
+
+        What it gives are the events that nobody was told of: a commit may fail with an error after its rows became
+        durable, and who sends them again will be told that they are there. Raises sqlite3.Error, with nothing changed.
+        """
+        found = list(select_log(connection, "sequence > ? ORDER BY sequence", (self.sequence,)))
+        keys = dict.fromkeys(key for logged in found for key in _profile_keys(logged.tenant, logged.append.event))
+        profiles = select_profiles(connection, list(keys))
+        sequence = max(self.sequence, last_sequence(connection))
+        self.connection, self.sequence = connection, sequence
         self.profiles = LruCache(self._profiles_max)
-        self.sequence = max(self.sequence, last_sequence(connection))
+        return Written([], [_accepted(logged) for logged in found], profiles, sequence)
 
     def _known_ids(self, digests: Sequence[bytes]) -> dict[bytes, KnownId]:
         known = {}
@@ -106,11 +116,11 @@ class SqliteLog:
 
     def _profiles_after(self, new: Sequence[tuple[Prepared, int]]) -> dict[str, Profile]:
         """Every profile that the events change, as it is after them."""
-        wanted = dict.fromkeys(key for entry, _ in new for key in _profile_keys(entry))
+        wanted = dict.fromkeys(key for entry, _ in new for key in _profile_keys(entry.tenant, entry.append.event))
         before = self._load_profiles(wanted)
         after: dict[str, Profile] = {}
         for entry, sequence in new:
-            own, *anonymous = _profile_keys(entry)
+            own, *anonymous = _profile_keys(entry.tenant, entry.append.event)
             after[own] = apply_to_profile(after.get(own) or before[own], entry.append, sequence)
             for key in anonymous:
                 held = after.get(key) or before[key]
@@ -189,9 +199,7 @@ def last_sequence(connection: sqlite3.Connection) -> int:
 def replay(connection: sqlite3.Connection, arrived_after_ms: int) -> Iterator[Accepted]:
     """The events that arrived later than that, in the order of the log."""
     for logged in select_log(connection, "arrival_ms > ? ORDER BY sequence", (arrived_after_ms,)):
-        event = logged.append.event
-        timeline = timeline_key(logged.tenant, event.session_id, event.user_id)
-        yield Accepted(logged.tenant, timeline, logged.append, logged.sequence)
+        yield _accepted(logged)
 
 
 def select_log(connection: sqlite3.Connection, where: str, parameters: Row) -> Iterator[LoggedEvent]:
@@ -221,12 +229,17 @@ def select_profiles(connection: sqlite3.Connection, keys: Sequence[str]) -> dict
     return profiles
 
 
-def _profile_keys(entry: Prepared) -> tuple[str, ...]:
+def _accepted(logged: LoggedEvent) -> Accepted:
+    event = logged.append.event
+    timeline = timeline_key(logged.tenant, event.session_id, event.user_id)
+    return Accepted(logged.tenant, timeline, logged.append, logged.sequence)
+
+
+def _profile_keys(tenant: str, event: Event) -> tuple[str, ...]:
     """The event's own profile first, then the anonymous one that it settles, if any."""
-    event = entry.append.event
-    own = profile_key(entry.tenant, event.session_id, event.user_id)
+    own = profile_key(tenant, event.session_id, event.user_id)
     if settles_anonymous(event):
-        return (own, profile_key(entry.tenant, event.session_id, ""))
+        return (own, profile_key(tenant, event.session_id, ""))
     return (own,)
 
 

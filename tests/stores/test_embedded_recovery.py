@@ -1,0 +1,93 @@
+"""What the file holds is what memory shows, whatever goes wrong between the two."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from typing import Any
+
+import pytest
+
+from recserv.stores.base import AppendStatus
+from recserv.stores.embedded import EmbeddedStore
+from recserv.types import EventType
+from tests.stores.support import OpenStore, Recorder, items_of, make, put, read_one, statuses
+
+DUPLICATE, UNAVAILABLE = AppendStatus.DUPLICATE, AppendStatus.UNAVAILABLE
+
+
+def io_error() -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_IOERR, "SQLITE_IOERR"
+    return error
+
+
+class FailsAfterCommit:
+    """A connection whose commits work and say that they did not."""
+
+    def __init__(self, connection: sqlite3.Connection, error: Exception):
+        self._connection, self._error = connection, error
+
+    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        cursor = self._connection.execute(sql, *parameters)
+        if sql == "COMMIT":
+            raise self._error
+        return cursor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+async def commits_fail(store: EmbeddedStore, error: Exception) -> None:
+    """Until the file is opened again."""
+
+    def spoil() -> None:
+        log = store._writer.ready_log()
+        log.connection = FailsAfterCommit(log.connection, error)  # type: ignore[assignment]
+
+    await store._on_writer(spoil)
+
+
+@pytest.mark.parametrize("error", [io_error(), MemoryError()], ids=["I/O error", "a fault of ours"])
+async def test_an_event_whose_commit_failed_but_survived_is_seen_once_it_is_a_duplicate(
+    error: Exception, opened: OpenStore, hooks: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = await opened()
+    await put(store, make("e1", "a", kind=EventType.ADD_TO_CART))
+    await commits_fail(store, error)
+    lost = [make("e2", "b", kind=EventType.ADD_TO_CART), make("e3", "c", session_id="other")]
+    with caplog.at_level(logging.CRITICAL):
+        assert statuses(await store.append("default", lost)) == [UNAVAILABLE] * 2
+    assert statuses(await store.append("default", lost)) == [DUPLICATE] * 2
+    state = await read_one(store)
+    assert (items_of(state), state.profile.cart, state.sequence) == (["a", "b"], {"a": 1, "b": 1}, 3)
+    assert items_of(await read_one(store, "other")) == ["c"]
+    assert hooks.commits == [1, 2]
+    await put(store, make("e4", "d"))
+    assert items_of(await read_one(store)) == ["a", "b", "d"]
+
+
+async def test_what_survived_is_seen_too_if_the_sweep_opens_the_file_again(opened: OpenStore) -> None:
+    store = await opened()
+    await commits_fail(store, io_error())
+    assert statuses(await store.append("default", [make("e1", "a")])) == [UNAVAILABLE]
+    await store.sweep()
+    assert items_of(await read_one(store)) == ["a"]
+
+
+async def test_an_opening_that_fails_halfway_is_done_again(
+    opened: OpenStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = await opened()
+    await commits_fail(store, io_error())
+    event = make("e1", "a")
+    assert statuses(await store.append("default", [event])) == [UNAVAILABLE]
+    with monkeypatch.context() as patch, caplog.at_level(logging.CRITICAL):
+
+        def fail(*arguments: object) -> object:
+            raise io_error()
+
+        patch.setattr("recserv.stores.sqlite_log.select_profiles", fail)
+        assert statuses(await store.append("default", [event])) == [UNAVAILABLE]
+    assert statuses(await store.append("default", [event])) == [DUPLICATE]
+    assert items_of(await read_one(store)) == ["a"]
