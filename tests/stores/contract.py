@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
 from recserv.stores.base import EVENT_AHEAD_MS_MAX, AppendStatus, StateStore
 from recserv.types import SESSION_EVENTS_MAX, SESSION_TTL_MS, SESSION_WINDOW_MS, EventType, ShopperKey
 from tests.stores.support import (
     DAY_MS,
+    EARLIER_EVENT,
+    EARLIER_HASH,
     MINUTE_MS,
     START_MS,
     Backend,
     ManualClock,
+    append_of,
     items_of,
     make,
     put,
@@ -100,6 +104,13 @@ class StoreContract:
         (again,) = await put(store, make("e1", "b", at=clock()))
         assert again.sequence > first.sequence
         assert statuses(await store.append("default", [make("e1", "b", at=clock())])) == [DUPLICATE]
+
+    async def test_an_event_that_an_earlier_release_has_stored_is_a_duplicate_after_the_upgrade(
+        self, store: StateStore
+    ) -> None:
+        stored = append_of(EARLIER_EVENT, START_MS)
+        await put(store, msgspec.structs.replace(stored, body_hash=EARLIER_HASH))
+        assert statuses(await store.append("default", [stored])) == [DUPLICATE]
 
     async def test_an_empty_append_is_no_error(self, store: StateStore) -> None:
         assert await store.append("default", []) == []
