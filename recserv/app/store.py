@@ -79,6 +79,10 @@ class RetriedStore:
                     return
             except UsageError as error:
                 logger.error("the state store cannot be opened", extra={"fields": {"problem": str(error)}})
+            except Exception as error:
+                # Whatever it is, to give up in silence would be worse.
+                problem = f"{type(error).__name__}: {error}"
+                logger.exception("the state store cannot be opened", extra={"fields": {"problem": problem}})
 
     async def close(self) -> None:
         if self._retrying is not None:

@@ -27,7 +27,7 @@ from recserv.stores.base import AppendEvent, AppendResult, AppendStatus
 from recserv.stores.hooks import StoreHooks
 from recserv.stores.keys import profile_key, timeline_key
 from recserv.stores.memory import LiveState
-from recserv.stores.sqlite_file import FileLock
+from recserv.stores.sqlite_file import FileLock, at_start
 from recserv.stores.sqlite_log import LoggedEvent, known_profiles, replay, select_log, select_profiles
 from recserv.stores.sqlite_reader import SqliteReader
 from recserv.stores.sqlite_sweep import CounterRow, Retention, Sweeper, Swept, read_counters
@@ -129,7 +129,7 @@ class EmbeddedStore:
     async def open(self) -> None:
         """Takes the file, creates it if there is none, and rebuilds the live sessions from its log.
 
-        Raises UsageError: in use, not ours, of another schema version, a place that cannot hold it. Raises
+        Raises UsageError: in use, not ours, damaged, of another schema version, a place that cannot hold it. Raises
         StoreUnavailable: disk full, I/O error.
         """
         self._loop = asyncio.get_running_loop()
@@ -146,11 +146,14 @@ class EmbeddedStore:
         self._sweeping = asyncio.create_task(endless(self._sweep_forever, "sweep", _log))
 
     def _open_file(self) -> LiveState:
-        log = self._writer.open_log()
         limits = self._limits
-        known = known_profiles(log.connection)
-        live = LiveState(sessions_max=limits.sessions_max, profiles_max=limits.profiles_in_memory_max, known=known)
-        live.apply(replay(log.connection, self._clock() - SESSION_TTL_MS), {}, log.sequence)
+        try:
+            log = self._writer.open_log()
+            known = known_profiles(log.connection)
+            live = LiveState(sessions_max=limits.sessions_max, profiles_max=limits.profiles_in_memory_max, known=known)
+            live.apply(replay(log.connection, self._clock() - SESSION_TTL_MS), {}, log.sequence)
+        except sqlite3.Error as error:
+            raise at_start(self._path, error) from error
         return live
 
     async def close(self) -> None:

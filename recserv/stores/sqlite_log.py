@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -20,7 +21,7 @@ from recserv.stores.keys import profile_key, timeline_key
 from recserv.stores.known_keys import KnownKeys
 from recserv.stores.lru import LruCache
 from recserv.stores.memory import Accepted
-from recserv.stores.sqlite_file import cause_of, is_breaking
+from recserv.stores.sqlite_file import DamagedRow, cause_of, is_breaking
 from recserv.stores.state import EMPTY_PROFILE, apply_to_profile, settle_anonymous, settles_anonymous
 from recserv.types import Event, Profile
 
@@ -38,6 +39,7 @@ _decode_profile = msgspec.msgpack.Decoder(Profile).decode
 _decode_body = msgspec.msgpack.Decoder(LogBody).decode
 
 Row = tuple[object, ...]
+T = TypeVar("T")
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -203,29 +205,39 @@ def replay(connection: sqlite3.Connection, arrived_after_ms: int) -> Iterator[Ac
 
 
 def select_log(connection: sqlite3.Connection, where: str, parameters: Row) -> Iterator[LoggedEvent]:
+    """Raises sqlite3.Error, DamagedRow among them."""
     sql = f"SELECT tenant, body, arrival_ms, sequence FROM log WHERE {where}"
     for tenant, body, arrival_ms, sequence in connection.execute(sql, parameters):
-        held = _decode_body(body)
+        if not isinstance(tenant, str) or not isinstance(arrival_ms, int):
+            raise DamagedRow(f"event {sequence} of the log names no tenant or no time")
+        held = _decoded(_decode_body, body, "log")
         yield LoggedEvent(tenant, AppendEvent(held.event, held.body_hash, arrival_ms, held.event_time_ms), sequence)
 
 
+def _decoded(decode: Callable[[bytes], T], stored: bytes, table: str) -> T:
+    try:
+        return decode(stored)
+    except (msgspec.MsgspecError, UnicodeDecodeError, TypeError) as error:
+        raise DamagedRow(f"a row of {table} cannot be decoded: {error}") from error
+
+
 def known_profiles(connection: sqlite3.Connection) -> KnownKeys:
-    """The keys of all profiles in the file."""
+    """The keys of all profiles in the file. Raises sqlite3.Error, DamagedRow among them."""
     [[count]] = connection.execute("SELECT count(*) FROM profiles")
     known = KnownKeys(count)
     for [key] in connection.execute("SELECT key FROM profiles"):
-        known.add(key.decode())
+        known.add(_decoded(bytes.decode, key, "profiles"))
     return known
 
 
 def select_profiles(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Profile]:
-    """Only those that have a row."""
+    """Only those that have a row. Raises sqlite3.Error, DamagedRow among them."""
     profiles = {}
     for chunk in _padded_chunks([key.encode() for key in keys]):
         marks = ",".join("?" * len(chunk))
         rows = connection.execute(f"SELECT key, body FROM profiles WHERE key IN ({marks})", chunk).fetchall()
         for key, body in rows:
-            profiles[key.decode()] = _decode_profile(body)
+            profiles[_decoded(bytes.decode, key, "profiles")] = _decoded(_decode_profile, body, "profiles")
     return profiles
 
 

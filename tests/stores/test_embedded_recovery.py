@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from recserv.errors import StoreUnavailable, UsageError
 from recserv.stores.base import AppendStatus
 from recserv.stores.embedded import EmbeddedStore
 from recserv.types import EventType
@@ -91,3 +94,63 @@ async def test_an_opening_that_fails_halfway_is_done_again(
         assert statuses(await store.append("default", [event])) == [UNAVAILABLE]
     assert statuses(await store.append("default", [event])) == [DUPLICATE]
     assert items_of(await read_one(store)) == ["a"]
+
+
+# A file that is damaged
+
+
+def execute(sql: str) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        with sqlite3.connect(path) as connection:
+            connection.execute(sql)
+        connection.close()
+
+    return damage
+
+
+def cut_in_half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def overwrite_all_but_the_first_page(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:4096].ljust(path.stat().st_size, b"\xa5"))
+
+
+DAMAGE = {
+    "cut off": cut_in_half,
+    "overwritten": overwrite_all_but_the_first_page,
+    "an event that cannot be decoded": execute("UPDATE log SET body = x'93a1'"),
+    "an event of another shape": execute("UPDATE log SET body = x'93010203'"),
+    "a name that is no text": execute("UPDATE profiles SET key = x'ff' WHERE id = 1"),
+    "a tenant that is no text": execute("UPDATE log SET tenant = x'ff'"),
+    "a time that is no number": execute("UPDATE log SET arrival_ms = 'late'"),
+    "without a table": execute("DROP TABLE profiles"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+async def test_a_damaged_file_is_refused_by_name_with_what_to_do(damage: str, path: Path, opened: OpenStore) -> None:
+    store = await opened()
+    await put(store, *[make(f"e{n}", session_id=f"s{n}", properties={"p": "x" * 500}) for n in range(50)])
+    await store.close()
+    DAMAGE[damage](path)
+    for _ in range(2):
+        # The second time the lock is free again.
+        with pytest.raises(UsageError, match="is damaged or no state file") as caught:
+            await opened()
+        told = str(caught.value)
+        assert str(path) in told
+        assert ".recover" in told
+        assert "move it away" in told
+
+
+async def test_an_event_that_cannot_be_decoded_any_more_is_an_error_of_the_file(opened: OpenStore) -> None:
+    store = await opened(profiles_in_memory_max=1)
+    await put(store, make("e1", "a"), make("e2", "b", session_id="other"))
+
+    def spoil() -> None:
+        store._writer.ready_log().connection.execute("UPDATE profiles SET body = x'91'")
+
+    await store._on_writer(spoil)
+    with pytest.raises(StoreUnavailable, match="could not be read"):
+        await read_one(store)
