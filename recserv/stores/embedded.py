@@ -28,7 +28,7 @@ from recserv.stores.hooks import StoreHooks
 from recserv.stores.keys import profile_key, timeline_key
 from recserv.stores.memory import LiveState
 from recserv.stores.sqlite_file import FileLock, at_start
-from recserv.stores.sqlite_log import LoggedEvent, known_profiles, replay, select_log, select_profiles
+from recserv.stores.sqlite_log import LoggedEvent, Written, known_profiles, replay, select_log, select_profiles
 from recserv.stores.sqlite_reader import SqliteReader
 from recserv.stores.sqlite_sweep import CounterRow, Retention, Sweeper, Swept, read_counters
 from recserv.stores.sqlite_writer import AppendRequest, FileOptions, Group, SqliteWriter
@@ -106,6 +106,7 @@ class EmbeddedStore:
         self._serving = False
         self._closing: asyncio.Task[None] | None = None
         self._sweeping: asyncio.Task[None] | None = None
+        self._behind: Written | None = None
         self.queued_events = 0
 
     @property
@@ -200,18 +201,38 @@ class EmbeddedStore:
         self._call_loop(self._finish_group, group)
 
     def _finish_group(self, group: Group) -> None:
-        written = group.written
+        """Whatever fails in here, the callers are answered: what no read shows yet is not acknowledged."""
+        self.queued_events -= len(group.written.results)
         evicted_before = self._live.sessions_evicted
-        if written.accepted:
-            self._live.apply(written.accepted, written.profiles, written.sequence)
+        results = group.written.results
+        try:
+            self._show(group.written)
+        except Exception:
+            _log.exception("%d events are in the state file and not yet in memory", len(group.written.accepted))
+            results = [_not_shown(result) for result in results]
         start = 0
         for request in group.requests:
             end = start + len(request.events)
             if not request.reply.done():
-                request.reply.set_result(written.results[start:end])
+                request.reply.set_result(results[start:end])
             start = end
-        self.queued_events -= start
         self._report(group, self._live.sessions_evicted - evicted_before)
+
+    def _show(self, written: Written) -> None:
+        """Takes what was committed into memory, what could not be taken the last time before it."""
+        behind, self._behind = self._behind, None
+        if behind is not None:
+            try:
+                self._live.apply(behind.accepted, behind.profiles, behind.sequence)
+            except Exception:
+                _log.exception("up to %d events stay out of memory until the next start", len(behind.accepted))
+        if written.accepted:
+            try:
+                self._live.apply(written.accepted, written.profiles, written.sequence)
+            except Exception:
+                # Who sends these events again will be told that they are there: they must be.
+                self._behind = written
+                raise
 
     def _report(self, group: Group, sessions_evicted: int) -> None:
         written = group.written
@@ -324,6 +345,12 @@ class EmbeddedStore:
             self._loop.call_soon_threadsafe(call, *arguments)
         except RuntimeError:
             _log.warning("the event loop was closed before the state store")
+
+
+def _not_shown(result: AppendResult) -> AppendResult:
+    if result.status not in (AppendStatus.ACCEPTED, AppendStatus.DUPLICATE):
+        return result
+    return AppendResult(AppendStatus.UNAVAILABLE, 0, "the event is stored and cannot be shown yet; send it again")
 
 
 def _profile_names(tenant: str, key: ShopperKey) -> tuple[str, ...]:

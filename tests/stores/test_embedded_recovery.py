@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from recserv.errors import StoreUnavailable, UsageError
-from recserv.stores.base import AppendStatus
+from recserv.stores.base import AppendEvent, AppendStatus
 from recserv.stores.embedded import EmbeddedStore
-from recserv.types import EventType
+from recserv.stores.state import apply_to_session
+from recserv.types import EventType, SessionState
 from tests.stores.support import OpenStore, Recorder, items_of, make, put, read_one, statuses
 
 DUPLICATE, UNAVAILABLE = AppendStatus.DUPLICATE, AppendStatus.UNAVAILABLE
@@ -94,6 +95,40 @@ async def test_an_opening_that_fails_halfway_is_done_again(
         assert statuses(await store.append("default", [event])) == [UNAVAILABLE]
     assert statuses(await store.append("default", [event])) == [DUPLICATE]
     assert items_of(await read_one(store)) == ["a"]
+
+
+# Faults of ours between the commit and the answer
+
+
+async def test_events_that_memory_cannot_take_are_answered_and_shown_once_they_are_duplicates(
+    opened: OpenStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = await opened()
+    event = make("e1", "a", kind=EventType.ADD_TO_CART)
+    with monkeypatch.context() as patch, caplog.at_level(logging.CRITICAL):
+        patch.setattr("recserv.stores.memory.apply_to_session", lambda *arguments: 1 / 0)
+        assert statuses(await store.append("default", [event])) == [UNAVAILABLE]
+    assert store.queued_events == 0
+    assert statuses(await store.append("default", [event])) == [DUPLICATE]
+    state = await read_one(store)
+    assert (items_of(state), state.profile.cart, state.sequence) == (["a"], {"a": 1}, 1)
+
+
+async def test_an_event_that_memory_can_never_take_does_not_hold_up_the_ones_after_it(
+    opened: OpenStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = await opened()
+
+    def apply(session: SessionState, append: AppendEvent, sequence: int) -> SessionState:
+        if append.event.event_id == "bad":
+            raise ZeroDivisionError
+        return apply_to_session(session, append, sequence)
+
+    monkeypatch.setattr("recserv.stores.memory.apply_to_session", apply)
+    with caplog.at_level(logging.CRITICAL):
+        assert statuses(await store.append("default", [make("bad", "a")])) == [UNAVAILABLE]
+        await put(store, make("e2", "b"))
+    assert items_of(await read_one(store)) == ["b"]
 
 
 # A file that is damaged
