@@ -56,6 +56,11 @@ class RetriedStore:
         self._store: StateStore | None = None
         self._retrying: asyncio.Task[None] | None = None
 
+    @property
+    def queued_events(self) -> int:
+        """Taken and neither written nor given up."""
+        return getattr(self._store, "queued_events", 0)
+
     async def open(self) -> None:
         if not await self._try():
             self._retrying = asyncio.create_task(self._retry())
