@@ -32,8 +32,18 @@ from recserv.stores.sqlite_log import LoggedEvent, Written, known_profiles, repl
 from recserv.stores.sqlite_reader import SqliteReader
 from recserv.stores.sqlite_sweep import CounterRow, Retention, Sweeper, Swept, read_counters
 from recserv.stores.sqlite_writer import AppendRequest, FileOptions, Group, SqliteWriter
-from recserv.stores.state import merge_profiles
-from recserv.types import DAY_MS, SESSION_TTL_MS, Clock, Profile, ShopperKey, ShopperState, wall_clock_ms
+from recserv.stores.state import merge_profiles, merge_sessions
+from recserv.types import (
+    DAY_MS,
+    SESSION_TTL_MS,
+    Clock,
+    PackedSession,
+    Profile,
+    SessionState,
+    ShopperKey,
+    ShopperState,
+    wall_clock_ms,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -272,7 +282,10 @@ class EmbeddedStore:
         return profiles
 
     def _state(self, tenant: str, key: ShopperKey, profiles: dict[str, Profile], now_ms: int) -> ShopperState:
+        session: SessionState | PackedSession
         session = self._live.session(timeline_key(tenant, key.session_id, key.user_id), now_ms)
+        if key.session_id and key.user_id:
+            session = merge_sessions(session, self._live.session(timeline_key(tenant, "", key.user_id), now_ms))
         own, *anonymous = [profiles[name] for name in _profile_names(tenant, key)]
         profile = merge_profiles(own, anonymous[0]) if anonymous else own
         return ShopperState(session, profile, self._live.sequence, self._live.sequence)

@@ -2,6 +2,7 @@
 
     SessionState, AppendEvent, sequence -> SessionState     apply_to_session
     SessionState, now                   -> SessionState     visible_session
+    SessionState, SessionState          -> SessionState     merge_sessions
     Profile, AppendEvent, sequence      -> Profile          apply_to_profile, settle_anonymous
     Profile, Profile                    -> Profile          merge_profiles
 
@@ -27,6 +28,7 @@ from recserv.types import (
     TASTE_ITEMS_MAX,
     Event,
     EventType,
+    PackedSession,
     Profile,
     Purchase,
     SessionEvent,
@@ -96,6 +98,20 @@ def visible_session(session: SessionState, now_ms: int) -> SessionState:
     if not visible:
         return EMPTY_SESSION
     return session if len(visible) == len(session.events) else SessionState(visible, session.version)
+
+
+def merge_sessions(
+    session: SessionState | PackedSession, of_user: SessionState | PackedSession
+) -> SessionState | PackedSession:
+    """The session of a known user, with what the user did outside of any session: in order of event time, as many
+    events as a session may have. The version is the sum, which grows with each of the two.
+    """
+    if not of_user.size:
+        return session
+    if not session.size:
+        return of_user
+    events = sorted((*session.events, *of_user.events), key=_event_time_ms)
+    return SessionState(tuple(events[-SESSION_EVENTS_MAX:]), session.version + of_user.version)
 
 
 def apply_to_profile(profile: Profile, append: AppendEvent, sequence: int) -> Profile:

@@ -147,6 +147,26 @@ class StoreContract:
         assert (added.dwell_ms, added.event_time_ms, added.arrival_ms) == (77, START_MS - 9, START_MS)
         assert (search.event_type, search.item_id, search.search_query) == (EventType.SEARCH, "", "rød sko")
 
+    async def test_a_session_of_a_known_user_has_what_the_user_did_outside_of_any(
+        self, store: StateStore, clock: ManualClock
+    ) -> None:
+        await put(store, make("e1", "a", event_time_ms=START_MS - 30), make("e2", "c", event_time_ms=START_MS - 10))
+        before = await read_one(store, "session", "u")
+        search = make("e1", "", kind=EventType.SEARCH, session_id="", user_id="u", search_query="q", at=START_MS + 1)
+        disliked = make("e2", "b", kind=EventType.DISLIKE, session_id="", user_id="u", event_time_ms=START_MS - 20)
+        await put(store, disliked, search)
+        state = await read_one(store, "session", "u")
+        assert items_of(state) == ["a", "b", "c", ""]
+        assert state.session.events[-1].search_query == "q"
+        assert state.session.version > before.session.version
+        assert items_of(await read_one(store)) == ["a", "c"]
+        assert items_of(await read_one(store, "new", "u")) == items_of(await read_one(store, "", "u")) == ["b", ""]
+        many = [make(f"m{n}", f"i{n}", session_id="", user_id="u") for n in range(SESSION_EVENTS_MAX)]
+        await put(store, *many)
+        assert (await read_one(store, "session", "u")).session.size == SESSION_EVENTS_MAX
+        clock.advance(SESSION_WINDOW_MS)
+        assert items_of(await read_one(store, "session", "u")) == [""]
+
     async def test_impressions_never_enter_the_session_but_count(self, store: StateStore) -> None:
         (view,) = await put(store, make("e1", "a"))
         await put(store, make("e2", "", kind=EventType.IMPRESSION, impression_item_ids=("x", "y")))

@@ -78,9 +78,16 @@ class PlainModel:
     def timeline(event: Event) -> tuple[str, str]:
         return ("session", event.session_id) if event.session_id else ("user", event.user_id)
 
-    def session(self, tenant: str, key: ShopperKey, now_ms: int) -> list[tuple[int, str]]:
-        """(sequence, item id) in the order of the session."""
-        timeline = ("session", key.session_id) if key.session_id else ("user", key.user_id)
+    def session(self, tenant: str, key: ShopperKey, now_ms: int) -> tuple[list[tuple[int, str]], int]:
+        """(sequence, item id) in the order of the session, and its version."""
+        timelines = [("session", key.session_id)] if key.session_id else []
+        timelines += [("user", key.user_id)] if key.user_id else []
+        parts = [self._timeline_events(tenant, timeline, now_ms) for timeline in timelines]
+        mine = sorted((held for part in parts for held in part), key=lambda held: held.append.event_time_ms)
+        version = sum(max((held.sequence for held in part), default=0) for part in parts)
+        return [(held.sequence, held.append.event.item_id) for held in mine], version
+
+    def _timeline_events(self, tenant: str, timeline: tuple[str, str], now_ms: int) -> list[Stored]:
         mine = [
             held
             for held in self.stored
@@ -89,8 +96,7 @@ class PlainModel:
             and held.append.event.event_type != EventType.IMPRESSION
             and now_ms - held.append.arrival_ms < SESSION_WINDOW_MS
         ]
-        mine.sort(key=lambda held: (held.append.event_time_ms, held.sequence))
-        return [(held.sequence, held.append.event.item_id) for held in mine]
+        return sorted(mine, key=lambda held: (held.append.event_time_ms, held.sequence))
 
     def own_profile(self, tenant: str, *, user_id: str = "", session_id: str = "") -> Profile:
         """The user's profile, or the anonymous one of a session."""
@@ -274,8 +280,8 @@ class StoreMachine(RuleBasedStateMachine):
                 self._check(tenant, key, state)
 
     def _check(self, tenant: str, key: ShopperKey, state: ShopperState) -> None:
-        session = self.model.session(tenant, key, self.clock())
+        session, version = self.model.session(tenant, key, self.clock())
         assert len(session) < SESSION_EVENTS_MAX, "keep the histories short of the bound; it has its own test"
         assert [(event.sequence, event.item_id) for event in state.session.events] == session
-        assert state.session.version == max((sequence for sequence, _ in session), default=0)
+        assert state.session.version == version
         assert_same_profile(state.profile, self.model.profile(tenant, key))
