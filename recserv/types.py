@@ -228,8 +228,8 @@ class SessionEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 class SessionState(msgspec.Struct, frozen=True):
     """The live session: at most SESSION_EVENTS_MAX events of the last SESSION_WINDOW_MS by arrival, oldest first by
-    (event_time_ms, sequence). `version` is the sequence of the newest event ever put in, 0 for an empty session; where the
-    user's own timeline was merged in, by event time, it is the sum of both.
+    (event_time_ms, sequence). `version` is the sequence of the newest event ever put in, 0 for an empty session; where
+    the user's own timeline was merged in, by event time, it is the sum of both.
     """
 
     events: tuple[SessionEvent, ...] = ()
@@ -281,7 +281,7 @@ class Purchase(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Taste(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A decayed weight: `weight` as of `time_ms`, halving every TASTE_HALF_LIFE_MS."""
+    """`weight` as of `time_ms`, halving every TASTE_HALF_LIFE_MS. Below zero: disliked at `time_ms`."""
 
     item_id: str
     weight: float

@@ -301,9 +301,19 @@ class StoreContract:
         assert merged.cart == {"kept": 1}
         assert merged.event_count == 5
 
-    async def test_a_dislike_takes_the_taste_away(self, store: StateStore) -> None:
+    async def test_a_dislike_takes_the_place_of_the_taste_until_the_item_is_liked_again(
+        self, store: StateStore, clock: ManualClock
+    ) -> None:
+        async def signs() -> dict[str, bool]:
+            return {taste.item_id: taste.weight > 0 for taste in (await read_one(store)).profile.taste}
+
         await put(store, make("e1", "a"), make("e2", "b"), make("e3", "a", kind=EventType.DISLIKE))
-        assert [taste.item_id for taste in (await read_one(store)).profile.taste] == ["b"]
+        assert await signs() == {"a": False, "b": True}
+        clock.advance(SESSION_TTL_MS)
+        await put(store, make("e4", "a", at=clock(), event_time_ms=START_MS - 1), make("e5", "b", at=clock()))
+        assert await signs() == {"a": False, "b": True}
+        await put(store, make("e6", "a", at=clock()))
+        assert await signs() == {"a": True, "b": True}
 
     # Isolation and names
 

@@ -36,7 +36,13 @@ USERS = ("", "u1")
 KEYS = [ShopperKey(session_id, user_id) for session_id in SESSIONS for user_id in USERS if session_id or user_id]
 KINDS = [kind for kind in EventType if kind != EventType.UNSPECIFIED]
 ORIGIN_MS = START_MS
-WEIGHTS = {EventType.VIEW: 1.0, EventType.CLICK: 2.0, EventType.ADD_TO_CART: 4.0, EventType.PURCHASE: 8.0}
+WEIGHTS = {
+    EventType.VIEW: 1.0,
+    EventType.CLICK: 2.0,
+    EventType.ADD_TO_CART: 4.0,
+    EventType.PURCHASE: 8.0,
+    EventType.DISLIKE: -8.0,
+}
 
 keys = st.sampled_from(KEYS)
 bodies = st.fixed_dictionaries(
@@ -117,9 +123,9 @@ class PlainModel:
                 cart[item] -= event.quantity
                 if cart[item] <= 0:
                     del cart[item]
-            elif kind == EventType.DISLIKE:
-                tastes.pop(item, None)
             if not own:
+                if kind == EventType.DISLIKE:
+                    tastes.pop(item, None)
                 continue
             count += 1
             if kind == EventType.ADD_TO_CART:
@@ -127,8 +133,8 @@ class PlainModel:
             if kind == EventType.PURCHASE:
                 purchases[item] = max(purchases.get(item, time_ms), time_ms)
             if kind in WEIGHTS:
-                tastes.setdefault(item, []).append((WEIGHTS[kind], time_ms))
-        return plain_profile(cart, purchases, {item: as_of_zero(parts) for item, parts in tastes.items()}, count)
+                tastes[item] = joined(tastes.get(item, []), [(WEIGHTS[kind], time_ms)])
+        return plain_profile(cart, purchases, tastes, count)
 
     def profile(self, tenant: str, key: ShopperKey) -> Profile:
         if not key.user_id:
@@ -143,10 +149,21 @@ class PlainModel:
         purchases = {p.item_id: p.time_ms for p in user.purchases}
         for p in anonymous.purchases:
             purchases[p.item_id] = max(purchases.get(p.item_id, p.time_ms), p.time_ms)
-        tastes = {t.item_id: t.weight for t in user.taste}
+        tastes = {t.item_id: [(t.weight, t.time_ms)] for t in user.taste}
         for t in anonymous.taste:
-            tastes[t.item_id] = tastes.get(t.item_id, 0.0) + t.weight
+            tastes[t.item_id] = joined(tastes.get(t.item_id, []), [(t.weight, t.time_ms)])
         return plain_profile(cart, purchases, tastes, user.event_count + anonymous.event_count)
+
+
+def joined(held: list[tuple[float, int]], new: list[tuple[float, int]]) -> list[tuple[float, int]]:
+    """Weights with their times. A dislike stands alone: the later word counts, the dislike if they are of one time."""
+    both = [*held, *new]
+    if all(weight > 0 for weight, _ in both) or not held:
+        return both
+    latest = [max(time_ms for _, time_ms in parts) for parts in (held, new)]
+    if latest[0] == latest[1]:
+        return [part for part in both if part[0] < 0][:1]
+    return held if latest[0] > latest[1] else new
 
 
 def as_of_zero(parts: list[tuple[float, int]]) -> float:
@@ -154,11 +171,18 @@ def as_of_zero(parts: list[tuple[float, int]]) -> float:
     return sum(weight * 2.0 ** ((time_ms - ORIGIN_MS) / TASTE_HALF_LIFE_MS) for weight, time_ms in parts)
 
 
-def plain_profile(cart: dict[str, int], purchases: dict[str, int], tastes: dict[str, float], count: int) -> Profile:
+def plain_profile(
+    cart: dict[str, int], purchases: dict[str, int], tastes: dict[str, list[tuple[float, int]]], count: int
+) -> Profile:
+    """Tastes weigh what they did at the latest of their times."""
+    latest = {item: max(time_ms for _, time_ms in parts) for item, parts in tastes.items()}
     return Profile(
         cart=cart,
         purchases=tuple(Purchase(item, time_ms) for item, time_ms in purchases.items()),
-        taste=tuple(Taste(item, weight, ORIGIN_MS) for item, weight in tastes.items()),
+        taste=tuple(
+            Taste(item, as_of_zero(parts) * 2.0 ** ((ORIGIN_MS - latest[item]) / TASTE_HALF_LIFE_MS), latest[item])
+            for item, parts in tastes.items()
+        ),
         event_count=count,
     )
 
@@ -169,7 +193,7 @@ def assert_same_profile(found: Profile, wanted: Profile) -> None:
     assert [p.time_ms for p in found.purchases] == sorted(p.time_ms for p in found.purchases)
     assert found.event_count == wanted.event_count
     scaled = {t.item_id: as_of_zero([(t.weight, t.time_ms)]) for t in found.taste}
-    expected = {t.item_id: t.weight for t in wanted.taste}
+    expected = {t.item_id: as_of_zero([(t.weight, t.time_ms)]) for t in wanted.taste}
     assert scaled.keys() == expected.keys()
     for item, weight in expected.items():
         assert math.isclose(scaled[item], weight, rel_tol=1e-6)
