@@ -10,7 +10,7 @@ from recserv.config import Settings
 from recserv.errors import StoreUnavailable, UsageError
 from recserv.metrics import Metrics
 from recserv.stores.base import AppendEvent, AppendResult, AppendStatus, StateStore
-from recserv.stores.embedded import EmbeddedStore
+from recserv.stores.embedded import MIB, EmbeddedLimits, EmbeddedStore
 from recserv.stores.hooks import StoreHooks
 from recserv.stores.redis import RedisLimits, RedisStore
 from recserv.stores.redis_router import RedisTimeouts
@@ -127,6 +127,7 @@ def make_store(settings: Settings, metrics: Metrics) -> RetriedStore:
             clock=wall_clock_ms,
             retention_ms=retention_ms,
             log_retention_ms=log_retention_ms,
+            limits=EmbeddedLimits(memory_bytes_max=settings.state_memory_mib * MIB),
             hooks=hooks,
         )
 

@@ -26,6 +26,7 @@ from recserv.resilience.endless import endless
 from recserv.stores.base import AppendEvent, AppendResult, AppendStatus
 from recserv.stores.hooks import StoreHooks
 from recserv.stores.keys import profile_key, timeline_key
+from recserv.stores.known_keys import KnownKeys
 from recserv.stores.memory import LiveState
 from recserv.stores.sqlite_file import FileLock, at_start
 from recserv.stores.sqlite_log import LoggedEvent, Written, known_profiles, replay, select_log, select_profiles
@@ -49,16 +50,20 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+MIB = 1024 * 1024
 _SESSION_CHECKS_PER_STEP = 1000
 
 
 class EmbeddedLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Every bound of the store. `file_bytes_max` None: the disk is the bound; beyond it events are UNAVAILABLE."""
+    """Every bound of the store. Three quarters of `memory_bytes_max` are for sessions, an eighth for profiles of the
+    loop and of the writer each. `file_bytes_max` None: the disk is the bound; beyond it events are UNAVAILABLE.
+    """
 
     queue_events_max: int = 20_000
     group_events_max: int = 1_000
     sessions_max: int = 500_000
     profiles_in_memory_max: int = 50_000
+    memory_bytes_max: int = 1024 * MIB
     reads_waiting_max: int = 1_024
     log_rows_max: int = 20_000_000
     file_bytes_max: int | None = None
@@ -92,12 +97,13 @@ class EmbeddedStore:
         self._limits = limits = limits or EmbeddedLimits()
         self._hooks = hooks or StoreHooks()
         self._lock = FileLock(self._path)
-        self._live = LiveState(sessions_max=limits.sessions_max, profiles_max=limits.profiles_in_memory_max)
+        self._live = self._new_live()
         options = FileOptions(
             synchronous=_synchronous,
             file_bytes_max=limits.file_bytes_max,
             retention_ms=retention_ms,
             profiles_max=limits.profiles_in_memory_max,
+            profile_bytes_max=limits.memory_bytes_max // 8,
             group_events_max=limits.group_events_max,
         )
         self._writer = SqliteWriter(self._path, options, self._group_from_writer, monotonic)
@@ -156,12 +162,21 @@ class EmbeddedStore:
         self._serving = True
         self._sweeping = asyncio.create_task(endless(self._sweep_forever, "sweep", _log))
 
-    def _open_file(self) -> LiveState:
+    def _new_live(self, known: KnownKeys | None = None) -> LiveState:
         limits = self._limits
+        return LiveState(
+            sessions_max=limits.sessions_max,
+            profiles_max=limits.profiles_in_memory_max,
+            session_bytes_max=limits.memory_bytes_max * 3 // 4,
+            profile_bytes_max=limits.memory_bytes_max // 8,
+            known=known,
+        )
+
+    def _open_file(self) -> LiveState:
         try:
             log = self._writer.open_log()
             known = known_profiles(log.connection)
-            live = LiveState(sessions_max=limits.sessions_max, profiles_max=limits.profiles_in_memory_max, known=known)
+            live = self._new_live(known)
             live.apply(replay(log.connection, self._clock() - SESSION_TTL_MS), {}, log.sequence)
         except sqlite3.Error as error:
             raise at_start(self._path, error) from error

@@ -21,6 +21,7 @@ from recserv.stores.keys import profile_key, timeline_key
 from recserv.stores.known_keys import KnownKeys
 from recserv.stores.lru import LruCache
 from recserv.stores.memory import Accepted
+from recserv.stores.sizes import profile_bytes
 from recserv.stores.sqlite_file import DamagedRow, cause_of, is_breaking
 from recserv.stores.state import EMPTY_PROFILE, apply_to_profile, settle_anonymous, settles_anonymous
 from recserv.types import Event, Profile
@@ -65,12 +66,17 @@ class LoggedEvent(msgspec.Struct, frozen=True):
 class SqliteLog:
     """Writes groups. Knows the last sequence and the profiles that it wrote lately; not safe to share."""
 
-    def __init__(self, connection: sqlite3.Connection, *, retention_ms: int, profiles_max: int):
+    def __init__(
+        self, connection: sqlite3.Connection, *, retention_ms: int, profiles_max: int, profile_bytes_max: int | None
+    ):
         self.connection = connection
         self._retention_ms = retention_ms
-        self._profiles_max = profiles_max
-        self.profiles: LruCache[str, Profile] = LruCache(profiles_max)
+        self._profiles_max, self._profile_bytes_max = profiles_max, profile_bytes_max
+        self.profiles = self._new_cache()
         self.sequence = last_sequence(connection)
+
+    def _new_cache(self) -> LruCache[str, Profile]:
+        return LruCache(self._profiles_max, self._profile_bytes_max, profile_bytes)
 
     def write(self, events: Sequence[tuple[str, AppendEvent]]) -> Written:
         """One result per event. Never raises for SQLite's errors: what depended on the commit is UNAVAILABLE."""
@@ -104,7 +110,7 @@ class SqliteLog:
         profiles = select_profiles(connection, list(keys))
         sequence = max(self.sequence, last_sequence(connection))
         self.connection, self.sequence = connection, sequence
-        self.profiles = LruCache(self._profiles_max)
+        self.profiles = self._new_cache()
         return Written([], [_accepted(logged) for logged in found], profiles, sequence)
 
     def _known_ids(self, digests: Sequence[bytes]) -> dict[bytes, KnownId]:

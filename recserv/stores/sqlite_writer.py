@@ -33,6 +33,7 @@ class FileOptions(msgspec.Struct, frozen=True, kw_only=True):
     file_bytes_max: int | None = None
     retention_ms: int
     profiles_max: int
+    profile_bytes_max: int | None = None
     group_events_max: int
 
 
@@ -102,7 +103,12 @@ class SqliteWriter:
         options = self._options
         connection = open_writer(self._path, synchronous=options.synchronous, file_bytes_max=options.file_bytes_max)
         try:
-            self._log = SqliteLog(connection, retention_ms=options.retention_ms, profiles_max=options.profiles_max)
+            self._log = SqliteLog(
+                connection,
+                retention_ms=options.retention_ms,
+                profiles_max=options.profiles_max,
+                profile_bytes_max=options.profile_bytes_max,
+            )
         except BaseException:
             connection.close()
             raise
