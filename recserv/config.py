@@ -45,6 +45,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """HOST:PORT; port 0 takes a free one."""
     state: str = "embedded:recserv-state.sqlite"
     """embedded:PATH, redis://..., redis+sentinel://... or redis+cluster://... (rediss: with TLS)."""
+    state_memory_mib: Annotated[int, Meta(ge=16, le=1_048_576)] = 1024
+    """What an embedded state may keep in memory of sessions and profiles; the ones unused for longest go first."""
     require_durable: bool = False
     """Refuse a Redis whose settings could lose acknowledged events."""
     redis_connect_timeout_ms: Annotated[int, Meta(ge=1, le=60_000)] = 150

@@ -164,15 +164,45 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     properties: dict[str, str] = {}
 
 
-_CANONICAL_EVENT = msgspec.msgpack.Encoder(order="deterministic")
+_CANONICAL = msgspec.msgpack.Encoder(order="deterministic").encode
+# Hashes are stored, so what is hashed of an event never changes: these fields, set or not, in this order.
+_HASHED_ALWAYS = (
+    "event_id",
+    "event_type",
+    "user_id",
+    "session_id",
+    "item_id",
+    "quantity",
+    "value",
+    "currency_code",
+    "search_query",
+    "event_time_ms",
+    "dwell_ms",
+    "recommendation_id",
+    "impression_item_ids",
+    "properties",
+)
+_HashedAlways = msgspec.defstruct("_HashedAlways", _HASHED_ALWAYS)
 
 
 def body_hash(event: Event) -> bytes:
     """16 bytes that are equal for two events exactly if every field that the caller set is equal.
 
-    Maps are encoded in key order, so the wire's order of entries does not matter.
+    Maps are encoded in key order, so the wire's order of entries does not matter. A field that `Event` gets one day
+    counts where it is set only: a retry across the upgrade has the hash that the release before has stored.
     """
-    return hashlib.blake2b(_CANONICAL_EVENT.encode(event), digest_size=16).digest()
+    if len(event.__struct_fields__) == len(_HASHED_ALWAYS):
+        body = _CANONICAL(event)
+    else:
+        body = _CANONICAL(_HashedAlways(*[getattr(event, name) for name in _HASHED_ALWAYS])) + _later_fields(event)
+    return hashlib.blake2b(body, digest_size=16).digest()
+
+
+def _later_fields(event: Event) -> bytes:
+    unset = type(event)()
+    names = [name for name in event.__struct_fields__ if name not in _HASHED_ALWAYS]
+    later = {name: getattr(event, name) for name in names if getattr(event, name) != getattr(unset, name)}
+    return _CANONICAL(later) if later else b""
 
 
 class ShopperKey(msgspec.Struct, frozen=True):
@@ -198,7 +228,8 @@ class SessionEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 class SessionState(msgspec.Struct, frozen=True):
     """The live session: at most SESSION_EVENTS_MAX events of the last SESSION_WINDOW_MS by arrival, oldest first by
-    (event_time_ms, sequence). `version` is the sequence of the newest event ever put in, 0 for an empty session.
+    (event_time_ms, sequence). `version` is the sequence of the newest event ever put in, 0 for an empty session; where
+    the user's own timeline was merged in, by event time, it is the sum of both.
     """
 
     events: tuple[SessionEvent, ...] = ()
@@ -250,7 +281,7 @@ class Purchase(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Taste(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A decayed weight: `weight` as of `time_ms`, halving every TASTE_HALF_LIFE_MS."""
+    """`weight` as of `time_ms`, halving every TASTE_HALF_LIFE_MS. Below zero: disliked at `time_ms`."""
 
     item_id: str
     weight: float

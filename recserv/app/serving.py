@@ -1,7 +1,7 @@
 """The serving process: makes every part, gives each what it needs, and owns their lifetimes.
 
     settings -> model (verified) and index -> store -> pipeline, ingestor, explanations -> metrics listener -> server
-    SIGTERM  -> health NOT_SERVING -> calls in flight finish -> store closed -> port closed, last
+    SIGTERM  -> health NOT_SERVING -> calls in flight finish -> store closed -> port closed, last; bounded by grace.py
 
 What is wrong with the settings, the model or an address ends the start (UsageError, exit code 2). What is wrong with
 the state store does not: the server then answers without stored state, says so, and tries the store again.
@@ -12,10 +12,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from msgspec.structs import replace
 
 from recserv.app.explanations import explanation_board
+from recserv.app.grace import Grace
 from recserv.app.live import LiveModel
 from recserv.app.model import Model
 from recserv.app.scrapes import scraped
@@ -86,34 +88,36 @@ async def running(
     the process, which closes connections better than gRPC does (see GrpcServer.cut_off).
     """
     async with AsyncExitStack() as last, AsyncExitStack() as stack:
-        metrics = Metrics()
+        metrics, grace = Metrics(), Grace(settings.drain_ms / 1000)
         metrics.model(model.snapshot.version, model.snapshot.built_at_ms)
         store = make_store(settings, metrics)
-        stack.push_async_callback(store.close)
+        stack.push_async_callback(grace.close, "state store", store.close, lambda: {"events": store.queued_events})
         await store.open()
         resilience = ResilienceMetrics(metrics.registry)
-        board = await stack.enter_async_context(
+        board = await grace.enter(
+            stack,
+            "explanations",
             # Asked only once jobs run, when there is a live model.
             explanation_board(
                 settings, metrics, resilience, known_id=lambda word: live.engine.items.position(word) >= 0
-            )
+            ),
         )
         parts = Parts(settings, store, board, metrics, resilience)
         live, server, ingestor = _make_server(parts, model.engine, worker)
         stack.callback(live.close)
-        stack.push_async_callback(ingestor.drain)
+        stack.push_async_callback(grace.close, "writes", ingestor.drain, lambda: {"calls": ingestor.writes})
         metrics.watch(
             in_flight=lambda: server.admission.in_flight,
             streams=lambda: server.admission.streams.in_use,
             log_lines_dropped=logs.dropped if logs else lambda: 0,
         )
-        metrics_address = await stack.enter_async_context(scraped(metrics, settings))
+        metrics_address = await grace.enter(stack, "metrics listener", scraped(metrics, settings))
         address = await server.start(*parse_address(settings.listen))
         if ends_process:
             stack.callback(server.cut_off)
         else:
-            last.push_async_callback(server.close)
-        stack.push_async_callback(server.quiesce, settings.drain_ms / 1000)
+            last.push_async_callback(grace.close, "connections", server.close)
+        stack.push_async_callback(grace.close, "calls", partial(server.quiesce, settings.drain_ms / 1000))
         # Another model may take its place: then nothing must keep this one in memory.
         del model
         yield Running(address, metrics_address, metrics, server, live)

@@ -10,7 +10,7 @@ from recserv.config import Settings
 from recserv.errors import StoreUnavailable, UsageError
 from recserv.metrics import Metrics
 from recserv.stores.base import AppendEvent, AppendResult, AppendStatus, StateStore
-from recserv.stores.embedded import EmbeddedStore
+from recserv.stores.embedded import MIB, EmbeddedLimits, EmbeddedStore
 from recserv.stores.hooks import StoreHooks
 from recserv.stores.redis import RedisLimits, RedisStore
 from recserv.stores.redis_router import RedisTimeouts
@@ -56,6 +56,11 @@ class RetriedStore:
         self._store: StateStore | None = None
         self._retrying: asyncio.Task[None] | None = None
 
+    @property
+    def queued_events(self) -> int:
+        """Taken and neither written nor given up."""
+        return getattr(self._store, "queued_events", 0)
+
     async def open(self) -> None:
         if not await self._try():
             self._retrying = asyncio.create_task(self._retry())
@@ -79,6 +84,10 @@ class RetriedStore:
                     return
             except UsageError as error:
                 logger.error("the state store cannot be opened", extra={"fields": {"problem": str(error)}})
+            except Exception as error:
+                # Whatever it is, to give up in silence would be worse.
+                problem = f"{type(error).__name__}: {error}"
+                logger.exception("the state store cannot be opened", extra={"fields": {"problem": problem}})
 
     async def close(self) -> None:
         if self._retrying is not None:
@@ -118,6 +127,7 @@ def make_store(settings: Settings, metrics: Metrics) -> RetriedStore:
             clock=wall_clock_ms,
             retention_ms=retention_ms,
             log_retention_ms=log_retention_ms,
+            limits=EmbeddedLimits(memory_bytes_max=settings.state_memory_mib * MIB),
             hooks=hooks,
         )
 

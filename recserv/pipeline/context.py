@@ -140,6 +140,9 @@ class ContextBuilder:
             for weight, item in sorted(decayed)[-settings.context_items_max :]:
                 if weight > 0:
                     draft.put_standing(position(item), settings.taste_weight * weight / largest, Role.TASTE)
+            for taste in profile.taste:
+                if taste.weight < 0:
+                    draft.put_disliked(position(taste.item_id))
         for item in profile.cart:
             draft.put_standing(position(item), settings.cart_weight, Role.IN_CART)
 
@@ -231,6 +234,11 @@ class _Draft:
         if at >= 0:
             self._put(at, weight, role, 0, 0.0)
             self._term(at, weight * self._engine.oldest_position_weight)
+
+    def put_disliked(self, at: int) -> None:
+        """Of the profile: what the session says of the item later counts more."""
+        if at >= 0:
+            self._disliked.add(at)
 
     def put_event(self, at: int, kind: int, weight: float, share: float, type_weight: float) -> None:
         if at < 0:

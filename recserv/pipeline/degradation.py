@@ -1,7 +1,7 @@
 """What is lost when something fails, and what answers instead: the one place where that is decided.
 
     lost                 answers instead                          label
-    state store          the request's own context                STATE_UNAVAILABLE; STALE_STATE where it only lags
+    state store          the request's own context                STATE_UNAVAILABLE; STALE_STATE for a token
     vector index         the other sources                        INDEX_UNAVAILABLE, INDEX_TIMEOUT
     another source       the sources that are left                SOURCE_UNAVAILABLE
     ranker               fixed weights over the same features     RANKER_UNAVAILABLE

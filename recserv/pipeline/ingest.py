@@ -79,6 +79,11 @@ class EventIngestor:
         self._report(events, outcomes)
         return outcomes
 
+    @property
+    def writes(self) -> int:
+        """Calls of the store that are under way, those of cancelled callers included."""
+        return len(self._writes)
+
     async def drain(self) -> None:
         """Returns once no write is under way, those of cancelled callers included."""
         while self._writes:

@@ -47,6 +47,5 @@ class PipelineSettings(msgspec.Struct, frozen=True, kw_only=True):
     rank_share: float = 0.6
     full_answer_min_ms: float = 2.0
     """With less than this left, the popular snapshot answers."""
-    stale_poll_ms: float = 2.0
     exact_category_items_max: int = 2048
     """A category with at most so many items is searched exactly; the index would find too few of them."""

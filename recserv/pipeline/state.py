@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from recserv.errors import DeadlineTooNear, StoreUnavailable
 from recserv.pipeline.guarded_store import GuardedStore
 from recserv.pipeline.settings import PipelineSettings
@@ -22,25 +20,21 @@ class StateStage:
         self._store, self._settings = store, settings
 
     async def of_query(self, query: RecommendQuery, deadline: Deadline, trail: Trail) -> ShopperState:
-        """The stored state, at least as new as the consistency token says if that can be had in time; else what there
-        is. Raises InvalidInput for a token that is none of ours.
+        """The stored state; STALE_STATE if it has not what the consistency token stands for. There is nothing to wait
+        for then: a store shows an event before it is acknowledged, so what the newest read has not got is lost, of
+        another state, or was never there. Raises InvalidInput for a token that is none of ours.
         """
         key = ShopperKey(query.session_id, query.user_id)
         token = decode_token(query.consistency_token) if query.consistency_token else None
         if self._store is None or not (key.session_id or key.user_id):
             return NOTHING_STORED
-        share = deadline.within(deadline.share_s(self._settings.state_share))
-        state = NOTHING_STORED
         try:
-            [state] = await self._store.read(query.tenant, (key,), share.remaining_s())
-            while token is not None and not token.reflected_in(state, query.tenant, key):
-                if (left_s := share.remaining_s()) <= 0:
-                    raise TimeoutError
-                await asyncio.sleep(min(self._settings.stale_poll_ms / 1000, left_s))
-                [state] = await self._store.read(query.tenant, (key,), share.remaining_s())
+            [state] = await self._store.read(query.tenant, (key,), deadline.share_s(self._settings.state_share))
         except (TimeoutError, StoreUnavailable):
-            stale = state is not NOTHING_STORED
-            trail.degrade(DegradedReason.STALE_STATE if stale else DegradedReason.STATE_UNAVAILABLE)
+            trail.degrade(DegradedReason.STATE_UNAVAILABLE)
+            return NOTHING_STORED
+        if token is not None and not token.reflected_in(state, query.tenant, key):
+            trail.degrade(DegradedReason.STALE_STATE)
         return state
 
     async def of_shopper(self, tenant: str, key: ShopperKey, deadline: Deadline) -> ShopperState:

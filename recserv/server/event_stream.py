@@ -37,6 +37,12 @@ class _Window:
     def put(self, entry: Group | Exception | None) -> None:
         self._entries.put_nowait(entry)
 
+    def reader_ended(self, reader: asyncio.Task[None]) -> None:
+        """Also told of a reader that was cancelled before its first step, which could say nothing itself."""
+        if reader.cancelled():
+            # Either the server drains, and this is what the client shall hear, or nobody listens any more.
+            self.put(ServerDraining("the server is shutting down; send again what was not acknowledged"))
+
     async def next_group(self) -> Group | None:
         entry = await self._entries.get()
         if isinstance(entry, Exception):
@@ -68,15 +74,13 @@ def event_stream(factory: HandlerFactory, method: GroupMethod) -> Handler:
                     window.put(None)
                     return
                 window.put(asyncio.ensure_future(method(parse(raw), call)))
-        except asyncio.CancelledError:
-            # Either the server drains, and this is what the client shall hear, or nobody listens any more.
-            window.put(ServerDraining("the server is shutting down; send again what was not acknowledged"))
         except Exception as error:
             window.put(error)
 
     async def work(_: object, call: Call) -> None:
         window = _Window()
-        reader = asyncio.ensure_future(read_groups(call, window))
+        reader = asyncio.create_task(read_groups(call, window))
+        reader.add_done_callback(window.reader_ended)
         factory.admission.interrupt_on_close(reader)
         group: Group | None = None
         try:

@@ -5,7 +5,8 @@
 
 An event belongs to one *timeline* (its session, else its user) and to one *profile* (its user, else its session). The
 timeline holds the live session and the scope in which event ids are unique; the profile holds cart, purchases and
-taste, and outlives it. A read of a session of a known user merges the session's anonymous profile into the user's. An
+taste, and outlives it. A read of a session of a known user merges the session's anonymous profile into the user's, and
+into the session what the user's own timeline holds: a shop's search page may know its user and not the session. An
 event that names both counts in the user's profile; if it takes an item out of the cart, buys or dislikes it, the
 session's anonymous profile follows (`state.settle_anonymous`), so that the merge does not bring the item back.
 

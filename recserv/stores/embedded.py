@@ -26,29 +26,44 @@ from recserv.resilience.endless import endless
 from recserv.stores.base import AppendEvent, AppendResult, AppendStatus
 from recserv.stores.hooks import StoreHooks
 from recserv.stores.keys import profile_key, timeline_key
+from recserv.stores.known_keys import KnownKeys
 from recserv.stores.memory import LiveState
-from recserv.stores.sqlite_file import FileLock
-from recserv.stores.sqlite_log import LoggedEvent, known_profiles, replay, select_log, select_profiles
+from recserv.stores.sqlite_file import FileLock, at_start
+from recserv.stores.sqlite_log import LoggedEvent, Written, known_profiles, replay, select_log, select_profiles
 from recserv.stores.sqlite_reader import SqliteReader
 from recserv.stores.sqlite_sweep import CounterRow, Retention, Sweeper, Swept, read_counters
 from recserv.stores.sqlite_writer import AppendRequest, FileOptions, Group, SqliteWriter
-from recserv.stores.state import merge_profiles
-from recserv.types import DAY_MS, SESSION_TTL_MS, Clock, Profile, ShopperKey, ShopperState, wall_clock_ms
+from recserv.stores.state import merge_profiles, merge_sessions
+from recserv.types import (
+    DAY_MS,
+    SESSION_TTL_MS,
+    Clock,
+    PackedSession,
+    Profile,
+    SessionState,
+    ShopperKey,
+    ShopperState,
+    wall_clock_ms,
+)
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+MIB = 1024 * 1024
 _SESSION_CHECKS_PER_STEP = 1000
 
 
 class EmbeddedLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Every bound of the store. `file_bytes_max` None: the disk is the bound; beyond it events are UNAVAILABLE."""
+    """Every bound of the store. Three quarters of `memory_bytes_max` are for sessions, an eighth for profiles of the
+    loop and of the writer each. `file_bytes_max` None: the disk is the bound; beyond it events are UNAVAILABLE.
+    """
 
     queue_events_max: int = 20_000
     group_events_max: int = 1_000
     sessions_max: int = 500_000
     profiles_in_memory_max: int = 50_000
+    memory_bytes_max: int = 1024 * MIB
     reads_waiting_max: int = 1_024
     log_rows_max: int = 20_000_000
     file_bytes_max: int | None = None
@@ -82,12 +97,13 @@ class EmbeddedStore:
         self._limits = limits = limits or EmbeddedLimits()
         self._hooks = hooks or StoreHooks()
         self._lock = FileLock(self._path)
-        self._live = LiveState(sessions_max=limits.sessions_max, profiles_max=limits.profiles_in_memory_max)
+        self._live = self._new_live()
         options = FileOptions(
             synchronous=_synchronous,
             file_bytes_max=limits.file_bytes_max,
             retention_ms=retention_ms,
             profiles_max=limits.profiles_in_memory_max,
+            profile_bytes_max=limits.memory_bytes_max // 8,
             group_events_max=limits.group_events_max,
         )
         self._writer = SqliteWriter(self._path, options, self._group_from_writer, monotonic)
@@ -106,6 +122,7 @@ class EmbeddedStore:
         self._serving = False
         self._closing: asyncio.Task[None] | None = None
         self._sweeping: asyncio.Task[None] | None = None
+        self._behind: Written | None = None
         self.queued_events = 0
 
     @property
@@ -129,7 +146,7 @@ class EmbeddedStore:
     async def open(self) -> None:
         """Takes the file, creates it if there is none, and rebuilds the live sessions from its log.
 
-        Raises UsageError: in use, not ours, of another schema version, a place that cannot hold it. Raises
+        Raises UsageError: in use, not ours, damaged, of another schema version, a place that cannot hold it. Raises
         StoreUnavailable: disk full, I/O error.
         """
         self._loop = asyncio.get_running_loop()
@@ -145,12 +162,24 @@ class EmbeddedStore:
         self._serving = True
         self._sweeping = asyncio.create_task(endless(self._sweep_forever, "sweep", _log))
 
-    def _open_file(self) -> LiveState:
-        log = self._writer.open_log()
+    def _new_live(self, known: KnownKeys | None = None) -> LiveState:
         limits = self._limits
-        known = known_profiles(log.connection)
-        live = LiveState(sessions_max=limits.sessions_max, profiles_max=limits.profiles_in_memory_max, known=known)
-        live.apply(replay(log.connection, self._clock() - SESSION_TTL_MS), {}, log.sequence)
+        return LiveState(
+            sessions_max=limits.sessions_max,
+            profiles_max=limits.profiles_in_memory_max,
+            session_bytes_max=limits.memory_bytes_max * 3 // 4,
+            profile_bytes_max=limits.memory_bytes_max // 8,
+            known=known,
+        )
+
+    def _open_file(self) -> LiveState:
+        try:
+            log = self._writer.open_log()
+            known = known_profiles(log.connection)
+            live = self._new_live(known)
+            live.apply(replay(log.connection, self._clock() - SESSION_TTL_MS), {}, log.sequence)
+        except sqlite3.Error as error:
+            raise at_start(self._path, error) from error
         return live
 
     async def close(self) -> None:
@@ -197,18 +226,38 @@ class EmbeddedStore:
         self._call_loop(self._finish_group, group)
 
     def _finish_group(self, group: Group) -> None:
-        written = group.written
+        """Whatever fails in here, the callers are answered: what no read shows yet is not acknowledged."""
+        self.queued_events -= len(group.written.results)
         evicted_before = self._live.sessions_evicted
-        if written.accepted:
-            self._live.apply(written.accepted, written.profiles, written.sequence)
+        results = group.written.results
+        try:
+            self._show(group.written)
+        except Exception:
+            _log.exception("%d events are in the state file and not yet in memory", len(group.written.accepted))
+            results = [_not_shown(result) for result in results]
         start = 0
         for request in group.requests:
             end = start + len(request.events)
             if not request.reply.done():
-                request.reply.set_result(written.results[start:end])
+                request.reply.set_result(results[start:end])
             start = end
-        self.queued_events -= start
         self._report(group, self._live.sessions_evicted - evicted_before)
+
+    def _show(self, written: Written) -> None:
+        """Takes what was committed into memory, what could not be taken the last time before it."""
+        behind, self._behind = self._behind, None
+        if behind is not None:
+            try:
+                self._live.apply(behind.accepted, behind.profiles, behind.sequence)
+            except Exception:
+                _log.exception("up to %d events stay out of memory until the next start", len(behind.accepted))
+        if written.accepted:
+            try:
+                self._live.apply(written.accepted, written.profiles, written.sequence)
+            except Exception:
+                # Who sends these events again will be told that they are there: they must be.
+                self._behind = written
+                raise
 
     def _report(self, group: Group, sessions_evicted: int) -> None:
         written = group.written
@@ -248,7 +297,10 @@ class EmbeddedStore:
         return profiles
 
     def _state(self, tenant: str, key: ShopperKey, profiles: dict[str, Profile], now_ms: int) -> ShopperState:
+        session: SessionState | PackedSession
         session = self._live.session(timeline_key(tenant, key.session_id, key.user_id), now_ms)
+        if key.session_id and key.user_id:
+            session = merge_sessions(session, self._live.session(timeline_key(tenant, "", key.user_id), now_ms))
         own, *anonymous = [profiles[name] for name in _profile_names(tenant, key)]
         profile = merge_profiles(own, anonymous[0]) if anonymous else own
         return ShopperState(session, profile, self._live.sequence, self._live.sequence)
@@ -321,6 +373,12 @@ class EmbeddedStore:
             self._loop.call_soon_threadsafe(call, *arguments)
         except RuntimeError:
             _log.warning("the event loop was closed before the state store")
+
+
+def _not_shown(result: AppendResult) -> AppendResult:
+    if result.status not in (AppendStatus.ACCEPTED, AppendStatus.DUPLICATE):
+        return result
+    return AppendResult(AppendStatus.UNAVAILABLE, 0, "the event is stored and cannot be shown yet; send it again")
 
 
 def _profile_names(tenant: str, key: ShopperKey) -> tuple[str, ...]:

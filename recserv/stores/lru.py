@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -11,13 +11,17 @@ V = TypeVar("V")
 
 
 class LruCache(Generic[K, V]):
-    """At most `entries_max` entries (at least one). Both `get` and `put` count as use."""
+    """At most `entries_max` entries and `bytes_max` bytes by `size_of` (but one entry at least). Both `get` and `put`
+    count as use. The size of a value must not change while it is in here.
+    """
 
-    __slots__ = ("_entries", "_entries_max", "evictions", "hits", "misses")
+    __slots__ = ("_bytes_max", "_entries", "_entries_max", "_size_of", "bytes", "evictions", "hits", "misses")
 
-    def __init__(self, entries_max: int):
+    def __init__(self, entries_max: int, bytes_max: int | None = None, size_of: Callable[[V], int] | None = None):
         self._entries: OrderedDict[K, V] = OrderedDict()
         self._entries_max = max(entries_max, 1)
+        self._bytes_max, self._size_of = bytes_max, size_of
+        self.bytes = 0
         self.hits = 0
         self.misses = 0
         self.evictions = 0
@@ -39,11 +43,21 @@ class LruCache(Generic[K, V]):
         return self._entries.get(key)
 
     def put(self, key: K, value: V) -> None:
+        self._count(self._entries.get(key), value)
         self._entries[key] = value
         self._entries.move_to_end(key)
-        if len(self._entries) > self._entries_max:
-            self._entries.popitem(last=False)
+        while len(self._entries) > self._entries_max or (
+            self._bytes_max is not None and self.bytes > self._bytes_max and len(self._entries) > 1
+        ):
+            self._count(self._entries.popitem(last=False)[1], None)
             self.evictions += 1
 
     def drop(self, key: K) -> None:
-        self._entries.pop(key, None)
+        self._count(self._entries.pop(key, None), None)
+
+    def _count(self, before: V | None, after: V | None) -> None:
+        if self._size_of is not None:
+            if before is not None:
+                self.bytes -= self._size_of(before)
+            if after is not None:
+                self.bytes += self._size_of(after)

@@ -16,14 +16,24 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from itertools import islice
+from sys import getsizeof
 
 import msgspec
 
 from recserv.stores.base import AppendEvent
 from recserv.stores.known_keys import KnownKeys
 from recserv.stores.lru import LruCache
+from recserv.stores.sizes import SESSION_BYTES, event_bytes, profile_bytes
 from recserv.stores.state import EMPTY_PROFILE, EMPTY_SESSION, apply_to_session, visible_session
-from recserv.types import SESSION_TTL_MS, SESSION_WINDOW_MS, EventType, Profile, SessionState
+from recserv.types import (
+    SESSION_TTL_MS,
+    SESSION_WINDOW_MS,
+    Event,
+    EventType,
+    Profile,
+    SessionEvent,
+    SessionState,
+)
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False):
@@ -36,10 +46,11 @@ class Accepted(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Live:
-    __slots__ = ("newest_arrival_ms", "oldest_arrival_ms", "state")
+    __slots__ = ("bytes", "newest_arrival_ms", "oldest_arrival_ms", "state")
 
-    def __init__(self, arrival_ms: int):
+    def __init__(self, arrival_ms: int, size: int):
         self.state = EMPTY_SESSION
+        self.bytes = size
         # No event in `state` arrived before the first nor after the second: most reads need no look at each event.
         self.oldest_arrival_ms = arrival_ms
         self.newest_arrival_ms = arrival_ms
@@ -54,14 +65,24 @@ class _Watch:
 
 
 class LiveState:
-    """Sessions and cached profiles, both bounded in number. Not safe to share between threads."""
+    """Sessions and cached profiles, both bounded in number and in bytes (sizes.py). Not safe to share by threads."""
 
-    def __init__(self, *, sessions_max: int, profiles_max: int, known: KnownKeys | None = None):
+    def __init__(
+        self,
+        *,
+        sessions_max: int,
+        profiles_max: int,
+        session_bytes_max: int | None = None,
+        profile_bytes_max: int | None = None,
+        known: KnownKeys | None = None,
+    ):
         self._known = known or KnownKeys()
         self._sessions: OrderedDict[str, _Live] = OrderedDict()
         self._sessions_max = max(sessions_max, 1)
+        self._session_bytes_max = session_bytes_max
         self._watches: dict[str, _Watch] = {}
-        self.profiles: LruCache[str, Profile] = LruCache(profiles_max)
+        self.profiles: LruCache[str, Profile] = LruCache(profiles_max, profile_bytes_max, profile_bytes)
+        self.session_bytes = 0
         self.sequence = 0
         self.sessions_evicted = 0
 
@@ -94,15 +115,28 @@ class LiveState:
             return
         live = self._sessions.get(entry.timeline)
         if live is None:
-            live = self._sessions[entry.timeline] = _Live(append.arrival_ms)
-            if len(self._sessions) > self._sessions_max:
-                self._sessions.popitem(last=False)
-                self.sessions_evicted += 1
+            size = SESSION_BYTES + getsizeof(entry.timeline)
+            live = self._sessions[entry.timeline] = _Live(append.arrival_ms, size)
+            self.session_bytes += size
         else:
             live.oldest_arrival_ms = min(live.oldest_arrival_ms, append.arrival_ms)
             live.newest_arrival_ms = max(live.newest_arrival_ms, append.arrival_ms)
             self._sessions.move_to_end(entry.timeline)
+        before = live.state.events
         live.state = apply_to_session(live.state, append, entry.sequence)
+        grown = _growth(before, live.state.events, append)
+        live.bytes += grown
+        self.session_bytes += grown
+        self._evict()
+
+    def _evict(self) -> None:
+        """The sessions unused for longest, until both bounds hold; the newest stays."""
+        bytes_max = self._session_bytes_max
+        while len(self._sessions) > self._sessions_max or (
+            bytes_max is not None and self.session_bytes > bytes_max and len(self._sessions) > 1
+        ):
+            self.session_bytes -= self._sessions.popitem(last=False)[1].bytes
+            self.sessions_evicted += 1
 
     def session(self, timeline: str, now_ms: int) -> SessionState:
         live = self._sessions.get(timeline)
@@ -123,7 +157,7 @@ class LiveState:
                 # The rest was used later. A session dated ahead, by a clock set back since, must not end the search.
                 break
         for timeline in gone:
-            del self._sessions[timeline]
+            self.session_bytes -= self._sessions.pop(timeline).bytes
         return len(gone)
 
     def begin_load(self, keys: Iterable[str]) -> None:
@@ -159,3 +193,16 @@ class LiveState:
     def forget_profiles(self, keys: Iterable[str]) -> None:
         for key in keys:
             self.profiles.drop(key)
+
+
+def _growth(before: tuple[SessionEvent, ...], after: tuple[SessionEvent, ...], append: AppendEvent) -> int:
+    """In bytes. Mostly an event came, or one came and the oldest went: only otherwise each is looked at."""
+    if len(after) == len(before) + 1:
+        return _event_bytes(append.event)
+    if len(after) == len(before) > 1 and after[0] is before[1]:
+        return _event_bytes(append.event) - _event_bytes(before[0])
+    return sum(map(_event_bytes, after)) - sum(map(_event_bytes, before))
+
+
+def _event_bytes(event: Event | SessionEvent) -> int:
+    return event_bytes(event.item_id, event.search_query)

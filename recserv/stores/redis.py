@@ -10,7 +10,8 @@ Both scripts recognise what they have done already, so any call may be repeated:
 caller when an answer got lost. An event whose second half is missing is answered UNAVAILABLE; its retry is a DUPLICATE
 whose second half is written then. Writes run in tasks that the store owns; the caller only waits for them.
 
-Sequences count within a partition. A merged profile carries the sum of its two, which grows with each of them.
+Sequences count within a partition. A merged profile carries the sum of its two, which grows with each of them; so does
+a merged session.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ from recserv.stores.redis_keys import Partition
 from recserv.stores.redis_link import Call, LinkTimeouts, RedisLink
 from recserv.stores.redis_router import RedisTimeouts, Router
 from recserv.stores.redis_url import RedisTarget, parse_target
-from recserv.stores.state import EMPTY_PROFILE, EMPTY_SESSION, merge_profiles
+from recserv.stores.state import EMPTY_PROFILE, EMPTY_SESSION, merge_profiles, merge_sessions
 from recserv.types import (
     DAY_MS,
     SESSION_TTL_MS,
@@ -323,8 +324,9 @@ class _Decoder:
         sequence = user_sequence = self._sequence(of_timeline)
         if key.session_id and key.user_id:
             # Both in one partition, or each in its own.
-            partition, (name,) = of_user[0] if of_user else (of_timeline, names[2:])
-            own = self._profile(name)
+            partition, (user_session, user_profile) = of_user[0] if of_user else (of_timeline, names[2:])
+            session = merge_sessions(session, self._session(user_session))
+            own = self._profile(user_profile)
             both = own.sequence + profile.sequence
             profile = merge_profiles(own, profile)
             if profile.sequence != both:

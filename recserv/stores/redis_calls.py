@@ -266,13 +266,14 @@ def _numbers(answer: object, count: int) -> list[int]:
 
 
 def read_keys(tenant: str, session_id: str, user_id: str) -> dict[Partition, tuple[bytes, ...]]:
-    """What a shopper's state is read from besides the heads, by partition: session and profile, then the user's."""
+    """What a shopper's state is read from besides the heads, by partition: session and profile, then the same of the
+    user of that session, if there is one.
+    """
     wanted: dict[Partition, tuple[bytes, ...]] = {}
     if session_id:
         of_session, name = partition_of(tenant, session_id), session_name(session_id)
         wanted[of_session] = (of_session.session(name), of_session.profile(name))
     if user_id:
         of_user, name = partition_of(tenant, user_id), user_name(user_id)
-        own = (of_user.profile(name),) if session_id else (of_user.session(name), of_user.profile(name))
-        wanted[of_user] = wanted.get(of_user, ()) + own
+        wanted[of_user] = (*wanted.get(of_user, ()), of_user.session(name), of_user.profile(name))
     return wanted

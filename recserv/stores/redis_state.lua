@@ -255,7 +255,7 @@ local function decayed(weight, age_ms)
 end
 
 local function strength(taste)
-  return math.log(math.max(taste[2], 1e-9)) / LN2 + taste[3] / HALF_LIFE_MS
+  return math.log(math.max(math.abs(taste[2]), 1e-9)) / LN2 + taste[3] / HALF_LIFE_MS
 end
 
 local function add_taste(profile, id, weight, time_ms)
@@ -263,6 +263,12 @@ local function add_taste(profile, id, weight, time_ms)
   local place = index_of(tastes, id)
   if place then
     local held = table.remove(tastes, place)
+    if held[2] < 0 or weight < 0 then
+      -- A dislike: the later word counts, the dislike if both are of one time.
+      local later = time_ms > held[3] or (time_ms == held[3] and weight < held[2])
+      tastes[#tastes + 1] = later and {id, weight, time_ms} or held
+      return
+    end
     local newest_ms = math.max(held[3], time_ms)
     tastes[#tastes + 1] = {id, decayed(held[2], newest_ms - held[3]) + decayed(weight, newest_ms - time_ms), newest_ms}
     return
@@ -295,9 +301,7 @@ end
 local function apply_to_profile(profile, event, sequence)
   change_cart(profile, event.kind, event.item, event.quantity)
   if event.kind == PURCHASE and #event.item > 0 then add_purchase(profile, event.item, event.time_ms) end
-  if event.kind == DISLIKE then
-    drop_taste(profile, event.item)
-  elseif event.weight > 0 and #event.item > 0 then
+  if (event.weight > 0 or event.kind == DISLIKE) and #event.item > 0 then
     add_taste(profile, event.item, event.weight, event.time_ms)
   end
   profile.event_count = profile.event_count + 1

@@ -60,6 +60,10 @@ _CACHE_KIB = 16 * 1024
 _BUSY_TIMEOUT_S = 1.0
 
 
+class DamagedRow(sqlite3.DatabaseError):
+    """SQLite found nothing wrong with the row, yet it is not what we wrote."""
+
+
 class FileLock:
     """At most one store has a file open, in this process or any other."""
 
@@ -112,7 +116,7 @@ def open_writer(path: Path, *, synchronous: str, file_bytes_max: int | None) -> 
     except BaseException as error:
         connection.close()
         if isinstance(error, sqlite3.Error):
-            raise _mapped(path, error) from error
+            raise at_start(path, error) from error
         raise
 
 
@@ -206,7 +210,11 @@ def _configure(connection: sqlite3.Connection, path: Path, synchronous: str, fil
         connection.execute(f"PRAGMA max_page_count = {max(file_bytes_max // page_bytes, 1)}")
 
 
-def _mapped(path: Path, error: sqlite3.Error) -> UsageError | StoreUnavailable:
+def at_start(path: Path, error: sqlite3.Error) -> UsageError | StoreUnavailable:
+    """What an error of SQLite means while the file is opened: time heals a full disk, and no damage."""
     if cause_of(error) in ("disk_full", "io_error"):
         return StoreUnavailable(f"state file {path}: {error}")
-    return UsageError(f"state file {path}: is not a usable state file: {error}")
+    return UsageError(
+        f"state file {path}: is damaged or no state file: {error}. Put a backup in its place, try `sqlite3 {path}"
+        " .recover`, or move it away, with its -wal and -shm, to begin with an empty state"
+    )

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -20,9 +21,10 @@ from recserv.stores.keys import profile_key, timeline_key
 from recserv.stores.known_keys import KnownKeys
 from recserv.stores.lru import LruCache
 from recserv.stores.memory import Accepted
-from recserv.stores.sqlite_file import cause_of, is_breaking
+from recserv.stores.sizes import profile_bytes
+from recserv.stores.sqlite_file import DamagedRow, cause_of, is_breaking
 from recserv.stores.state import EMPTY_PROFILE, apply_to_profile, settle_anonymous, settles_anonymous
-from recserv.types import Profile
+from recserv.types import Event, Profile
 
 _ROWS_PER_STATEMENT = 128
 _LOG_INSERT = "INSERT INTO log (sequence, arrival_ms, tenant, event_type, body) VALUES "
@@ -38,6 +40,7 @@ _decode_profile = msgspec.msgpack.Decoder(Profile).decode
 _decode_body = msgspec.msgpack.Decoder(LogBody).decode
 
 Row = tuple[object, ...]
+T = TypeVar("T")
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -63,12 +66,17 @@ class LoggedEvent(msgspec.Struct, frozen=True):
 class SqliteLog:
     """Writes groups. Knows the last sequence and the profiles that it wrote lately; not safe to share."""
 
-    def __init__(self, connection: sqlite3.Connection, *, retention_ms: int, profiles_max: int):
+    def __init__(
+        self, connection: sqlite3.Connection, *, retention_ms: int, profiles_max: int, profile_bytes_max: int | None
+    ):
         self.connection = connection
         self._retention_ms = retention_ms
-        self._profiles_max = profiles_max
-        self.profiles: LruCache[str, Profile] = LruCache(profiles_max)
+        self._profiles_max, self._profile_bytes_max = profiles_max, profile_bytes_max
+        self.profiles = self._new_cache()
         self.sequence = last_sequence(connection)
+
+    def _new_cache(self) -> LruCache[str, Profile]:
+        return LruCache(self._profiles_max, self._profile_bytes_max, profile_bytes)
 
     def write(self, events: Sequence[tuple[str, AppendEvent]]) -> Written:
         """One result per event. Never raises for SQLite's errors: what depended on the commit is UNAVAILABLE."""
@@ -85,15 +93,25 @@ class SqliteLog:
             return self._failed(len(events), decisions, error)
         for key, profile in profiles.items():
             self.profiles.put(key, profile)
-        self.sequence += len(new)
         accepted = [Accepted(entry.tenant, entry.timeline, entry.append, sequence) for entry, sequence in new]
-        return Written([_result(decision) for decision in decisions], accepted, profiles, self.sequence)
+        written = Written([_result(decision) for decision in decisions], accepted, profiles, self.sequence + len(new))
+        # Last: until then `renew` would find these events in the file and tell of them.
+        self.sequence += len(new)
+        return written
 
-    def renew(self, connection: sqlite3.Connection) -> None:
-        """Goes on over a new connection to the same file, with nothing assumed about what it holds."""
-        self.connection = connection
-        self.profiles = LruCache(self._profiles_max)
-        self.sequence = max(self.sequence, last_sequence(connection))
+    def renew(self, connection: sqlite3.Connection) -> Written:
+        """Goes on over a new connection to the same file, with nothing assumed about what it holds.
+
+        What it gives are the events that nobody was told of: a commit may fail with an error after its rows became
+        durable, and who sends them again will be told that they are there. Raises sqlite3.Error, with nothing changed.
+        """
+        found = list(select_log(connection, "sequence > ? ORDER BY sequence", (self.sequence,)))
+        keys = dict.fromkeys(key for logged in found for key in _profile_keys(logged.tenant, logged.append.event))
+        profiles = select_profiles(connection, list(keys))
+        sequence = max(self.sequence, last_sequence(connection))
+        self.connection, self.sequence = connection, sequence
+        self.profiles = self._new_cache()
+        return Written([], [_accepted(logged) for logged in found], profiles, sequence)
 
     def _known_ids(self, digests: Sequence[bytes]) -> dict[bytes, KnownId]:
         known = {}
@@ -106,11 +124,11 @@ class SqliteLog:
 
     def _profiles_after(self, new: Sequence[tuple[Prepared, int]]) -> dict[str, Profile]:
         """Every profile that the events change, as it is after them."""
-        wanted = dict.fromkeys(key for entry, _ in new for key in _profile_keys(entry))
+        wanted = dict.fromkeys(key for entry, _ in new for key in _profile_keys(entry.tenant, entry.append.event))
         before = self._load_profiles(wanted)
         after: dict[str, Profile] = {}
         for entry, sequence in new:
-            own, *anonymous = _profile_keys(entry)
+            own, *anonymous = _profile_keys(entry.tenant, entry.append.event)
             after[own] = apply_to_profile(after.get(own) or before[own], entry.append, sequence)
             for key in anonymous:
                 held = after.get(key) or before[key]
@@ -189,44 +207,57 @@ def last_sequence(connection: sqlite3.Connection) -> int:
 def replay(connection: sqlite3.Connection, arrived_after_ms: int) -> Iterator[Accepted]:
     """The events that arrived later than that, in the order of the log."""
     for logged in select_log(connection, "arrival_ms > ? ORDER BY sequence", (arrived_after_ms,)):
-        event = logged.append.event
-        timeline = timeline_key(logged.tenant, event.session_id, event.user_id)
-        yield Accepted(logged.tenant, timeline, logged.append, logged.sequence)
+        yield _accepted(logged)
 
 
 def select_log(connection: sqlite3.Connection, where: str, parameters: Row) -> Iterator[LoggedEvent]:
+    """Raises sqlite3.Error, DamagedRow among them."""
     sql = f"SELECT tenant, body, arrival_ms, sequence FROM log WHERE {where}"
     for tenant, body, arrival_ms, sequence in connection.execute(sql, parameters):
-        held = _decode_body(body)
+        if not isinstance(tenant, str) or not isinstance(arrival_ms, int):
+            raise DamagedRow(f"event {sequence} of the log names no tenant or no time")
+        held = _decoded(_decode_body, body, "log")
         yield LoggedEvent(tenant, AppendEvent(held.event, held.body_hash, arrival_ms, held.event_time_ms), sequence)
 
 
+def _decoded(decode: Callable[[bytes], T], stored: bytes, table: str) -> T:
+    try:
+        return decode(stored)
+    except (msgspec.MsgspecError, UnicodeDecodeError, TypeError) as error:
+        raise DamagedRow(f"a row of {table} cannot be decoded: {error}") from error
+
+
 def known_profiles(connection: sqlite3.Connection) -> KnownKeys:
-    """The keys of all profiles in the file."""
+    """The keys of all profiles in the file. Raises sqlite3.Error, DamagedRow among them."""
     [[count]] = connection.execute("SELECT count(*) FROM profiles")
     known = KnownKeys(count)
     for [key] in connection.execute("SELECT key FROM profiles"):
-        known.add(key.decode())
+        known.add(_decoded(bytes.decode, key, "profiles"))
     return known
 
 
 def select_profiles(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Profile]:
-    """Only those that have a row."""
+    """Only those that have a row. Raises sqlite3.Error, DamagedRow among them."""
     profiles = {}
     for chunk in _padded_chunks([key.encode() for key in keys]):
         marks = ",".join("?" * len(chunk))
         rows = connection.execute(f"SELECT key, body FROM profiles WHERE key IN ({marks})", chunk).fetchall()
         for key, body in rows:
-            profiles[key.decode()] = _decode_profile(body)
+            profiles[_decoded(bytes.decode, key, "profiles")] = _decoded(_decode_profile, body, "profiles")
     return profiles
 
 
-def _profile_keys(entry: Prepared) -> tuple[str, ...]:
+def _accepted(logged: LoggedEvent) -> Accepted:
+    event = logged.append.event
+    timeline = timeline_key(logged.tenant, event.session_id, event.user_id)
+    return Accepted(logged.tenant, timeline, logged.append, logged.sequence)
+
+
+def _profile_keys(tenant: str, event: Event) -> tuple[str, ...]:
     """The event's own profile first, then the anonymous one that it settles, if any."""
-    event = entry.append.event
-    own = profile_key(entry.tenant, event.session_id, event.user_id)
+    own = profile_key(tenant, event.session_id, event.user_id)
     if settles_anonymous(event):
-        return (own, profile_key(entry.tenant, event.session_id, ""))
+        return (own, profile_key(tenant, event.session_id, ""))
     return (own,)
 
 

@@ -33,6 +33,7 @@ class FileOptions(msgspec.Struct, frozen=True, kw_only=True):
     file_bytes_max: int | None = None
     retention_ms: int
     profiles_max: int
+    profile_bytes_max: int | None = None
     group_events_max: int
 
 
@@ -48,7 +49,7 @@ class AppendRequest:
 
 
 class Group(msgspec.Struct, frozen=True):
-    """What became of the requests of one transaction; `seconds` is its span."""
+    """What became of the requests of one transaction; `seconds` is its span. Without requests: what was found."""
 
     requests: list[AppendRequest]
     written: Written
@@ -102,7 +103,12 @@ class SqliteWriter:
         options = self._options
         connection = open_writer(self._path, synchronous=options.synchronous, file_bytes_max=options.file_bytes_max)
         try:
-            self._log = SqliteLog(connection, retention_ms=options.retention_ms, profiles_max=options.profiles_max)
+            self._log = SqliteLog(
+                connection,
+                retention_ms=options.retention_ms,
+                profiles_max=options.profiles_max,
+                profile_bytes_max=options.profile_bytes_max,
+            )
         except BaseException:
             connection.close()
             raise
@@ -113,13 +119,23 @@ class SqliteWriter:
         if self._log is None:
             raise sqlite3.OperationalError("the state file is not open")
         if self._broken:
-            self._log.connection.close()
-            options = self._options
-            self._log.renew(
-                reopen_writer(self._path, synchronous=options.synchronous, file_bytes_max=options.file_bytes_max)
-            )
+            self._reopen(self._log)
             self._broken = False
         return self._log
+
+    def _reopen(self, log: SqliteLog) -> None:
+        log.connection.close()
+        options = self._options
+        connection = reopen_writer(self._path, synchronous=options.synchronous, file_bytes_max=options.file_bytes_max)
+        try:
+            found = log.renew(connection)
+        except BaseException:
+            connection.close()
+            raise
+        if found.accepted:
+            # Before the group that may find their ids.
+            _log.warning("%d events whose commit had failed are in the state file all the same", len(found.accepted))
+            self._on_group(Group([], found, 0.0))
 
     def _run(self) -> None:
         while True:
@@ -159,7 +175,8 @@ class SqliteWriter:
         except Exception as error:
             # The thread must outlive a fault of ours, or every later event would wait for ever.
             _log.exception("the state store's writer failed on a group of %d events", len(events))
-            written = _lost(len(events), f"the state store failed ({type(error).__name__})", "error")
+            # Where it happened nobody knows: perhaps behind the commit.
+            written = _lost(len(events), f"the state store failed ({type(error).__name__})", "error", broken=True)
         self._broken = self._broken or written.broken
         self._on_group(Group(requests, written, self._monotonic() - started_s))
 
@@ -174,6 +191,6 @@ class SqliteWriter:
             work.on_done(result, None)
 
 
-def _lost(count: int, text: str, cause: str) -> Written:
+def _lost(count: int, text: str, cause: str, *, broken: bool = False) -> Written:
     lost = AppendResult(AppendStatus.UNAVAILABLE, 0, text)
-    return Written([lost] * count, [], {}, 0, text, cause)
+    return Written([lost] * count, [], {}, 0, text, cause, broken)

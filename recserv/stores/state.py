@@ -2,6 +2,7 @@
 
     SessionState, AppendEvent, sequence -> SessionState     apply_to_session
     SessionState, now                   -> SessionState     visible_session
+    SessionState, SessionState          -> SessionState     merge_sessions
     Profile, AppendEvent, sequence      -> Profile          apply_to_profile, settle_anonymous
     Profile, Profile                    -> Profile          merge_profiles
 
@@ -9,7 +10,8 @@ Every transition gives a new struct and leaves the old one as it is, so a reader
 is applied once: an event whose sequence the state already has changes nothing, which makes a repeated write harmless.
 
 Taste decays by half every TASTE_HALF_LIFE_MS. Weights are only ever compared at one common time, and a late event adds
-what it would weigh by now, so the order of arrival does not change the outcome.
+what it would weigh by now, so the order of arrival does not change the outcome. A dislike is a taste below zero: it
+takes the place of what was liked before it, and gives way to what is liked after it.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from recserv.types import (
     TASTE_ITEMS_MAX,
     Event,
     EventType,
+    PackedSession,
     Profile,
     Purchase,
     SessionEvent,
@@ -43,6 +46,8 @@ TASTE_WEIGHTS: dict[int, float] = {
     EventType.ADD_TO_CART: 4.0,
     EventType.PURCHASE: 8.0,
 }
+# Only its sign counts; it is as large as any so that many views do not push it out.
+DISLIKED_WEIGHT = -8.0
 RATING_NEUTRAL = 2.0
 RATING_BEST = 5.0
 
@@ -98,6 +103,20 @@ def visible_session(session: SessionState, now_ms: int) -> SessionState:
     return session if len(visible) == len(session.events) else SessionState(visible, session.version)
 
 
+def merge_sessions(
+    session: SessionState | PackedSession, of_user: SessionState | PackedSession
+) -> SessionState | PackedSession:
+    """The session of a known user, with what the user did outside of any session: in order of event time, as many
+    events as a session may have. The version is the sum, which grows with each of the two.
+    """
+    if not of_user.size:
+        return session
+    if not session.size:
+        return of_user
+    events = sorted((*session.events, *of_user.events), key=_event_time_ms)
+    return SessionState(tuple(events[-SESSION_EVENTS_MAX:]), session.version + of_user.version)
+
+
 def apply_to_profile(profile: Profile, append: AppendEvent, sequence: int) -> Profile:
     """The profile after one of its own events; the same profile if `sequence` is already in it."""
     if sequence <= profile.sequence:
@@ -131,7 +150,7 @@ def settle_anonymous(profile: Profile, append: AppendEvent, sequence: int) -> Pr
     cart = _cart_after(profile.cart, event)
     taste = profile.taste
     if event.event_type == EventType.DISLIKE:
-        taste = _taste_after(taste, event, append.event_time_ms)
+        taste = _without(taste, event.item_id)
     if cart is profile.cart and taste is profile.taste:
         return profile
     updated_ms = max(profile.updated_ms, append.arrival_ms)
@@ -207,32 +226,40 @@ def _purchase_time_ms(purchase: Purchase) -> int:
 
 
 def _taste_after(taste: tuple[Taste, ...], event: Event, time_ms: int) -> tuple[Taste, ...]:
-    item_id = event.item_id
-    if event.event_type == EventType.DISLIKE:
-        kept = tuple([held for held in taste if held.item_id != item_id])
-        return taste if len(kept) == len(taste) else kept
     weight = taste_weight(event)
-    if weight <= 0.0 or not item_id:
+    if not event.item_id or (weight <= 0.0 and event.event_type != EventType.DISLIKE):
         return taste
-    return _with_taste(taste, Taste(item_id, weight, time_ms))
+    return _with_taste(taste, Taste(event.item_id, weight, time_ms))
+
+
+def _without(taste: tuple[Taste, ...], item_id: str) -> tuple[Taste, ...]:
+    """The same tuple if there is nothing of the item in it."""
+    kept = tuple([held for held in taste if held.item_id != item_id])
+    return taste if len(kept) == len(taste) else kept
 
 
 def taste_weight(event: Event) -> float:
     if event.event_type == EventType.RATE:
         return min(event.value, RATING_BEST) - RATING_NEUTRAL
+    if event.event_type == EventType.DISLIKE:
+        return DISLIKED_WEIGHT
     return TASTE_WEIGHTS.get(event.event_type, 0.0)
 
 
 def _with_taste(taste: tuple[Taste, ...], new: Taste) -> tuple[Taste, ...]:
     for position, held in enumerate(taste):
         if held.item_id == new.item_id:
-            return (*taste[:position], *taste[position + 1 :], _sum_of_tastes(held, new))
+            return (*taste[:position], *taste[position + 1 :], _joined(held, new))
     taste = (*taste, new)
     return taste if len(taste) <= TASTE_ITEMS_MAX else _without_weakest(taste)
 
 
-def _sum_of_tastes(one: Taste, other: Taste) -> Taste:
-    """Both as of the later of their times."""
+def _joined(one: Taste, other: Taste) -> Taste:
+    """The sum as of the later of their times; with a dislike among them the later one, the dislike if they are of one
+    time.
+    """
+    if one.weight < 0.0 or other.weight < 0.0:
+        return max(one, other, key=lambda taste: (taste.time_ms, -taste.weight))
     time_ms = max(one.time_ms, other.time_ms)
     weight = one.weight * _decay(time_ms - one.time_ms) + other.weight * _decay(time_ms - other.time_ms)
     return Taste(one.item_id, weight, time_ms)
@@ -247,10 +274,7 @@ def _without_weakest(taste: tuple[Taste, ...]) -> tuple[Taste, ...]:
 
     Strength is log2 of the weight plus time in half-lives: the order of decayed weights, with no time to agree on.
     """
-    strengths = [
-        log2(held.weight if held.weight > _TASTE_WEIGHT_MIN else _TASTE_WEIGHT_MIN) + held.time_ms * _PER_HALF_LIFE
-        for held in taste
-    ]
+    strengths = [log2(max(abs(held.weight), _TASTE_WEIGHT_MIN)) + held.time_ms * _PER_HALF_LIFE for held in taste]
     weakest = strengths.index(min(strengths))
     return taste[:weakest] + taste[weakest + 1 :]
 
@@ -259,7 +283,7 @@ def _merged_taste(user: tuple[Taste, ...], anonymous: tuple[Taste, ...]) -> tupl
     merged = {held.item_id: held for held in user}
     for other in anonymous:
         held = merged.get(other.item_id)
-        merged[other.item_id] = other if held is None else _sum_of_tastes(held, other)
+        merged[other.item_id] = other if held is None else _joined(held, other)
     tastes = tuple(merged.values())
     while len(tastes) > TASTE_ITEMS_MAX:
         tastes = _without_weakest(tastes)

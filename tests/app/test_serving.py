@@ -80,6 +80,22 @@ async def test_a_state_file_in_use_ends_the_start(tiny_model: Path, tmp_path: Pa
                 pass
 
 
+async def test_a_damaged_state_file_ends_the_start_and_a_new_one_serves(tiny_model: Path, tmp_path: Path) -> None:
+    chosen = settings(tiny_model, tmp_path)
+    model = load_model(chosen)
+    async with running(chosen, model):
+        pass
+    state = tmp_path / "state.db"
+    state.write_bytes(state.read_bytes()[:4096].ljust(state.stat().st_size, b"\xa5"))
+    # The command line ends with exit code 2 for it.
+    with pytest.raises(UsageError, match=r"state\.db: is damaged.*move it away"):
+        async with running(chosen, model):
+            pass
+    state.rename(tmp_path / "damaged.db")
+    async with running(chosen, model):
+        pass
+
+
 async def test_a_start_that_fails_halfway_lets_go_of_everything(tiny_model: Path, tmp_path: Path) -> None:
     chosen = settings(tiny_model, tmp_path)
     model = load_model(chosen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from recserv.config import Settings
 from recserv.errors import StoreUnavailable, UsageError
 from recserv.metrics import Metrics
 from recserv.stores.base import AppendEvent, AppendResult, AppendStatus
+from recserv.stores.embedded import EmbeddedStore
 from recserv.types import Event, ShopperKey, ShopperState
 from tests.patience import HANG_GUARD_S, eventually_async
 from tests.redis_server import RedisServer
@@ -79,6 +81,39 @@ async def test_what_can_never_work_ends_the_start() -> None:
 
     with pytest.raises(UsageError):
         await RetriedStore(lambda: Hopeless(lambda: False)).open()
+
+
+async def test_a_store_that_raises_what_it_should_not_is_tried_again_all_the_same(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    outcomes = iter(
+        [StoreUnavailable("disk full"), RuntimeError("nobody thought of this"), UsageError("damaged"), None]
+    )
+
+    class Surprising(Flaky):
+        async def open(self) -> None:
+            if (error := next(outcomes)) is not None:
+                raise error
+
+    store = RetriedStore(lambda: Surprising(lambda: True), retry_s=0.001)
+    await store.open()
+
+    async def accepted() -> bool:
+        return (await store.append("t", [EVENT]))[0].status == AppendStatus.ACCEPTED
+
+    await eventually_async(accepted)
+    told = [str(record.__dict__["fields"]["problem"]) for record in caplog.records if record.levelname == "ERROR"]
+    assert told == ["disk full", "RuntimeError: nobody thought of this", "damaged"]
+    await store.close()
+
+
+async def test_the_memory_of_an_embedded_state_is_what_the_setting_says(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    store = make_store(Settings(model="m", state=f"embedded:{path}", state_memory_mib=16), Metrics())
+    await store.open()
+    assert isinstance(store._store, EmbeddedStore)
+    assert store._store._limits.memory_bytes_max == 16 * 1024 * 1024
+    await store.close()
 
 
 async def test_a_redis_that_is_away_is_unavailable_until_it_comes(redis_server: RedisServer) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import numpy as np
 import pytest
 
 from recserv.types import (
+    DAY_MS,
     Event,
     EventType,
     ExplainMode,
@@ -20,6 +22,7 @@ from recserv.types import (
     ShopperKey,
     ShopperState,
     Source,
+    Taste,
 )
 from tests.pipeline.support import NOW_MS, FakeStore, ids, no_hurry, session, viewed
 
@@ -150,6 +153,18 @@ async def test_a_page_is_filled_up_to_what_the_shop_has(pipeline, engine):
     excluded = tuple(f"item-{n}" for n in range(150))
     few = await pipeline().recommend(RecommendQuery(exclude_item_ids=excluded, page_size=100), no_hurry())
     assert 0 < len(few.results) <= 50
+
+
+async def test_a_dislike_that_only_the_profile_remembers_is_not_shown(pipeline):
+    query = RecommendQuery(session_id="s", user_id="u", page_size=100, context_events=viewed("item-5"))
+    bad = ids(await pipeline(FakeStore(ShopperState())).recommend(query, Deadline(5)))[1]
+    assert bad != "item-5"
+    disliked = Profile(taste=(Taste(bad, -8.0, NOW_MS - DAY_MS),), sequence=1)
+    answer = ids(await pipeline(FakeStore(ShopperState(profile=disliked))).recommend(query, Deadline(5)))
+    assert answer
+    assert bad not in answer
+    again = msgspec.structs.replace(query, context_events=viewed("item-5", bad))
+    assert bad in ids(await pipeline(FakeStore(ShopperState(profile=disliked))).recommend(again, Deadline(5)))
 
 
 async def test_a_dislike_pushes_away_and_is_not_shown(pipeline):

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
 from recserv.stores.base import EVENT_AHEAD_MS_MAX, AppendStatus, StateStore
 from recserv.types import SESSION_EVENTS_MAX, SESSION_TTL_MS, SESSION_WINDOW_MS, EventType, ShopperKey
 from tests.stores.support import (
     DAY_MS,
+    EARLIER_EVENT,
+    EARLIER_HASH,
     MINUTE_MS,
     START_MS,
     Backend,
     ManualClock,
+    append_of,
     items_of,
     make,
     put,
@@ -101,6 +105,13 @@ class StoreContract:
         assert again.sequence > first.sequence
         assert statuses(await store.append("default", [make("e1", "b", at=clock())])) == [DUPLICATE]
 
+    async def test_an_event_that_an_earlier_release_has_stored_is_a_duplicate_after_the_upgrade(
+        self, store: StateStore
+    ) -> None:
+        stored = append_of(EARLIER_EVENT, START_MS)
+        await put(store, msgspec.structs.replace(stored, body_hash=EARLIER_HASH))
+        assert statuses(await store.append("default", [stored])) == [DUPLICATE]
+
     async def test_an_empty_append_is_no_error(self, store: StateStore) -> None:
         assert await store.append("default", []) == []
 
@@ -135,6 +146,26 @@ class StoreContract:
         assert (added.event_type, added.item_id, added.quantity, added.value) == (EventType.ADD_TO_CART, "a", 3, 2.5)
         assert (added.dwell_ms, added.event_time_ms, added.arrival_ms) == (77, START_MS - 9, START_MS)
         assert (search.event_type, search.item_id, search.search_query) == (EventType.SEARCH, "", "rød sko")
+
+    async def test_a_session_of_a_known_user_has_what_the_user_did_outside_of_any(
+        self, store: StateStore, clock: ManualClock
+    ) -> None:
+        await put(store, make("e1", "a", event_time_ms=START_MS - 30), make("e2", "c", event_time_ms=START_MS - 10))
+        before = await read_one(store, "session", "u")
+        search = make("e1", "", kind=EventType.SEARCH, session_id="", user_id="u", search_query="q", at=START_MS + 1)
+        disliked = make("e2", "b", kind=EventType.DISLIKE, session_id="", user_id="u", event_time_ms=START_MS - 20)
+        await put(store, disliked, search)
+        state = await read_one(store, "session", "u")
+        assert items_of(state) == ["a", "b", "c", ""]
+        assert state.session.events[-1].search_query == "q"
+        assert state.session.version > before.session.version
+        assert items_of(await read_one(store)) == ["a", "c"]
+        assert items_of(await read_one(store, "new", "u")) == items_of(await read_one(store, "", "u")) == ["b", ""]
+        many = [make(f"m{n}", f"i{n}", session_id="", user_id="u") for n in range(SESSION_EVENTS_MAX)]
+        await put(store, *many)
+        assert (await read_one(store, "session", "u")).session.size == SESSION_EVENTS_MAX
+        clock.advance(SESSION_WINDOW_MS)
+        assert items_of(await read_one(store, "session", "u")) == [""]
 
     async def test_impressions_never_enter_the_session_but_count(self, store: StateStore) -> None:
         (view,) = await put(store, make("e1", "a"))
@@ -270,9 +301,19 @@ class StoreContract:
         assert merged.cart == {"kept": 1}
         assert merged.event_count == 5
 
-    async def test_a_dislike_takes_the_taste_away(self, store: StateStore) -> None:
+    async def test_a_dislike_takes_the_place_of_the_taste_until_the_item_is_liked_again(
+        self, store: StateStore, clock: ManualClock
+    ) -> None:
+        async def signs() -> dict[str, bool]:
+            return {taste.item_id: taste.weight > 0 for taste in (await read_one(store)).profile.taste}
+
         await put(store, make("e1", "a"), make("e2", "b"), make("e3", "a", kind=EventType.DISLIKE))
-        assert [taste.item_id for taste in (await read_one(store)).profile.taste] == ["b"]
+        assert await signs() == {"a": False, "b": True}
+        clock.advance(SESSION_TTL_MS)
+        await put(store, make("e4", "a", at=clock(), event_time_ms=START_MS - 1), make("e5", "b", at=clock()))
+        assert await signs() == {"a": False, "b": True}
+        await put(store, make("e6", "a", at=clock()))
+        assert await signs() == {"a": True, "b": True}
 
     # Isolation and names
 

@@ -36,7 +36,13 @@ USERS = ("", "u1")
 KEYS = [ShopperKey(session_id, user_id) for session_id in SESSIONS for user_id in USERS if session_id or user_id]
 KINDS = [kind for kind in EventType if kind != EventType.UNSPECIFIED]
 ORIGIN_MS = START_MS
-WEIGHTS = {EventType.VIEW: 1.0, EventType.CLICK: 2.0, EventType.ADD_TO_CART: 4.0, EventType.PURCHASE: 8.0}
+WEIGHTS = {
+    EventType.VIEW: 1.0,
+    EventType.CLICK: 2.0,
+    EventType.ADD_TO_CART: 4.0,
+    EventType.PURCHASE: 8.0,
+    EventType.DISLIKE: -8.0,
+}
 
 keys = st.sampled_from(KEYS)
 bodies = st.fixed_dictionaries(
@@ -78,9 +84,16 @@ class PlainModel:
     def timeline(event: Event) -> tuple[str, str]:
         return ("session", event.session_id) if event.session_id else ("user", event.user_id)
 
-    def session(self, tenant: str, key: ShopperKey, now_ms: int) -> list[tuple[int, str]]:
-        """(sequence, item id) in the order of the session."""
-        timeline = ("session", key.session_id) if key.session_id else ("user", key.user_id)
+    def session(self, tenant: str, key: ShopperKey, now_ms: int) -> tuple[list[tuple[int, str]], int]:
+        """(sequence, item id) in the order of the session, and its version."""
+        timelines = [("session", key.session_id)] if key.session_id else []
+        timelines += [("user", key.user_id)] if key.user_id else []
+        parts = [self._timeline_events(tenant, timeline, now_ms) for timeline in timelines]
+        mine = sorted((held for part in parts for held in part), key=lambda held: held.append.event_time_ms)
+        version = sum(max((held.sequence for held in part), default=0) for part in parts)
+        return [(held.sequence, held.append.event.item_id) for held in mine], version
+
+    def _timeline_events(self, tenant: str, timeline: tuple[str, str], now_ms: int) -> list[Stored]:
         mine = [
             held
             for held in self.stored
@@ -89,8 +102,7 @@ class PlainModel:
             and held.append.event.event_type != EventType.IMPRESSION
             and now_ms - held.append.arrival_ms < SESSION_WINDOW_MS
         ]
-        mine.sort(key=lambda held: (held.append.event_time_ms, held.sequence))
-        return [(held.sequence, held.append.event.item_id) for held in mine]
+        return sorted(mine, key=lambda held: (held.append.event_time_ms, held.sequence))
 
     def own_profile(self, tenant: str, *, user_id: str = "", session_id: str = "") -> Profile:
         """The user's profile, or the anonymous one of a session."""
@@ -111,9 +123,9 @@ class PlainModel:
                 cart[item] -= event.quantity
                 if cart[item] <= 0:
                     del cart[item]
-            elif kind == EventType.DISLIKE:
-                tastes.pop(item, None)
             if not own:
+                if kind == EventType.DISLIKE:
+                    tastes.pop(item, None)
                 continue
             count += 1
             if kind == EventType.ADD_TO_CART:
@@ -121,8 +133,8 @@ class PlainModel:
             if kind == EventType.PURCHASE:
                 purchases[item] = max(purchases.get(item, time_ms), time_ms)
             if kind in WEIGHTS:
-                tastes.setdefault(item, []).append((WEIGHTS[kind], time_ms))
-        return plain_profile(cart, purchases, {item: as_of_zero(parts) for item, parts in tastes.items()}, count)
+                tastes[item] = joined(tastes.get(item, []), [(WEIGHTS[kind], time_ms)])
+        return plain_profile(cart, purchases, tastes, count)
 
     def profile(self, tenant: str, key: ShopperKey) -> Profile:
         if not key.user_id:
@@ -137,10 +149,21 @@ class PlainModel:
         purchases = {p.item_id: p.time_ms for p in user.purchases}
         for p in anonymous.purchases:
             purchases[p.item_id] = max(purchases.get(p.item_id, p.time_ms), p.time_ms)
-        tastes = {t.item_id: t.weight for t in user.taste}
+        tastes = {t.item_id: [(t.weight, t.time_ms)] for t in user.taste}
         for t in anonymous.taste:
-            tastes[t.item_id] = tastes.get(t.item_id, 0.0) + t.weight
+            tastes[t.item_id] = joined(tastes.get(t.item_id, []), [(t.weight, t.time_ms)])
         return plain_profile(cart, purchases, tastes, user.event_count + anonymous.event_count)
+
+
+def joined(held: list[tuple[float, int]], new: list[tuple[float, int]]) -> list[tuple[float, int]]:
+    """Weights with their times. A dislike stands alone: the later word counts, the dislike if they are of one time."""
+    both = [*held, *new]
+    if all(weight > 0 for weight, _ in both) or not held:
+        return both
+    latest = [max(time_ms for _, time_ms in parts) for parts in (held, new)]
+    if latest[0] == latest[1]:
+        return [part for part in both if part[0] < 0][:1]
+    return held if latest[0] > latest[1] else new
 
 
 def as_of_zero(parts: list[tuple[float, int]]) -> float:
@@ -148,11 +171,18 @@ def as_of_zero(parts: list[tuple[float, int]]) -> float:
     return sum(weight * 2.0 ** ((time_ms - ORIGIN_MS) / TASTE_HALF_LIFE_MS) for weight, time_ms in parts)
 
 
-def plain_profile(cart: dict[str, int], purchases: dict[str, int], tastes: dict[str, float], count: int) -> Profile:
+def plain_profile(
+    cart: dict[str, int], purchases: dict[str, int], tastes: dict[str, list[tuple[float, int]]], count: int
+) -> Profile:
+    """Tastes weigh what they did at the latest of their times."""
+    latest = {item: max(time_ms for _, time_ms in parts) for item, parts in tastes.items()}
     return Profile(
         cart=cart,
         purchases=tuple(Purchase(item, time_ms) for item, time_ms in purchases.items()),
-        taste=tuple(Taste(item, weight, ORIGIN_MS) for item, weight in tastes.items()),
+        taste=tuple(
+            Taste(item, as_of_zero(parts) * 2.0 ** ((ORIGIN_MS - latest[item]) / TASTE_HALF_LIFE_MS), latest[item])
+            for item, parts in tastes.items()
+        ),
         event_count=count,
     )
 
@@ -163,7 +193,7 @@ def assert_same_profile(found: Profile, wanted: Profile) -> None:
     assert [p.time_ms for p in found.purchases] == sorted(p.time_ms for p in found.purchases)
     assert found.event_count == wanted.event_count
     scaled = {t.item_id: as_of_zero([(t.weight, t.time_ms)]) for t in found.taste}
-    expected = {t.item_id: t.weight for t in wanted.taste}
+    expected = {t.item_id: as_of_zero([(t.weight, t.time_ms)]) for t in wanted.taste}
     assert scaled.keys() == expected.keys()
     for item, weight in expected.items():
         assert math.isclose(scaled[item], weight, rel_tol=1e-6)
@@ -274,8 +304,8 @@ class StoreMachine(RuleBasedStateMachine):
                 self._check(tenant, key, state)
 
     def _check(self, tenant: str, key: ShopperKey, state: ShopperState) -> None:
-        session = self.model.session(tenant, key, self.clock())
+        session, version = self.model.session(tenant, key, self.clock())
         assert len(session) < SESSION_EVENTS_MAX, "keep the histories short of the bound; it has its own test"
         assert [(event.sequence, event.item_id) for event in state.session.events] == session
-        assert state.session.version == max((sequence for sequence, _ in session), default=0)
+        assert state.session.version == version
         assert_same_profile(state.profile, self.model.profile(tenant, key))

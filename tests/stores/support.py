@@ -14,6 +14,21 @@ MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 
+EARLIER_EVENT = Event(
+    event_id="e-1",
+    event_type=EventType.ADD_TO_CART,
+    user_id="u",
+    session_id="s",
+    item_id="i",
+    quantity=2,
+    value=9.5,
+    currency_code="EUR",
+    event_time_ms=1_750_000_000_000,
+    properties={"b": "2", "a": "1"},
+)
+EARLIER_HASH = bytes.fromhex("f7fb9198b09efe99b03c7cd1875938e6")
+"""Of that event, as the first release stored it. It lies in files and in Redis: never change it."""
+
 
 class ManualClock:
     def __init__(self, now_ms: int = START_MS):

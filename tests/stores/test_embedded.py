@@ -215,3 +215,16 @@ async def test_memory_holds_a_bounded_number_of_sessions_and_profiles(opened: Op
     await put(store, *[make(f"e{n}", session_id=f"s{n}") for n in range(20)])
     assert (store.session_count, store.profiles_in_memory, hooks.evicted) == (3, 4, 17)
     assert (await read_one(store, "s0")).profile.event_count == 1
+
+
+async def test_memory_holds_a_bounded_number_of_bytes_on_the_loop_and_on_the_writer(
+    opened: OpenStore, hooks: Recorder
+) -> None:
+    store = await opened(memory_bytes_max=8_000)
+    await put(store, *[make(f"e{n}", session_id=f"s{n}") for n in range(50)])
+    assert hooks.evicted == 50 - store.session_count > 0
+    assert store._live.session_bytes <= 6_000
+    on_writer = await store._on_writer(lambda: store._writer.ready_log().profiles.bytes)
+    assert max(store._live.profiles.bytes, on_writer) <= 1_000
+    assert (await read_one(store, "s0")).profile.event_count == 1
+    assert items_of(await read_one(store, "s49")) == ["item"]

@@ -81,7 +81,7 @@ async def test_a_database_of_another_application_is_refused(path: Path, opened: 
 
 async def test_a_file_that_is_no_database_is_refused(path: Path, opened: OpenStore) -> None:
     path.write_bytes(b"not a database, but long enough to be looked at as one" * 100)
-    with pytest.raises(UsageError, match="not a usable state file"):
+    with pytest.raises(UsageError, match="no state file"):
         await opened()
 
 

@@ -1,8 +1,18 @@
 from __future__ import annotations
 
+import gc
+import tracemalloc
+from collections.abc import Callable
+from sys import getsizeof
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from recserv.stores.lru import LruCache
 from recserv.stores.memory import Accepted, LiveState
-from recserv.types import SESSION_TTL_MS, EventType, Profile
+from recserv.stores.sizes import SESSION_BYTES, event_bytes, profile_bytes
+from recserv.types import SESSION_TTL_MS, EventType, Profile, Purchase, Taste
 from tests.stores.support import MINUTE_MS, START_MS, make
 
 
@@ -113,3 +123,85 @@ def test_the_cache_keeps_what_was_used_last_and_counts() -> None:
     cache.drop("a")
     cache.drop("never there")
     assert len(cache) == 1
+
+
+# Bounds in bytes
+
+
+def bytes_of(build: Callable[[], object]) -> int:
+    """What the result of `build` keeps allocated."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        kept = build()
+        gc.collect()
+        after = tracemalloc.get_traced_memory()[0]
+        del kept
+        return after - before
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("events", "query"), [(1, ""), (20, ""), (20, "red shoes for children"), (130, "")])
+def test_sessions_are_as_large_as_they_are_said_to_be(events: int, query: str) -> None:
+    live = live_state(sessions_max=10_000)
+    sessions = 1500 // events
+
+    def build() -> None:
+        for number in range(sessions * events):
+            # Names of their own, as they come from a request.
+            timeline = f"default\0ssession-{number % sessions:06d}"
+            text = f"{query} {number}" if query else ""
+            at, time_ms = START_MS + 2 * number, START_MS + 2 * number - 1
+            append = make(f"e{number}", f"item-{number:08d}", at=at, event_time_ms=time_ms, search_query=text)
+            live.apply([Accepted("default", timeline, append, number + 1)], {}, number + 1)
+
+    measured = bytes_of(build)
+    assert 0.85 < live.session_bytes / measured < 1.15
+    assert live.expire(START_MS + 10 * SESSION_TTL_MS, 10_000) == sessions
+    assert live.session_bytes == 0
+
+
+@pytest.mark.parametrize("lines", [1, 10, 50])
+def test_profiles_are_as_large_as_they_are_said_to_be(lines: int) -> None:
+    def profile(number: int) -> Profile:
+        names = [f"item-{number:05d}{line:05d}" for line in range(lines)]
+        return Profile(
+            cart={f"{name}c": line + 1 for line, name in enumerate(names)},
+            purchases=tuple(Purchase(f"{name}p", START_MS + line) for line, name in enumerate(names)),
+            taste=tuple(Taste(f"{name}t", line + 0.5, START_MS - line) for line, name in enumerate(names)),
+            event_count=1_000 + number,
+            sequence=1_000_000 + number,
+            updated_ms=START_MS + number,
+        )
+
+    count = 500 // lines
+    measured = bytes_of(lambda: [profile(number) for number in range(count)])
+    assert 0.85 < count * profile_bytes(profile(0)) / measured < 1.15
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 40), st.integers(0, 300)), max_size=300))
+def test_the_count_of_bytes_agrees_with_what_is_there_and_stays_in_its_bound(steps: list[tuple[int, int, int]]) -> None:
+    live = LiveState(sessions_max=100, profiles_max=10, session_bytes_max=40_000)
+    now_ms = START_MS
+    for sequence, (session, minutes, age_s) in enumerate(steps * 2, 1):
+        now_ms += minutes * MINUTE_MS // 8
+        append = make(f"e{sequence}", "i" * (sequence % 50 + 1), at=now_ms, event_time_ms=now_ms - 1000 * age_s)
+        live.apply([Accepted("default", f"s{session}", append, sequence)], {}, sequence)
+        assert live.session_bytes <= 40_000 or live.session_count == 1
+    events = [event for held in live._sessions.values() for event in held.state.events]
+    names = sum(SESSION_BYTES + getsizeof(name) for name in live._sessions)
+    assert live.session_bytes == names + sum(event_bytes(event.item_id, event.search_query) for event in events)
+
+
+def test_beyond_the_bytes_the_session_and_the_profile_unused_for_longest_go() -> None:
+    live = LiveState(sessions_max=100, profiles_max=100, session_bytes_max=1_500, profile_bytes_max=1_100)
+    for number, name in enumerate("abac", 1):
+        live.apply([accepted(number, name)], {name: Profile(sequence=number)}, number)
+    assert [bool(live.session(name, START_MS).events) for name in "abc"] == [True, False, True]
+    assert live.sessions_evicted == 1
+    assert live.session_bytes <= 1_500
+    live.apply([], {"d": Profile(sequence=5), "e": Profile(sequence=6)}, 6)
+    assert [live.profiles.peek(name) is None for name in "abcde"] == [True, True, False, False, False]
+    assert live.profiles.bytes <= 1_100

@@ -132,7 +132,13 @@ def test_profiles_merge_into_a_bounded_whole(user_events: list[AppendEvent], ses
     assert [p.time_ms for p in merged.purchases] == sorted(p.time_ms for p in merged.purchases)
     mine, theirs = weights(user, START_MS), weights(anonymous, START_MS)
     summed = {item: mine.get(item, 0.0) + theirs.get(item, 0.0) for item in {*mine, *theirs}}
-    assert weights(merged, START_MS) == pytest.approx(summed)
+    # A dislike adds to nothing: it stands, or gives way.
+    disliked = {item for item in summed if mine.get(item, 0.0) < 0 or theirs.get(item, 0.0) < 0}
+    found = weights(merged, START_MS)
+    assert {item: found.pop(item) in (mine.get(item), theirs.get(item)) for item in disliked} == dict.fromkeys(
+        disliked, True
+    )
+    assert found == pytest.approx({item: weight for item, weight in summed.items() if item not in disliked})
 
 
 def test_merging_nothing_gives_the_other_as_it_is() -> None:
@@ -155,11 +161,27 @@ def test_a_later_event_weighs_more_the_closer_it_is_to_a_purchase() -> None:
     assert added == sorted(set(added))
 
 
-@pytest.mark.parametrize(
-    "kind", [EventType.IMPRESSION, EventType.SEARCH, EventType.REMOVE_FROM_CART, EventType.DISLIKE]
-)
+@pytest.mark.parametrize("kind", [EventType.IMPRESSION, EventType.SEARCH, EventType.REMOVE_FROM_CART])
 def test_what_shows_no_liking_adds_no_taste(kind: EventType) -> None:
     assert profile_of([make("e", kind=kind)]).taste == ()
+
+
+def test_a_dislike_and_a_liking_of_one_item_do_not_add_up_the_later_one_counts() -> None:
+    like, dislike = make("e1", "a", kind=EventType.PURCHASE), make("e2", "a", kind=EventType.DISLIKE)
+    later = make("e3", "a", at=START_MS + 1)
+    for events in ([like, dislike], [dislike, like]):
+        # Of one time: the dislike counts, whichever arrived first.
+        [taste] = profile_of(events).taste
+        assert taste.weight < 0
+    for events in ([like, dislike, later], [dislike, later], [later, dislike]):
+        assert profile_of(events).taste == profile_of([later]).taste
+
+
+def test_a_dislike_is_not_pushed_out_by_as_many_views() -> None:
+    views = [make(f"v{n}", f"v{n}") for n in range(2 * TASTE_ITEMS_MAX)]
+    profile = profile_of([make("e", "bad", kind=EventType.DISLIKE), *views])
+    assert len(profile.taste) == TASTE_ITEMS_MAX
+    assert profile.taste[0].item_id == "bad"
 
 
 def test_a_rating_adds_taste_only_above_the_neutral_one() -> None:
