@@ -127,7 +127,7 @@ class Engine:
         return np.array(list(dict.fromkeys(np.concatenate(heads).tolist())), np.int32)
 
     def _in_stock(self, order: Positions) -> Positions:
-        return order[self._available[order] != 0]
+        return np.asarray(order[self._available[order] != 0], np.int32)
 
     def category_items(self, category: int) -> Positions:
         """Positions of the category's available items, the most popular first; a view."""
