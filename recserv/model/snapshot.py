@@ -26,6 +26,9 @@
     words.json                    words of the catalogue, most frequent first; positions name them     (w words)
     word_vectors.npy              float32 [w, d], rows of unit length or zero
     word_rarity.npy               float32 [w], > 0: the weight of a word in a query
+    search_words.npy              int64, ascending: a key of each word of title, brand, tags and categories (`words`)
+    search_word_offsets.npy       int64, one more than words                search_word_items.npy      int32   per word
+                                  the items that hold it, ascending
     item_importance.npy           float32 [n], > 0: how much an item says of the session that it is in; 1 is the mean
     position_weights.npy          float32 [at most 100], > 0: what an event says by its place, newest first; the last
                                   one holds for all older ones
@@ -109,6 +112,9 @@ class ModelSnapshot:
     category_popular_items: Positions
     word_vectors: Floats
     word_rarity: Floats
+    search_words: Offsets
+    search_word_offsets: Offsets
+    search_word_items: Positions
     item_importance: Floats
     position_weights: Floats
     _categories: dict[str, int] = field(repr=False)
@@ -161,6 +167,7 @@ def load_snapshot(path: Path | str, *, allow_missing_index: bool = True) -> Mode
     ranker = decode_ranker(blobs[layout.RANKER_FILE])
     words = _decode_json(layout.WORDS_FILE, blobs[layout.WORDS_FILE], list[str])
     validate.check_words(arrays, len(words))
+    validate.check_word_lists(arrays, manifest.items)
     return _snapshot(
         Path(path),
         manifest,

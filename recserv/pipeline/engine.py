@@ -24,6 +24,7 @@ from recserv.model.layout import RANKER_FILE
 from recserv.pipeline.ranker import Ranker
 from recserv.pipeline.side_thread import SideThread
 from recserv.pipeline.vector_search import VectorSearch
+from recserv.pipeline.word_search import WordSearch
 
 if TYPE_CHECKING:
     from recserv.model.snapshot import ModelSnapshot
@@ -63,6 +64,7 @@ class Engine:
         self.popular_only = snapshot.popular_only
         self.embeddings: npt.NDArray[np.float32] = np.ascontiguousarray(snapshot.embeddings, np.float32)
         self.search = VectorSearch(index) if index is not None and index.size else None
+        self.word_search = WordSearch(snapshot)
         self.neighbour_check = NeighbourCheck(len(self.embeddings))
         self.ranker = ranker
         self.ranker_thread = SideThread("recserv-ranker")

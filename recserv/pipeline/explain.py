@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from recserv._rank import FEATURE_NAMES, NAMED_BY, SESSION_COLUMNS, SHARE_NAMES
-from recserv.model.words import tokens
+from recserv.model.words import alike, cut, item_words
 from recserv.pipeline.context import Context, Role
 from recserv.pipeline.engine import Engine, Floats
 from recserv.pipeline.rank import Ranking
@@ -76,7 +76,7 @@ class Because:
         self._engine = engine
         self._context = context
         self._reasons: dict[tuple[ReasonType, int], Reason] = {}
-        self._searched = frozenset(tokens(context.search[0])) if context.search else frozenset()
+        self._searched = {alike(word): word for word in cut(context.search[0])} if context.search else {}
         size = len(page.items)
         self.own, self.linked, self.nearest, self.heaviest = [-1] * size, [-1] * size, [-1] * size, [-1] * size
         if context.empty:
@@ -102,14 +102,16 @@ class Because:
         return Reason(kind, (), AGAIN[self._context.roles[place]])
 
     def search(self, at: int, source: Source) -> Reason | None:
-        """What the newest search has to do with an item: its words name half of the search, or it lies near it."""
+        """What the newest search has to do with an item: it holds its words, all or half of them, or lies near it."""
         if self._context.search is None:
             return None
         text = self._context.search[0]
-        item = self._engine.items.get(at)
-        words = tokens(" ".join((item.title, item.brand, *item.tags, *item.categories)))
-        if 2 * len(self._searched.intersection(words)) >= len(self._searched):
+        words = item_words(self._engine.items.get(at))
+        held = [word for key, word in self._searched.items() if key in words]
+        if len(held) == len(self._searched):
             return Reason(ReasonType.MATCHES_SEARCH, (), f'Matches your search "{text}"')
+        if 2 * len(held) >= len(self._searched):
+            return Reason(ReasonType.SIMILAR_TO, (), f'Has "{" ".join(held)}" of your search "{text}"')
         if source == Source.CONTEXT_VECTOR and self._context.empty:
             return Reason(ReasonType.SIMILAR_TO, (), f'Goes with your search "{text}"')
         return None

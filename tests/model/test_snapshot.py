@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -384,3 +385,25 @@ def test_an_array_is_written_as_numpy_reads_it(tmp_path: Path) -> None:
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
     (tmp_path / "a.npy").write_bytes(encode_array(array))
     assert (np.load(tmp_path / "a.npy", allow_pickle=False) == array).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "problem"),
+    [
+        ("search_words", lambda keys: keys[::-1].copy(), "does not ascend"),
+        ("search_word_offsets", lambda offsets: offsets[:-1].copy(), "offsets for"),
+        ("search_word_offsets", lambda offsets: offsets + 1, "must run from 0"),
+        ("search_word_items", lambda items: items + 10**6, "points outside"),
+        ("search_word_items", np.zeros_like, "does not ascend within a word"),
+    ],
+)
+def test_lists_of_words_that_do_not_fit_are_refused(model: Path, name: str, change: Any, problem: str) -> None:
+    write_array(model, name, change(read_array(model, name)))
+    with pytest.raises(ModelError, match=rf"{name}\.npy: .*{problem}"):
+        load_snapshot(model)
+
+
+def test_a_model_of_an_older_format_is_refused_with_what_to_do(model: Path) -> None:
+    reseal(model, format_version=3)
+    with pytest.raises(ModelError, match=r"manifest\.json: format version 3; .*build the model again"):
+        load_snapshot(model)
