@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -71,6 +72,35 @@ def test_items_without_events_have_vectors_from_their_content(snapshot: ModelSna
 def test_the_index_is_read_through_a_verified_private_copy(snapshot: ModelSnapshot) -> None:
     with snapshot.verified_index() as path:
         assert path.read_bytes() == (snapshot.path / "index.hnsw").read_bytes()
+
+
+@pytest.mark.parametrize("after", ["swapped", "overwritten", "gone"])
+def test_the_index_that_was_verified_is_the_one_that_is_loaded(model: Path, after: str) -> None:
+    verified = (model / "index.hnsw").read_bytes()
+    snapshot = load_snapshot(model)
+    if after == "swapped":
+        model.rename(model.parent / "before")
+        build_tiny_model(model, seed=1)
+    elif after == "overwritten":
+        (model / "index.hnsw").write_bytes(b"of another build")
+    else:
+        (model / "index.hnsw").unlink()
+    with snapshot.verified_index() as path:
+        assert path.read_bytes() == verified
+
+
+def test_the_copy_of_the_index_goes_once_it_was_opened_and_with_the_model(model: Path) -> None:
+    opened, unopened = load_snapshot(model), load_snapshot(model)
+    with opened.verified_index() as path:
+        pass
+    assert not path.exists()
+    with opened.verified_index() as again:
+        assert again.read_bytes() == (model / "index.hnsw").read_bytes()
+    copy = unopened._index.path
+    assert copy.exists()
+    del unopened
+    gc.collect()
+    assert not copy.exists()
 
 
 def test_a_missing_index_is_allowed_unless_asked_otherwise(model: Path) -> None:
