@@ -139,6 +139,10 @@ class Engine:
         """How many available items it has; 0 for -1."""
         return int(self._members_offsets[category + 1] - self._members_offsets[category]) if category >= 0 else 0
 
+    def lacks(self, category: str) -> bool:
+        """Whether a category was named that the model does not know. Of a damaged model none is known, nor missing."""
+        return bool(category) and not self.popular_only and self.snapshot.category_position(category) < 0
+
     def category_popular(self, category: int) -> Positions:
         offsets = self.category_popular_offsets
         listed = self.category_popular_items[offsets[category] : offsets[category + 1]]

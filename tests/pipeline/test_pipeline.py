@@ -7,8 +7,13 @@ import asyncio
 import numpy as np
 import pytest
 
+from recserv.model.snapshot import load_popular
+from recserv.pipeline.engine import Engine
+from recserv.pipeline.pipeline import RecommendationPipeline
+from recserv.pipeline.settings import PipelineSettings
 from recserv.resilience.deadline import Deadline
 from recserv.types import (
+    DegradedReason,
     Event,
     EventType,
     ExplainMode,
@@ -139,9 +144,30 @@ async def test_a_cold_request_for_a_category_says_that_it_is_popular_there(pipel
     assert {r.reasons[0].text for r in answer.results} == {f"Popular in {name}"}
 
 
-async def test_an_unknown_category_has_no_items(pipeline):
-    answer = await pipeline().recommend(RecommendQuery(category="no such thing"), Deadline(5))
+@pytest.mark.parametrize("overloaded", [False, True])
+@pytest.mark.parametrize("events", [(), viewed("item-5")])
+async def test_an_unknown_category_has_no_items_and_the_answer_says_so(pipeline, events, overloaded):
+    query = RecommendQuery(category="no such thing", context_events=events)
+    answer = await pipeline().recommend(query, Deadline(5), overloaded=overloaded)
     assert answer.results == ()
+    assert answer.missing_categories == ("no such thing",)
+    assert bool(answer.degraded_reasons) == overloaded, "nothing is degraded"
+
+
+@pytest.mark.parametrize("category", ["", "Toys"])
+async def test_no_category_and_a_known_one_are_not_missing(pipeline, category):
+    answer = await pipeline().recommend(RecommendQuery(category=category), Deadline(5))
+    assert answer.results
+    assert answer.missing_categories == ()
+
+
+async def test_of_a_damaged_model_no_category_is_said_to_be_missing(tiny_model, pipeline):
+    engine = Engine(load_popular(tiny_model), None)
+    answer = await RecommendationPipeline(engine, None, PipelineSettings()).recommend(
+        RecommendQuery(category="Toys"), Deadline(5)
+    )
+    assert answer.missing_categories == ()
+    assert answer.degraded_reasons == (DegradedReason.SOURCE_UNAVAILABLE,)
 
 
 async def test_a_page_is_filled_up_to_what_the_shop_has(pipeline, engine):
