@@ -63,7 +63,9 @@ AGAIN = {
     Role.REJECTED: "You saw this",
     Role.ANCHOR: "You asked about this",
 }
-"""Of an item that is in the context itself."""
+IN_SESSION = {role: Reason(ReasonType.ALREADY_IN_SESSION, (), text) for role, text in AGAIN.items()}
+BEFORE = {role: Reason(ReasonType.SIMILAR_TO, (), text) for role, text in AGAIN.items()}
+"""Of an item that is in the context itself: of its session, or of what outlives that."""
 NOT_ITSELF = np.float32("-inf")
 
 
@@ -84,22 +86,21 @@ class Because:
         closeness = (engine.embeddings[page.items] @ engine.embeddings[context.items].T) * context.weights
         self.linked = engine.covisitation.strongest(page.items, context.items, context.weights).tolist()
         self.heaviest = [int(context.weights.argmax())] * size
-        rows, places = np.nonzero(page.items[:, None] == context.items)
-        for row, place in zip(rows.tolist(), places.tolist(), strict=True):
+        place_of = {at: place for place, at in enumerate(context.items.tolist())}
+        for row, at in enumerate(page.items.tolist()):
+            place = place_of.get(at, -1)
+            if place < 0:
+                continue
             self.own[row] = place
             closeness[row, place] = NOT_ITSELF
             if self.heaviest[row] == place:
                 self.heaviest[row] = _second(context.weights, place)
         self.nearest = closeness.argmax(axis=1).tolist()
 
-    def again(self, row: int) -> Reason | None:
-        """That an item is in the context itself: in its session, or in what outlives it."""
-        place = self.own[row]
-        if place < 0:
-            return None
-        in_session = self._context.session[place, IN_SESSION_COUNT] > 0
-        kind = ReasonType.ALREADY_IN_SESSION if in_session else ReasonType.SIMILAR_TO
-        return Reason(kind, (), AGAIN[self._context.roles[place]])
+    def again(self, place: int) -> Reason:
+        """What is said of the item at a place of the context itself: of its session, or of what outlives it."""
+        role = self._context.roles[place]
+        return IN_SESSION[role] if self._context.session[place, IN_SESSION_COUNT] else BEFORE[role]
 
     def search(self, at: int, source: Source) -> Reason | None:
         """What the newest search has to do with an item: it holds its words, all or half of them, or lies near it."""
@@ -183,7 +184,11 @@ def reasons_of(
     query: RecommendQuery,
 ) -> tuple[Reason, ...]:
     """At most REASONS_MAX, the most telling first; none for an item that nothing but the request speaks for."""
-    told = [reason for reason in (because.search(at, source), because.again(row)) if reason is not None]
+    told: list[Reason] = []
+    if (searched := because.search(at, source)) is not None:
+        told.append(searched)
+    if (place := because.own[row]) >= 0:
+        told.append(because.again(place))
     if because.heaviest[row] < 0 or source in POPULAR_SOURCES:
         if told:
             return tuple(told)
