@@ -379,6 +379,7 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
     degraded_reasons: tuple[DegradedReason, ...] = ()
     explanation_token: str = ""
     missing_item_ids: tuple[str, ...] = ()
+    missing_categories: tuple[str, ...] = ()
     shared: bool = False
 
 

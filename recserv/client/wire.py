@@ -115,6 +115,7 @@ def recommendation(response: pb.RecommendResponse) -> Recommendation:
         degraded_reasons=tuple(_known(DegradedReason, reason) for reason in response.degraded_reasons),
         explanation_token=response.explanation_token,
         missing_item_ids=tuple(response.missing_item_ids),
+        missing_categories=tuple(response.missing_categories),
     )
 
 

@@ -131,8 +131,8 @@ def print_header(console: Console, recommendation: Recommendation, latency_ms: f
     )
     if recommendation.degraded_reasons:
         console.print(f"[yellow]degraded: {degraded_label(recommendation)}[/yellow]")
-    if recommendation.missing_item_ids:
-        console.print(f"[yellow]not in the model: {escape(', '.join(recommendation.missing_item_ids))}[/yellow]")
+    if missing := (*recommendation.missing_item_ids, *recommendation.missing_categories):
+        console.print(f"[yellow]not in the model: {escape(', '.join(missing))}[/yellow]")
 
 
 def print_failure(console: Console, target: str, error: CallFailed) -> None:

@@ -72,11 +72,14 @@ class Graph:
 
 
 class HnswIndex:
-    """See `recserv.index.base.VectorIndex`."""
+    """See `recserv.index.base.VectorIndex`.
+
+    The width that is set holds for every search and every thread. It is set once: hnswlib itself takes k where that is
+    more, for that search alone.
+    """
 
     def __init__(self, graph: hnswlib.Index, ef: int):
         self._graph = graph
-        self._ef = ef
         graph.set_ef(ef)
         graph.set_num_threads(1)
 
@@ -108,9 +111,6 @@ class HnswIndex:
         k = min(k, self.size)
         if k <= 0:
             return np.empty(0, np.int32), np.empty(0, np.float32)
-        if k > self._ef:
-            self._ef = k
-            self._graph.set_ef(k)
         return ordered_neighbours(*self._query(query, k))
 
     def _query(self, query: npt.NDArray[np.float32], k: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.float32]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from recserv.errors import ModelError
-from recserv.model.manifest import TrainingSummary
+from recserv.model.manifest import INDEX_FILE, TrainingSummary
 from recserv.model.snapshot import ORIGIN_BEHAVIOUR, ORIGIN_CONTENT, ModelSnapshot, load_snapshot
 
 
@@ -19,7 +19,7 @@ class FileReport(msgspec.Struct, frozen=True):
 
 
 class ModelReport(msgspec.Struct, frozen=True, kw_only=True):
-    """`problem` is empty for a whole model; `problem_file` then too. Of a damaged model only `files` is known."""
+    """`problem` is empty for a whole model; `problem_file` then too. Of a model that is not only `files` is known."""
 
     path: str
     whole: bool
@@ -52,7 +52,10 @@ def describe(path: Path | str, *, now_ms: int | None = None) -> ModelReport:
     """Loads and verifies the model in `path`. Never raises for a damaged model: the report says what is wrong."""
     now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
     try:
-        return _whole(load_snapshot(path), now_ms)
+        model = load_snapshot(path)
+        if model.index_path is None and INDEX_FILE in model.manifest.files:
+            raise ModelError(INDEX_FILE, "missing; a server that starts with this model serves without it")
+        return _whole(model, now_ms)
     except ModelError as error:
         return ModelReport(
             path=str(path), whole=False, problem_file=error.file, problem=error.problem, files=_sizes(Path(path))

@@ -12,8 +12,7 @@ import mmap
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import weakref
 from pathlib import Path
 from types import TracebackType
 
@@ -82,6 +81,10 @@ class ModelDirectory:
         finally:
             os.close(fd)
 
+    def verified(self, name: str, entry: FileEntry) -> VerifiedFile:
+        """As `read`, under a path."""
+        return VerifiedFile(name, self.read(name, entry))
+
     def _open(self, name: str) -> int:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
@@ -98,25 +101,35 @@ class ModelDirectory:
         return fd
 
 
-@contextmanager
-def verified_copy(directory: ModelDirectory, name: str, entry: FileEntry) -> Iterator[Path]:
-    """A path to a private copy of a verified file, gone when the context ends."""
-    data = directory.read(name, entry)
-    if hasattr(os, "memfd_create"):
-        fd = os.memfd_create(name, os.MFD_CLOEXEC)
-        path = Path(f"/proc/self/fd/{fd}")
-    else:
-        fd, text = tempfile.mkstemp(prefix="recserv-")
-        path = Path(text)
-    try:
+class VerifiedFile:
+    """A private copy of a verified content under a path, for a library that opens paths itself. Gone when it is closed,
+    or no longer referred to.
+    """
+
+    def __init__(self, name: str, data: memoryview):
+        if hasattr(os, "memfd_create"):
+            fd = os.memfd_create(name, os.MFD_CLOEXEC)
+            self.path, temporary = Path(f"/proc/self/fd/{fd}"), ""
+        else:
+            fd, temporary = tempfile.mkstemp(prefix="recserv-")
+            self.path = Path(temporary)
+        self._gone = weakref.finalize(self, _discard, fd, temporary)
         done = 0
         while done < len(data):
             done += os.write(fd, data[done:])
-        yield path
-    finally:
-        os.close(fd)
-        if not str(path).startswith("/proc/"):
-            path.unlink()
+
+    @property
+    def closed(self) -> bool:
+        return not self._gone.alive
+
+    def close(self) -> None:
+        self._gone()
+
+
+def _discard(fd: int, temporary: str) -> None:
+    os.close(fd)
+    if temporary:
+        os.unlink(temporary)
 
 
 def _copy(fd: int, name: str, size: int) -> memoryview:

@@ -69,6 +69,9 @@ ARRAYS: dict[str, ArraySpec] = {
     "category_popular_items": ArraySpec("int32", ("*",)),
     "word_vectors": ArraySpec("float32", ("*", "d")),
     "word_rarity": ArraySpec("float32", ("*",)),
+    "search_words": ArraySpec("int64", ("*",)),
+    "search_word_offsets": ArraySpec("int64", ("*",)),
+    "search_word_items": ArraySpec("int32", ("*",)),
     "item_importance": ArraySpec("float32", ("n",)),
     "position_weights": ArraySpec("float32", ("*",)),
 }

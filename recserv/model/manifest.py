@@ -15,7 +15,7 @@ import msgspec
 
 from recserv.errors import ModelError
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 METRIC = "inner_product"
 MANIFEST_FILE = "manifest.json"
 SEAL_FILE = "seal.json"
@@ -98,7 +98,8 @@ def decode(manifest_bytes: bytes, seal_bytes: bytes) -> tuple[Manifest, Seal]:
     try:
         version = msgspec.json.decode(manifest_bytes, type=_Version).format_version
         if version != FORMAT_VERSION:
-            raise ModelError(MANIFEST_FILE, f"format version {version}; this recserv reads version {FORMAT_VERSION}")
+            wanted = f"this recserv reads version {FORMAT_VERSION}: build the model again"
+            raise ModelError(MANIFEST_FILE, f"format version {version}; {wanted}")
         manifest = msgspec.json.decode(manifest_bytes, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(MANIFEST_FILE, f"not a manifest: {error}") from error

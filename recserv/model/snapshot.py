@@ -26,6 +26,9 @@
     words.json                    words of the catalogue, most frequent first; positions name them     (w words)
     word_vectors.npy              float32 [w, d], rows of unit length or zero
     word_rarity.npy               float32 [w], > 0: the weight of a word in a query
+    search_words.npy              int64, ascending: a key of each word of title, brand, tags and categories (`words`)
+    search_word_offsets.npy       int64, one more than words                search_word_items.npy      int32   per word
+                                  the items that hold it, ascending
     item_importance.npy           float32 [n], > 0: how much an item says of the session that it is in; 1 is the mean
     position_weights.npy          float32 [at most 100], > 0: what an event says by its place, newest first; the last
                                   one holds for all older ones
@@ -54,7 +57,7 @@ import numpy.typing as npt
 from recserv.errors import ModelError
 from recserv.model import items as item_table
 from recserv.model import layout, validate
-from recserv.model.files import ModelDirectory, verified_copy
+from recserv.model.files import ModelDirectory, VerifiedFile
 from recserv.model.items import ItemTable
 from recserv.model.layout import ARRAYS, Array
 from recserv.model.manifest import INDEX_FILE, MANIFEST_FILE, SEAL_FILE, Manifest, decode
@@ -109,9 +112,13 @@ class ModelSnapshot:
     category_popular_items: Positions
     word_vectors: Floats
     word_rarity: Floats
+    search_words: Offsets
+    search_word_offsets: Offsets
+    search_word_items: Positions
     item_importance: Floats
     position_weights: Floats
     _categories: dict[str, int] = field(repr=False)
+    _index: VerifiedFile | None = field(repr=False)
 
     @property
     def item_count(self) -> int:
@@ -132,17 +139,22 @@ class ModelSnapshot:
 
     @contextmanager
     def verified_index(self) -> Iterator[Path]:
-        """A path whose content is the index file as the manifest describes it, for a library that opens paths itself.
+        """A path whose content is the index file as it was verified, whatever has become of the directory since, for a
+        library that opens paths itself.
 
-        The content was verified once more and cannot change under the reader. Raises ModelError.
+        The copy takes memory until the first of these ends; who comes later gets one that is read and verified anew.
+        Raises ModelError.
         """
         if self.index_path is None:
             raise ModelError(INDEX_FILE, "missing")
-        with (
-            ModelDirectory(self.path) as directory,
-            verified_copy(directory, INDEX_FILE, self.manifest.files[INDEX_FILE]) as path,
-        ):
-            yield path
+        copy = self._index
+        if copy is None or copy.closed:
+            with ModelDirectory(self.path) as directory:
+                copy = directory.verified(INDEX_FILE, self.manifest.files[INDEX_FILE])
+        try:
+            yield copy.path
+        finally:
+            copy.close()
 
 
 def load_snapshot(path: Path | str, *, allow_missing_index: bool = True) -> ModelSnapshot:
@@ -151,7 +163,7 @@ def load_snapshot(path: Path | str, *, allow_missing_index: bool = True) -> Mode
         manifest, built_at_ms = _read_manifest(directory)
         blobs = {name: directory.read(name, manifest.files[name]) for name in layout.BLOB_FILES}
         arrays = {name: _read_array(directory, manifest, name) for name in ARRAYS}
-        index_path = _verify_index(directory, manifest, allow_missing_index)
+        index = _verified_index(directory, manifest, allow_missing_index)
     table = _item_table(arrays, blobs[layout.ITEM_IDS_FILE], blobs[layout.ITEMS_FILE])
     item_table.check_items(table)
     names = _decode_json(layout.CATEGORIES_FILE, blobs[layout.CATEGORIES_FILE], list[str])
@@ -161,6 +173,7 @@ def load_snapshot(path: Path | str, *, allow_missing_index: bool = True) -> Mode
     ranker = decode_ranker(blobs[layout.RANKER_FILE])
     words = _decode_json(layout.WORDS_FILE, blobs[layout.WORDS_FILE], list[str])
     validate.check_words(arrays, len(words))
+    validate.check_word_lists(arrays, manifest.items)
     return _snapshot(
         Path(path),
         manifest,
@@ -170,7 +183,7 @@ def load_snapshot(path: Path | str, *, allow_missing_index: bool = True) -> Mode
         categories=names,
         words=words,
         ranker=ranker,
-        index_path=index_path,
+        index=index,
     )
 
 
@@ -203,7 +216,7 @@ def _snapshot(  # noqa: PLR0913
     categories: Sequence[str] = (),
     words: Sequence[str] = (),
     ranker: Ranker,
-    index_path: Path | None = None,
+    index: VerifiedFile | None = None,
     popular_only: bool = False,
 ) -> ModelSnapshot:
     served = {name: array for name, array in arrays.items() if name not in ("item_id_offsets", "item_offsets")}
@@ -216,9 +229,10 @@ def _snapshot(  # noqa: PLR0913
         category_names=list(categories),
         ranker=ranker,
         words=WordTable(list(words), arrays["word_vectors"], arrays["word_rarity"]),
-        index_path=index_path,
+        index_path=None if index is None else path / INDEX_FILE,
         popular_only=popular_only,
         _categories={name: position for position, name in enumerate(categories)},
+        _index=index,
         **served,
     )
 
@@ -239,14 +253,13 @@ def _read_array(directory: ModelDirectory, manifest: Manifest, name: str) -> Arr
     return layout.decode_array(name, directory.read(file, manifest.files[file]), layout.counts(manifest))
 
 
-def _verify_index(directory: ModelDirectory, manifest: Manifest, allow_missing: bool) -> Path | None:
+def _verified_index(directory: ModelDirectory, manifest: Manifest, allow_missing: bool) -> VerifiedFile | None:
     entry = manifest.files.get(INDEX_FILE)
     if entry is None or not directory.exists(INDEX_FILE):
         if allow_missing:
             return None
         raise ModelError(INDEX_FILE, "missing")
-    directory.read(INDEX_FILE, entry)
-    return directory.path / INDEX_FILE
+    return directory.verified(INDEX_FILE, entry)
 
 
 def _item_table(arrays: dict[str, Array], ids: memoryview, items: memoryview | None) -> ItemTable:

@@ -58,6 +58,22 @@ def check_words(arrays: Mapping[str, Array], words: int) -> None:
         raise ModelError(file_name("word_vectors"), "has a row that is neither of unit length nor zero")
 
 
+def check_word_lists(arrays: Mapping[str, Array], items: int) -> None:
+    """Keys and the items of each word ascend; raises ModelError."""
+    keys, offsets, held = arrays["search_words"], arrays["search_word_offsets"], arrays["search_word_items"]
+    if len(keys) > 1 and (keys[1:] <= keys[:-1]).any():
+        raise ModelError(file_name("search_words"), "does not ascend")
+    if len(offsets) != len(keys) + 1:
+        raise ModelError(file_name("search_word_offsets"), f"has {len(offsets)} offsets for {len(keys)} words")
+    check_offsets("search_word_offsets", offsets, len(held))
+    check_positions("search_word_items", held, items)
+    falls = held[1:] <= held[:-1]
+    starts = offsets[1:-1]
+    falls[starts[(starts > 0) & (starts < len(held))] - 1] = False
+    if falls.any():
+        raise ModelError(file_name("search_word_items"), "does not ascend within a word")
+
+
 def check_offsets(name: str, offsets: Array, length: int) -> None:
     """Offsets begin at 0, never fall and end at `length`."""
     if offsets[0] != 0 or offsets[-1] != length:

@@ -25,6 +25,7 @@ from recserv._context import aggregate, weigh
 from recserv.index.base import NOWHERE
 from recserv.pipeline.engine import Engine, Floats, Positions
 from recserv.pipeline.settings import PipelineSettings
+from recserv.pipeline.word_search import WordQuery
 from recserv.types import (
     SESSION_EVENTS_MAX,
     TASTE_HALF_LIFE_MS,
@@ -64,7 +65,8 @@ class Context(msgspec.Struct, frozen=True):
     """items: int32 [m], distinct, oldest first, at most settings.context_items_max; weights: float32 [m]; roles [m];
     session: float32 [m, 3], columns as in `_rank.SESSION_COLUMNS`; events: of the session that name a known item.
     vector: float32 [d] of unit length, or zero where there is nothing to go by (then it is not `directed`); `search`:
-    text and vector of the newest search that has any meaning here; `disliked` are never recommended.
+    text and vector of the newest search that has any meaning here (vector None: only the index of words knows it);
+    `asked`: what that index knows of it, if the shopper has turned to no item since; `disliked` are never recommended.
     """
 
     items: Positions
@@ -74,9 +76,10 @@ class Context(msgspec.Struct, frozen=True):
     roles: tuple[Role, ...]
     vector: Floats
     directed: bool
-    search: tuple[str, Floats] | None
+    search: tuple[str, Floats | None] | None
     disliked: tuple[int, ...]
     missing_item_ids: tuple[str, ...]
+    asked: WordQuery | None = None
 
     @property
     def empty(self) -> bool:
@@ -224,7 +227,8 @@ class _Draft:
         self._terms: list[int] = []
         self._term_weights: list[float] = []
         self._beside: Floats | None = None
-        self._search: tuple[str, Floats] | None = None
+        self._search: tuple[str, Floats | None] | None = None
+        self._asked: WordQuery | None = None
         self._disliked: set[int] = set()
         self._events = 0
         self.missing: dict[str, None] = {}
@@ -244,7 +248,10 @@ class _Draft:
         if at < 0:
             return
         self._events += 1
-        self._put(at, weight, ROLE_OF[kind], 1, type_weight)
+        role = ROLE_OF[kind]
+        if role is not Role.REJECTED:  # Whoever throws something out of what was found is still looking.
+            self._asked = None
+        self._put(at, weight, role, 1, type_weight)
         self._term(at, share)
         if kind == EventType.DISLIKE:
             self._disliked.add(at)
@@ -253,12 +260,15 @@ class _Draft:
 
     def put_search(self, text: str, share: float) -> None:
         meaning = self._engine.snapshot.words.vector(text)
-        if meaning is not None:
+        self._asked = self._engine.word_search.query(text)
+        if meaning is not None or self._asked is not None:
             self._search = (text, meaning)
+        if meaning is not None:
             term = meaning * np.float32(share)
             self._beside = term if self._beside is None else self._beside + term
 
     def put_anchor(self, at: int, weight: float) -> None:
+        self._asked = None
         self._events += 1
         self._put(at, weight, Role.ANCHOR, 1, 1.0)
         self._term(at, weight)
@@ -299,6 +309,7 @@ class _Draft:
             vector=vector,
             directed=bool(vector.any()),
             search=self._search,
+            asked=self._asked,
             disliked=tuple(self._disliked),
             missing_item_ids=tuple(self.missing),
         )

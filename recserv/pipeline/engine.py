@@ -25,6 +25,7 @@ from recserv.model.layout import RANKER_FILE
 from recserv.pipeline.ranker import Ranker
 from recserv.pipeline.side_thread import SideThread
 from recserv.pipeline.vector_search import VectorSearch
+from recserv.pipeline.word_search import WordSearch
 from recserv.resilience.deadline import MonotonicClock
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Engine:
         self.popular_only = snapshot.popular_only
         self.embeddings: npt.NDArray[np.float32] = np.ascontiguousarray(snapshot.embeddings, np.float32)
         self.search = VectorSearch(index, clock=clock) if index is not None and index.size else None
+        self.word_search = WordSearch(snapshot)
         self.neighbour_check = NeighbourCheck(len(self.embeddings))
         self.ranker = ranker
         self.ranker_thread = SideThread("recserv-ranker", clock=clock)
@@ -110,8 +112,9 @@ class Engine:
         self.category_popular_offsets = snapshot.category_popular_offsets
         self.category_popular_items = snapshot.category_popular_items
         self._available = np.ascontiguousarray(snapshot.available, np.uint8).copy()
-        self.popular_order = descending(snapshot.popularity, first=snapshot.popular_items)
-        self.trending_order = descending(snapshot.popularity_recent, first=snapshot.trending_items)
+        self.popular_order = self._in_stock(descending(snapshot.popularity, first=snapshot.popular_items))
+        self.trending_order = self._in_stock(descending(snapshot.popularity_recent, first=snapshot.trending_items))
+        self._members_offsets, self._members = members_by_popularity(snapshot, self.popular_order)
         self.popular_head = self._head()
         self.scorer = scorer_of(snapshot)
         self.plain_scorer = linear_scorer(PLAIN_WEIGHTS)
@@ -131,17 +134,23 @@ class Engine:
 
     def _head(self) -> Positions:
         """The most popular items and the most popular lately, each once, available ones only."""
-        heads = [
-            order[self._available[order] != 0][:POPULAR_HEAD] for order in (self.popular_order, self.trending_order)
-        ]
+        heads = (self.popular_order[:POPULAR_HEAD], self.trending_order[:POPULAR_HEAD])
         return np.array(list(dict.fromkeys(np.concatenate(heads).tolist())), np.int32)
 
+    def _in_stock(self, order: Positions) -> Positions:
+        return np.asarray(order[self._available[order] != 0], np.int32)
+
     def category_items(self, category: int) -> Positions:
-        """Positions of the category's items, ascending."""
-        return np.flatnonzero(self._category_mask(category)).astype(np.int32)
+        """Positions of the category's available items, the most popular first; a view."""
+        return self._members[self._members_offsets[category] : self._members_offsets[category + 1]]
 
     def category_size(self, category: int) -> int:
-        return int(np.count_nonzero(self._category_mask(category))) if category >= 0 else 0
+        """How many available items it has; 0 for -1."""
+        return int(self._members_offsets[category + 1] - self._members_offsets[category]) if category >= 0 else 0
+
+    def lacks(self, category: str) -> bool:
+        """Whether a category was named that the model does not know. Of a damaged model none is known, nor missing."""
+        return bool(category) and not self.popular_only and self.snapshot.category_position(category) < 0
 
     def category_popular(self, category: int) -> Positions:
         offsets = self.category_popular_offsets
@@ -173,10 +182,8 @@ class Engine:
     def _category_mask(self, category: int) -> npt.NDArray[np.uint8]:
         mask = self._category_masks.get(category)
         if mask is None:
-            members = np.flatnonzero(np.asarray(self.snapshot.item_categories) == category)
-            owners = np.searchsorted(np.asarray(self.snapshot.item_category_offsets), members, side="right") - 1
             mask = np.zeros(len(self._available), np.uint8)
-            mask[owners] = self._available[owners]
+            mask[self.category_items(category)] = 1
             self._category_masks[category] = mask
             if len(self._category_masks) > CATEGORY_MASKS_MAX:
                 self._category_masks.popitem(last=False)
@@ -196,6 +203,20 @@ def descending(counts: Floats, first: Positions) -> Positions:
     """All positions: those listed in `first`, then the others, largest count first, ties by position."""
     order = np.argsort(-np.asarray(counts), kind="stable").astype(np.int32)
     return np.concatenate((np.asarray(first, np.int32), order[~np.isin(order, first)]))
+
+
+def members_by_popularity(snapshot: ModelSnapshot, order: Positions) -> tuple[npt.NDArray[np.int64], Positions]:
+    """Of each category the items that are in `order` (int32, distinct), in that order: int64 [c + 1] offsets and int32
+    items. Made once: a request must not look through the catalogue for the few items of its category.
+    """
+    count = snapshot.item_count
+    place = np.full(count, -1, np.int64)
+    place[order] = np.arange(len(order))
+    owners = np.repeat(np.arange(count), np.diff(snapshot.item_category_offsets))
+    listed = place[owners] >= 0
+    keys = np.unique(np.asarray(snapshot.item_categories)[listed] * np.int64(count) + place[owners[listed]])
+    categories = np.arange(len(snapshot.category_names) + 1, dtype=np.int64)
+    return np.searchsorted(keys, categories * count), order[keys % count]
 
 
 def main_categories(snapshot: ModelSnapshot) -> Positions:

@@ -3,15 +3,18 @@
 Nothing is computed anew but which item of the context weighs most. The source is, of those that named the item, the one
 with the largest share of the score.
 Reasons go by how strong the evidence is, not by how much the ranker makes of it, the most telling first: "often bought
-with X" says more than "chosen by shoppers like you".
+with X" says more than "chosen by shoppers like you". That an item was in the session already says most of all; it is
+never a reason for itself.
 """
 
 from __future__ import annotations
 
-from recserv._rank import FEATURE_NAMES, NAMED_BY, SHARE_NAMES
-from recserv.model.words import tokens
+import numpy as np
+
+from recserv._rank import FEATURE_NAMES, NAMED_BY, SESSION_COLUMNS, SHARE_NAMES
+from recserv.model.words import alike, cut, item_words
 from recserv.pipeline.context import Context, Role
-from recserv.pipeline.engine import Engine
+from recserv.pipeline.engine import Engine, Floats
 from recserv.pipeline.rank import Ranking
 from recserv.types import (
     ExplainMode,
@@ -25,6 +28,7 @@ from recserv.types import (
 COSINE = FEATURE_NAMES.index("context_cosine")
 COVISITATION = FEATURE_NAMES.index("covisitation")
 SESSION_KNN = FEATURE_NAMES.index("session_knn")
+IN_SESSION_COUNT = SESSION_COLUMNS.index("count")
 BY_CATEGORY, BY_GIVEN = NAMED_BY["category"], NAMED_BY["given"]
 ANY_POPULAR = NAMED_BY["popular"] | BY_CATEGORY
 SOURCES = (
@@ -51,33 +55,64 @@ WHERE = {
     Role.REJECTED: "you saw",
     Role.ANCHOR: "",
 }
+AGAIN = {
+    Role.TASTE: "You liked this before",
+    Role.VIEWED: "You viewed this",
+    Role.IN_CART: "In your cart",
+    Role.BOUGHT: "You bought this",
+    Role.REJECTED: "You saw this",
+    Role.ANCHOR: "You asked about this",
+}
+IN_SESSION = {role: Reason(ReasonType.ALREADY_IN_SESSION, (), text) for role, text in AGAIN.items()}
+BEFORE = {role: Reason(ReasonType.SIMILAR_TO, (), text) for role, text in AGAIN.items()}
+"""Of an item that is in the context itself: of its session, or of what outlives that."""
+NOT_ITSELF = np.float32("-inf")
 
 
 class Because:
-    """Which item of the context stands behind each result of a page: by co-visitation, by nearness; and its words."""
+    """Which item of the context stands behind each result of a page: by co-visitation, by nearness; and its words. It
+    is another item than the result, so there may be none: -1.
+    """
 
     def __init__(self, engine: Engine, page: Ranking, context: Context):
         self._engine = engine
         self._context = context
         self._reasons: dict[tuple[ReasonType, int], Reason] = {}
-        self._searched = frozenset(tokens(context.search[0])) if context.search else frozenset()
+        self._searched = {alike(word): word for word in cut(context.search[0])} if context.search else {}
+        size = len(page.items)
+        self.own, self.linked, self.nearest, self.heaviest = [-1] * size, [-1] * size, [-1] * size, [-1] * size
         if context.empty:
-            self.linked, self.nearest, self.heaviest = [-1] * len(page.items), [-1] * len(page.items), -1
             return
         closeness = (engine.embeddings[page.items] @ engine.embeddings[context.items].T) * context.weights
         self.linked = engine.covisitation.strongest(page.items, context.items, context.weights).tolist()
+        self.heaviest = [int(context.weights.argmax())] * size
+        place_of = {at: place for place, at in enumerate(context.items.tolist())}
+        for row, at in enumerate(page.items.tolist()):
+            place = place_of.get(at, -1)
+            if place < 0:
+                continue
+            self.own[row] = place
+            closeness[row, place] = NOT_ITSELF
+            if self.heaviest[row] == place:
+                self.heaviest[row] = _second(context.weights, place)
         self.nearest = closeness.argmax(axis=1).tolist()
-        self.heaviest = int(context.weights.argmax())
+
+    def again(self, place: int) -> Reason:
+        """What is said of the item at a place of the context itself: of its session, or of what outlives it."""
+        role = self._context.roles[place]
+        return IN_SESSION[role] if self._context.session[place, IN_SESSION_COUNT] else BEFORE[role]
 
     def search(self, at: int, source: Source) -> Reason | None:
-        """What the newest search has to do with an item: its words name half of the search, or it lies near it."""
+        """What the newest search has to do with an item: it holds its words, all or half of them, or lies near it."""
         if self._context.search is None:
             return None
         text = self._context.search[0]
-        item = self._engine.items.get(at)
-        words = tokens(" ".join((item.title, item.brand, *item.tags, *item.categories)))
-        if 2 * len(self._searched.intersection(words)) >= len(self._searched):
+        words = item_words(self._engine.items.get(at))
+        held = [word for key, word in self._searched.items() if key in words]
+        if len(held) == len(self._searched):
             return Reason(ReasonType.MATCHES_SEARCH, (), f'Matches your search "{text}"')
+        if 2 * len(held) >= len(self._searched):
+            return Reason(ReasonType.SIMILAR_TO, (), f'Has "{" ".join(held)}" of your search "{text}"')
         if source == Source.CONTEXT_VECTOR and self._context.empty:
             return Reason(ReasonType.SIMILAR_TO, (), f'Goes with your search "{text}"')
         return None
@@ -94,6 +129,13 @@ class Because:
             text = f"{words} {name} {WHERE[self._context.roles[place]]}".rstrip()
             known = self._reasons[kind, place] = Reason(kind, (item,), text)
         return known
+
+
+def _second(weights: Floats, largest: int) -> int:
+    """The place of the largest weight but one; -1 if there is no other."""
+    others = weights.copy()
+    others[largest] = NOT_ITSELF
+    return int(others.argmax()) if len(others) > 1 else -1
 
 
 def explain(engine: Engine, page: Ranking, context: Context, query: RecommendQuery) -> tuple[Result, ...]:
@@ -145,7 +187,9 @@ def reasons_of(
     told: list[Reason] = []
     if (searched := because.search(at, source)) is not None:
         told.append(searched)
-    if because.heaviest < 0 or source in POPULAR_SOURCES:
+    if (place := because.own[row]) >= 0:
+        told.append(because.again(place))
+    if because.heaviest[row] < 0 or source in POPULAR_SOURCES:
         if told:
             return tuple(told)
         return () if source == Source.REQUESTED else (_popular(engine, at, source, query),)
@@ -156,7 +200,7 @@ def reasons_of(
         else:
             told.append(because.reason(ReasonType.OFTEN_VIEWED_WITH, "Often viewed with", linked))
     if features[SESSION_KNN] >= TELLING or (not told and source == Source.SESSION_KNN):
-        place = linked if linked >= 0 else because.heaviest
+        place = linked if linked >= 0 else because.heaviest[row]
         told.append(because.reason(ReasonType.SIMILAR_SESSIONS, "Chosen by shoppers who also chose", place))
     if len(told) < REASONS_MAX and (features[COSINE] >= TELLING_COSINE or not told):
         told.append(because.reason(ReasonType.SIMILAR_TO, "Goes with", because.nearest[row]))

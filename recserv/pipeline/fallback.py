@@ -6,7 +6,6 @@ It needs nothing but the model's popularity order, so it cannot fail for a depen
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from recserv._rank import FEATURE_NAMES, NAMED_BY, SHARE_NAMES
 from recserv.pipeline.engine import Engine, Positions
@@ -22,13 +21,18 @@ def popular(engine: Engine, query: RecommendQuery, blocked: Positions, size: int
     category = engine.snapshot.category_position(query.category) if query.category else None
     if category is not None and category < 0:
         return _ranking(engine, np.empty(0, np.int32), False)
-    order = engine.popular_order
+    within = None
     if query.candidate_item_ids:
+        within = category
         given = {engine.items.position(item) for item in query.candidate_item_ids} - {-1}
         wanted = np.fromiter(given, np.int32, len(given))
         order = wanted[np.lexsort((wanted, -engine.popularity[wanted]))]
-    with engine.allowing(category, blocked) as allowed:
-        items = first_allowed(order, allowed, size)
+    else:
+        # Everything in these orders may be shown but for what is blocked.
+        order = engine.popular_order if category is None else engine.category_items(category)
+        order = order[: size + len(blocked)]
+    with engine.allowing(within, blocked) as allowed:
+        items = order[allowed[order] != 0][:size]
     return _ranking(engine, items, category is not None)
 
 
@@ -50,20 +54,6 @@ def filled(engine: Engine, ranking: Ranking, query: RecommendQuery, blocked: Pos
         np.concatenate((ranking.shares, more.shares)),
         np.concatenate((ranking.named, more.named)),
     )
-
-
-def first_allowed(order: Positions, allowed: npt.NDArray[np.uint8], k: int) -> Positions:
-    """The first k allowed positions of an order; looks at it piece by piece, since nearly always the first will do."""
-    kept: list[Positions] = []
-    missing, step = k, max(2 * k, 64)
-    for begin in range(0, len(order), step):
-        piece = order[begin : begin + step]
-        piece = piece[allowed[piece] != 0][:missing]
-        kept.append(piece)
-        missing -= len(piece)
-        if missing <= 0:
-            break
-    return np.concatenate(kept) if kept else np.empty(0, np.int32)
 
 
 def _ranking(engine: Engine, items: Positions, in_category: bool) -> Ranking:

@@ -113,9 +113,9 @@ class RecommendationPipeline:
             if lost := popular_only(deadline, settings.full_answer_min_ms, engine):
                 return self._popular(query, state, context, trail, lost)
             found = await trail.wait("search", self._retrieval.search(context, query, blocked, deadline, trail))
-            trail.run("retrieve", self._retrieval.fill, context, query, blocked, found, trail)
+            matching = trail.run("retrieve", self._retrieval.fill, context, query, blocked, found, trail)
             keep = max(DIVERSIFIED, 2 * query.page_size) if query.diversity else query.page_size
-            ranking = await trail.wait("rank", self._ranking.rank(context, keep, deadline, trail))
+            ranking = await trail.wait("rank", self._ranking.rank(context, keep, deadline, trail, matching))
             page = trail.run("rerank", rerank, engine, ranking, query)
             page = filled(engine, page, query, blocked)
         except Exception as error:
@@ -204,5 +204,6 @@ class RecommendationPipeline:
             degraded_reasons=trail.reasons,
             explanation_token=token,
             missing_item_ids=context.missing_item_ids,
+            missing_categories=(query.category,) if self._engine.lacks(query.category) else (),
             shared=shared,
         )

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from recserv._rank import Scorer
+from recserv._rank import FEATURE_NAMES, NAMED_BY, Scorer
 from recserv.pipeline.context import Context
 from recserv.pipeline.degradation import BadAnswer, Guard
 from recserv.pipeline.engine import Engine, Floats, Positions
@@ -16,7 +16,12 @@ from recserv.pipeline.ranker import Ranker, checked
 from recserv.pipeline.settings import PipelineSettings
 from recserv.pipeline.side_thread import within
 from recserv.pipeline.trail import Trail
+from recserv.pipeline.vector_search import Neighbours
 from recserv.resilience.deadline import Deadline
+
+BY_SEARCH = NAMED_BY["context_vector"]
+COSINE = FEATURE_NAMES.index("context_cosine")
+NONE_MATCHES: Neighbours = (np.empty(0, np.int32), np.empty(0, np.float32))
 
 
 class Ranking(msgspec.Struct, frozen=True):
@@ -36,6 +41,26 @@ class Ranking(msgspec.Struct, frozen=True):
         return Ranking(self.items[rows], self.scores[rows], self.features[rows], self.shares[rows], self.named[rows])
 
 
+def words_first(ranking: Ranking, matching: Neighbours, keep: int, *, cold: bool) -> Ranking:
+    """The `keep` first of a ranking with the items that hold words of a search (int32, float32 > 0) before all others,
+    by the rarity of the words held; of equals the nearest to the context vector first where that is all there is to
+    rank by (`cold`), else in the order of the ranking. Scores fall with rank: those of the others stay, the rarity goes
+    on top of the best of them.
+    """
+    items, rarity = matching
+    order = np.argsort(items)
+    place = np.minimum(np.searchsorted(items, ranking.items, sorter=order), len(items) - 1)
+    at = order[place]
+    held = np.where(items[at] == ranking.items, rarity[at], np.float32(0))
+    top = max(0.0, float(ranking.scores[held == 0].max(initial=0.0)))
+    scores = np.where(held > 0, held + np.float32(top), ranking.scores).astype(np.float32)
+    # The search is what brought them here, whoever else named them.
+    named = np.where(held > 0, np.uint8(BY_SEARCH), ranking.named)
+    nearness = np.where(held > 0, ranking.features[:, COSINE], 0) if cold else np.zeros(len(held))
+    rows = np.lexsort((np.arange(len(held)), -nearness, -held))[:keep]
+    return msgspec.structs.replace(ranking, scores=scores, named=named).rows(rows.astype(np.int32))
+
+
 class RankStage:
     """Ranks with one engine. The table must not be touched between `Retrieval.fill` and the call of `rank`, which has
     taken all it needs from it when it first waits for anything.
@@ -44,8 +69,19 @@ class RankStage:
     def __init__(self, engine: Engine, settings: PipelineSettings, guard: Guard):
         self._engine, self._settings, self._guard = engine, settings, guard
 
-    async def rank(self, context: Context, keep: int, deadline: Deadline, trail: Trail) -> Ranking:
-        """The `keep` best candidates; ties by position.
+    async def rank(
+        self, context: Context, keep: int, deadline: Deadline, trail: Trail, matching: Neighbours = NONE_MATCHES
+    ) -> Ranking:
+        """The `keep` best candidates; ties by position. `matching`: what holds the words of a search comes before
+        everything else, whatever the ranker makes of it.
+        """
+        if not len(matching[0]):
+            return await self._ranked(context, keep, deadline, trail)
+        everything = await self._ranked(context, self._engine.table.count, deadline, trail)
+        return words_first(everything, matching, keep, cold=context.empty)
+
+    async def _ranked(self, context: Context, keep: int, deadline: Deadline, trail: Trail) -> Ranking:
+        """The `keep` best.
 
         Without a session there is nothing that the ranker has learned from, and a ranker that fails ranks nothing:
         then fixed weights decide.

@@ -2,7 +2,8 @@
 
     search    context vector: among the neighbours of the newest items, by graph search where the context is more than
               items, or the members of a small category
-    fill      co-visitation   neighbours of the newest items
+    fill      words           items that hold words of the newest search, if no item was turned to since
+              co-visitation   neighbours of the newest items
               session-kNN     items of the most similar past sessions
               popular         of the category asked for, else of the session's heaviest categories, overall, and lately
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any, ParamSpec
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +33,7 @@ from recserv.pipeline.settings import PipelineSettings
 from recserv.pipeline.side_thread import within
 from recserv.pipeline.trail import Trail
 from recserv.pipeline.vector_search import Neighbours
+from recserv.pipeline.word_search import WordQuery
 from recserv.resilience.deadline import Deadline
 from recserv.resilience.quiet_log import QuietLog
 from recserv.types import DegradedReason, RecommendQuery
@@ -52,7 +55,8 @@ CATEGORY_CANDIDATES = 12
 NO_CATEGORY = -1
 EMPTY: Neighbours = (np.empty(0, np.int32), np.empty(0, np.float32))
 
-ListSource = Callable[[Positions, Floats, npt.NDArray[np.uint8], int], Neighbours]
+P = ParamSpec("P")
+Array = npt.NDArray[Any]
 
 
 class Retrieval:
@@ -107,17 +111,21 @@ class Retrieval:
 
     def fill(
         self, context: Context, query: RecommendQuery, blocked: Positions, found: Neighbours, trail: Trail
-    ) -> None:
-        """The candidates of all sources into the engine's table."""
+    ) -> Neighbours:
+        """The candidates of all sources into the engine's table. Returns those that hold words of what was searched for
+        last, best first, with the rarity of these words.
+        """
         engine, category = self._engine, self.category(query)
         if category == NO_CATEGORY:
             engine.table.begin(engine.nothing)
-            return
+            return EMPTY
         with engine.allowing(category, blocked) as allowed:
             engine.table.begin(allowed)
             if query.candidate_item_ids:
-                self._score_given(context, query)
-                return
+                wanted = self._score_given(context, query)
+                return self._matching(context, trail, engine.word_search.among, wanted)
+            matching = self._matching(context, trail, engine.word_search.top, allowed)
+            engine.table.put(matching[0], BY_VECTOR)
             engine.table.add(*found, BY_VECTOR)
             if not context.empty:
                 self._add_lists(context, allowed, self._extra(query), trail)
@@ -125,6 +133,12 @@ class Retrieval:
                 self._put_category(context, category)
             elif self._settings.popular_candidates:
                 self._put_popular(context, query)
+        return matching
+
+    def _matching(
+        self, context: Context, trail: Trail, ask: Callable[[WordQuery, Array], Neighbours], of: Array
+    ) -> Neighbours:
+        return EMPTY if context.asked is None else _answer(ask, trail, context.asked, of)
 
     def _add_lists(self, context: Context, allowed: npt.NDArray[np.uint8], extra: int, trail: Trail) -> None:
         engine, settings = self._engine, self._settings
@@ -156,18 +170,20 @@ class Retrieval:
         if engine.category_size(category) <= self._settings.exact_category_items_max:
             engine.table.put(engine.category_items(category), BY_VECTOR if context.directed else BY_CATEGORY)
 
-    def _score_given(self, context: Context, query: RecommendQuery) -> None:
+    def _score_given(self, context: Context, query: RecommendQuery) -> Positions:
+        """The candidates that the request named, by position."""
         engine = self._engine
         known = dict.fromkeys(engine.items.position(item) for item in query.candidate_item_ids)
         wanted = np.array([at for at in known if at >= 0], np.int32)
         engine.table.put(wanted, BY_GIVEN)
         if context.empty:
-            return
+            return wanted
         recent = self._settings.covisitation_items_max
         scores = engine.covisitation.score(context.items[-recent:], context.weights[-recent:], wanted)
         engine.table.add(*_descending(wanted, scores), BY_COVISITATION)
         scores = engine.session_knn.score(context.items, context.weights, wanted)
         engine.table.add(*_descending(wanted, scores), BY_SESSION_KNN)
+        return wanted
 
     def _extra(self, query: RecommendQuery) -> int:
         """More of each source for a page that is longer than most."""
@@ -179,12 +195,10 @@ def _descending(items: Positions, scores: Floats) -> Neighbours:
     return items[order], scores[order]
 
 
-def _answer(
-    source: ListSource, trail: Trail, items: Positions, weights: Floats, allowed: npt.NDArray[np.uint8], k: int
-) -> Neighbours:
+def _answer(source: Callable[P, Neighbours], trail: Trail, *args: P.args, **kwargs: P.kwargs) -> Neighbours:
     """What a source finds; nothing, and a word in the trail, if it fails."""
     try:
-        return source(items, weights, allowed, k)
+        return source(*args, **kwargs)
     except Exception as error:
         logger.log(logging.ERROR, "source", "a candidate source failed", error=error)
         trail.degrade(DegradedReason.SOURCE_UNAVAILABLE)

@@ -128,6 +128,8 @@ def recommendation_to_wire(answer: Recommendation, shared: SharedResults) -> pb.
         message.explanation_token = answer.explanation_token
     if answer.missing_item_ids:
         message.missing_item_ids.extend(answer.missing_item_ids)
+    if answer.missing_categories:
+        message.missing_categories.extend(answer.missing_categories)
     return message
 
 

@@ -32,7 +32,7 @@ from recserv.training.problems import Progress, no_progress
 from recserv.training.session_knn import session_knn
 from recserv.training.session_space import EpochReport, SessionSpace, learn_session_space
 from recserv.training.sessions import Sessions, build_sessions
-from recserv.training.words import word_vectors
+from recserv.training.words import holders, word_lists, word_vectors
 from recserv.types import EventType
 
 UNLEARNED_PLACE_DECAY = 0.7
@@ -106,7 +106,9 @@ def assemble(
         items, vectors, popular = space.items, arrays["embeddings"], space.popularity
         if trial:
             items, vectors, popular = [], vectors[:0], popular[:0]
-        words, arrays["word_vectors"], arrays["word_rarity"] = word_vectors(items, vectors, popular)
+        held = holders(items)
+        words, arrays["word_vectors"], arrays["word_rarity"] = word_vectors(held, vectors, popular)
+        arrays |= word_lists(held)
         stage("session-kNN")
         knn = session_knn(sessions, space.count)
         arrays |= {

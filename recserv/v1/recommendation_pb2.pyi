@@ -318,7 +318,7 @@ class RecommendResult(_message.Message):
     def __init__(self, item_id: _Optional[str] = ..., score: _Optional[float] = ..., rank: _Optional[int] = ..., source: _Optional[_Union[Source, str]] = ..., reasons: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., item: _Optional[_Union[Item, _Mapping]] = ..., explanation: _Optional[str] = ..., explanation_state: _Optional[_Union[ExplanationState, str]] = ...) -> None: ...
 
 class RecommendResponse(_message.Message):
-    __slots__ = ("results", "recommendation_id", "model_version", "degraded", "degraded_reasons", "explanation_token", "next_page_token", "missing_item_ids")
+    __slots__ = ("results", "recommendation_id", "model_version", "degraded", "degraded_reasons", "explanation_token", "next_page_token", "missing_item_ids", "missing_categories")
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     RECOMMENDATION_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -327,6 +327,7 @@ class RecommendResponse(_message.Message):
     EXPLANATION_TOKEN_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     MISSING_ITEM_IDS_FIELD_NUMBER: _ClassVar[int]
+    MISSING_CATEGORIES_FIELD_NUMBER: _ClassVar[int]
     results: _containers.RepeatedCompositeFieldContainer[RecommendResult]
     recommendation_id: str
     model_version: str
@@ -335,7 +336,8 @@ class RecommendResponse(_message.Message):
     explanation_token: str
     next_page_token: str
     missing_item_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, results: _Optional[_Iterable[_Union[RecommendResult, _Mapping]]] = ..., recommendation_id: _Optional[str] = ..., model_version: _Optional[str] = ..., degraded: _Optional[bool] = ..., degraded_reasons: _Optional[_Iterable[_Union[DegradedReason, str]]] = ..., explanation_token: _Optional[str] = ..., next_page_token: _Optional[str] = ..., missing_item_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    missing_categories: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, results: _Optional[_Iterable[_Union[RecommendResult, _Mapping]]] = ..., recommendation_id: _Optional[str] = ..., model_version: _Optional[str] = ..., degraded: _Optional[bool] = ..., degraded_reasons: _Optional[_Iterable[_Union[DegradedReason, str]]] = ..., explanation_token: _Optional[str] = ..., next_page_token: _Optional[str] = ..., missing_item_ids: _Optional[_Iterable[str]] = ..., missing_categories: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class BatchRecommendRequest(_message.Message):
     __slots__ = ("requests",)

@@ -85,6 +85,7 @@ def test_the_answer_is_a_table_with_titles_sources_and_reasons(
         degraded=True,
         degraded_reasons=["DEGRADED_REASON_INDEX_UNAVAILABLE"],
         missing_item_ids=["gone"],
+        missing_categories=["no such shelf"],
         results=[
             pb.RecommendResult(
                 item_id="i-1",
@@ -102,7 +103,7 @@ def test_the_answer_is_a_table_with_titles_sources_and_reasons(
     for words in [
         "m-1",
         "index unavailable",
-        "gone",
+        "gone, no such shelf",
         "Mug [red]",
         "i-1",
         "0.750",

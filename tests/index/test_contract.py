@@ -117,6 +117,34 @@ def test_hnsw_finds_nearly_all_that_exact_finds(tmp_path):
     assert np.mean(recalls) > 0.85
 
 
+class WidthsSeen:
+    """A graph that notes how wide it was set to search at each search."""
+
+    def __init__(self, graph):
+        self._graph = graph
+        self.widths = []
+
+    def knn_query(self, *args, **kwargs):
+        self.widths.append(self._graph.ef)
+        return self._graph.knn_query(*args, **kwargs)
+
+    def __getattr__(self, name):
+        return getattr(self._graph, name)
+
+
+def test_a_wide_search_of_hnsw_is_wide_for_itself_alone(tmp_path):
+    index = hnsw(vectors(), tmp_path)
+    index._graph = seen = WidthsSeen(index._graph)
+    query = vectors()[1]
+    narrow = index.search(query, 10)
+    wide, _ = index.search(query, 530)
+    np.testing.assert_array_equal(index.search(query, 10), narrow)
+    assert len(wide) == 530
+    assert len(set(seen.widths)) == 1, "one wide request slows every later one"
+    truth, _ = ExactIndex(vectors()).search(query, 530)
+    assert len(set(wide) & set(truth)) / 530 > 0.95
+
+
 def test_a_missing_file_is_said_to_be_no_index(tmp_path):
     with pytest.raises(IndexUnavailable):
         HnswIndex.load(tmp_path / "index.hnsw", dimensions=4)

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from recserv.model.check import describe
+from recserv.model.manifest import encode_manifest
 from tests.factories import START_MS
-from tests.model.support import copy_model
+from tests.model.support import copy_model, read_manifest, reseal
 
 
 def test_a_whole_model_is_described(tiny_model: Path) -> None:
@@ -37,3 +40,25 @@ def test_a_model_that_is_not_there_is_described_as_such(tmp_path: Path) -> None:
     assert not report.whole
     assert "no such directory" in report.problem
     assert report.files == ()
+
+
+def test_a_model_whose_index_file_is_missing_is_not_whole(tiny_model: Path, tmp_path: Path) -> None:
+    model = copy_model(tiny_model, tmp_path / "model")
+    (model / "index.hnsw").unlink()
+    report = describe(model)
+    assert not report.whole
+    assert report.problem_file == "index.hnsw"
+    assert report.problem.startswith("missing")
+
+
+def test_a_model_that_was_written_without_an_index_is_whole_and_says_that_it_has_none(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    model = copy_model(tiny_model, tmp_path / "model")
+    (model / "index.hnsw").unlink()
+    files = {name: entry for name, entry in read_manifest(model).files.items() if name != "index.hnsw"}
+    _, data = encode_manifest(msgspec.structs.replace(read_manifest(model), files=files))
+    (model / "manifest.json").write_bytes(data)
+    reseal(model)
+    report = describe(model)
+    assert (report.whole, report.has_index) == (True, False)

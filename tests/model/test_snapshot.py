@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,6 +72,35 @@ def test_items_without_events_have_vectors_from_their_content(snapshot: ModelSna
 def test_the_index_is_read_through_a_verified_private_copy(snapshot: ModelSnapshot) -> None:
     with snapshot.verified_index() as path:
         assert path.read_bytes() == (snapshot.path / "index.hnsw").read_bytes()
+
+
+@pytest.mark.parametrize("after", ["swapped", "overwritten", "gone"])
+def test_the_index_that_was_verified_is_the_one_that_is_loaded(model: Path, after: str) -> None:
+    verified = (model / "index.hnsw").read_bytes()
+    snapshot = load_snapshot(model)
+    if after == "swapped":
+        model.rename(model.parent / "before")
+        build_tiny_model(model, seed=1)
+    elif after == "overwritten":
+        (model / "index.hnsw").write_bytes(b"of another build")
+    else:
+        (model / "index.hnsw").unlink()
+    with snapshot.verified_index() as path:
+        assert path.read_bytes() == verified
+
+
+def test_the_copy_of_the_index_goes_once_it_was_opened_and_with_the_model(model: Path) -> None:
+    opened, unopened = load_snapshot(model), load_snapshot(model)
+    with opened.verified_index() as path:
+        pass
+    assert not path.exists()
+    with opened.verified_index() as again:
+        assert again.read_bytes() == (model / "index.hnsw").read_bytes()
+    copy = unopened._index.path
+    assert copy.exists()
+    del unopened
+    gc.collect()
+    assert not copy.exists()
 
 
 def test_a_missing_index_is_allowed_unless_asked_otherwise(model: Path) -> None:
@@ -384,3 +415,25 @@ def test_an_array_is_written_as_numpy_reads_it(tmp_path: Path) -> None:
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
     (tmp_path / "a.npy").write_bytes(encode_array(array))
     assert (np.load(tmp_path / "a.npy", allow_pickle=False) == array).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "problem"),
+    [
+        ("search_words", lambda keys: keys[::-1].copy(), "does not ascend"),
+        ("search_word_offsets", lambda offsets: offsets[:-1].copy(), "offsets for"),
+        ("search_word_offsets", lambda offsets: offsets + 1, "must run from 0"),
+        ("search_word_items", lambda items: items + 10**6, "points outside"),
+        ("search_word_items", np.zeros_like, "does not ascend within a word"),
+    ],
+)
+def test_lists_of_words_that_do_not_fit_are_refused(model: Path, name: str, change: Any, problem: str) -> None:
+    write_array(model, name, change(read_array(model, name)))
+    with pytest.raises(ModelError, match=rf"{name}\.npy: .*{problem}"):
+        load_snapshot(model)
+
+
+def test_a_model_of_an_older_format_is_refused_with_what_to_do(model: Path) -> None:
+    reseal(model, format_version=3)
+    with pytest.raises(ModelError, match=r"manifest\.json: format version 3; .*build the model again"):
+        load_snapshot(model)

@@ -8,8 +8,13 @@ import msgspec
 import numpy as np
 import pytest
 
+from recserv.model.snapshot import load_popular
+from recserv.pipeline.engine import Engine
+from recserv.pipeline.pipeline import RecommendationPipeline
+from recserv.pipeline.settings import PipelineSettings
 from recserv.types import (
     DAY_MS,
+    DegradedReason,
     Event,
     EventType,
     ExplainMode,
@@ -142,9 +147,30 @@ async def test_a_cold_request_for_a_category_says_that_it_is_popular_there(pipel
     assert {r.reasons[0].text for r in answer.results} == {f"Popular in {name}"}
 
 
-async def test_an_unknown_category_has_no_items(pipeline):
-    answer = await pipeline().recommend(RecommendQuery(category="no such thing"), no_hurry())
+@pytest.mark.parametrize("overloaded", [False, True])
+@pytest.mark.parametrize("events", [(), viewed("item-5")])
+async def test_an_unknown_category_has_no_items_and_the_answer_says_so(pipeline, events, overloaded):
+    query = RecommendQuery(category="no such thing", context_events=events)
+    answer = await pipeline().recommend(query, no_hurry(), overloaded=overloaded)
     assert answer.results == ()
+    assert answer.missing_categories == ("no such thing",)
+    assert bool(answer.degraded_reasons) == overloaded, "nothing is degraded"
+
+
+@pytest.mark.parametrize("category", ["", "Toys"])
+async def test_no_category_and_a_known_one_are_not_missing(pipeline, category):
+    answer = await pipeline().recommend(RecommendQuery(category=category), no_hurry())
+    assert answer.results
+    assert answer.missing_categories == ()
+
+
+async def test_of_a_damaged_model_no_category_is_said_to_be_missing(tiny_model, pipeline):
+    engine = Engine(load_popular(tiny_model), None)
+    answer = await RecommendationPipeline(engine, None, PipelineSettings()).recommend(
+        RecommendQuery(category="Toys"), no_hurry()
+    )
+    assert answer.missing_categories == ()
+    assert answer.degraded_reasons == (DegradedReason.SOURCE_UNAVAILABLE,)
 
 
 async def test_a_page_is_filled_up_to_what_the_shop_has(pipeline, engine):
@@ -157,14 +183,14 @@ async def test_a_page_is_filled_up_to_what_the_shop_has(pipeline, engine):
 
 async def test_a_dislike_that_only_the_profile_remembers_is_not_shown(pipeline):
     query = RecommendQuery(session_id="s", user_id="u", page_size=100, context_events=viewed("item-5"))
-    bad = ids(await pipeline(FakeStore(ShopperState())).recommend(query, Deadline(5)))[1]
+    bad = ids(await pipeline(FakeStore(ShopperState())).recommend(query, no_hurry()))[1]
     assert bad != "item-5"
     disliked = Profile(taste=(Taste(bad, -8.0, NOW_MS - DAY_MS),), sequence=1)
-    answer = ids(await pipeline(FakeStore(ShopperState(profile=disliked))).recommend(query, Deadline(5)))
+    answer = ids(await pipeline(FakeStore(ShopperState(profile=disliked))).recommend(query, no_hurry()))
     assert answer
     assert bad not in answer
     again = msgspec.structs.replace(query, context_events=viewed("item-5", bad))
-    assert bad in ids(await pipeline(FakeStore(ShopperState(profile=disliked))).recommend(again, Deadline(5)))
+    assert bad in ids(await pipeline(FakeStore(ShopperState(profile=disliked))).recommend(again, no_hurry()))
 
 
 async def test_a_dislike_pushes_away_and_is_not_shown(pipeline):

@@ -6,10 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 
-from recserv.pipeline.fallback import first_allowed
 from recserv.pipeline.popular_pages import PAGES_MAX, PopularPages
 from recserv.types import DegradedReason, Event, EventType, ExplainMode, Recommendation, RecommendQuery, Source
 from tests.pipeline.support import NOW_MS, no_hurry
@@ -64,9 +62,7 @@ async def test_whoever_rules_out_what_is_on_the_page_gets_one_of_their_own(
 ) -> None:
     serving = pipeline(exclude_cart=True)
     common = await overloaded(serving)
-    with engine.allowing(None, np.empty(0, np.int32)) as allowed:
-        order = first_allowed(engine.popular_order, allowed, len(engine.popular_order))
-    ruled_out = engine.items.id(int(order[place]))
+    ruled_out = engine.items.id(int(engine.popular_order[place]))
     fields = RULED_OUT[how](ruled_out)
     answer = await overloaded(serving, **fields)
     assert (answer.shared, answer.results is common.results) == (place not in (0, 9), place not in (0, 9))

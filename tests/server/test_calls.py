@@ -13,6 +13,7 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc._cython import cygrpc
 
+from recserv.client import wire
 from recserv.errors import DeadlineTooNear, Overloaded, RecservError, StoreUnavailable
 from recserv.server.assembly import SERVICE
 from recserv.server.servicer import BATCH_RECOMMEND_AT_ONCE
@@ -126,6 +127,7 @@ def test_every_field_of_an_answer_arrives(service: Service) -> None:
         degraded_reasons=(DegradedReason.STALE_STATE, DegradedReason.DEADLINE),
         explanation_token="token",
         missing_item_ids=("gone",),
+        missing_categories=("no such shelf",),
     )
     response = recommend(service)
     [result] = response.results
@@ -140,6 +142,8 @@ def test_every_field_of_an_answer_arrives(service: Service) -> None:
     assert response.degraded
     assert list(response.degraded_reasons) == [pb.DEGRADED_REASON_STALE_STATE, pb.DEGRADED_REASON_DEADLINE]
     assert (response.explanation_token, list(response.missing_item_ids)) == ("token", ["gone"])
+    assert list(response.missing_categories) == ["no such shelf"]
+    assert wire.recommendation(response).missing_categories == ("no such shelf",)
 
 
 def test_the_shoppers_context_is_asked_for_by_both_ids(service: Service) -> None:

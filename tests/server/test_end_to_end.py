@@ -133,6 +133,9 @@ def test_items_that_the_model_does_not_know_are_accepted_and_counted_and_named_w
     assert live.sample("recserv_unknown_items_total") == before + 1
     response = recommend(live, context_events=[{"event_type": pb.EVENT_TYPE_VIEW, "item_id": "nowhere"}])
     assert list(response.missing_item_ids) == ["nowhere"]
+    response = recommend(live, category="no such shelf")
+    assert (len(response.results), list(response.missing_categories)) == (0, ["no such shelf"])
+    assert not response.degraded
 
 
 def test_a_consistency_token_of_nobody_is_an_invalid_argument(live: LiveApp) -> None:

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recserv.model.words import WordTable, tokens
-from recserv.training.words import word_vectors
+from recserv.model.words import WordTable, item_words, tokens, word_keys
+from recserv.training.words import holders, word_lists, word_vectors
 from recserv.types import Item
 
 ITEMS = [
@@ -16,7 +16,7 @@ VECTORS = np.array([[1, 0], [0.6, 0.8], [0, 1]], np.float32)
 
 
 def table(popularity=(0, 0, 0)) -> WordTable:
-    return WordTable(*word_vectors(ITEMS, VECTORS, np.array(popularity, np.float32)))
+    return WordTable(*word_vectors(holders(ITEMS), VECTORS, np.array(popularity, np.float32)))
 
 
 def test_a_word_lies_among_the_items_that_hold_it():
@@ -41,7 +41,7 @@ def test_unknown_words_have_no_meaning():
 
 
 def test_a_catalogue_without_words_gives_an_empty_table():
-    words, vectors, rarity = word_vectors([Item(item_id="a")], VECTORS[:1], np.zeros(1, np.float32))
+    words, vectors, rarity = word_vectors(holders([Item(item_id="a")]), VECTORS[:1], np.zeros(1, np.float32))
     assert (words, vectors.shape, rarity.shape) == ([], (0, 2), (0,))
 
 
@@ -52,7 +52,50 @@ def test_a_catalogue_without_words_gives_an_empty_table():
         ("STRASSE", ["strasse"]),
         ("Straße", ["strasse"]),
         (" ", []),
+        ("Women\u2019s T-shirts, women's BOOTS", ["women", "t", "shirt", "women", "boot"]),
+        ("A\u0308rmel \uff38\uff2c", ["ärmel", "xl"]),
     ],
 )
 def test_tokens_are_folded_runs_of_letters_and_digits(text, expected):
     assert tokens(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("one", "many"),
+    [
+        ("light", "Lights"),
+        ("box", "boxes"),
+        ("cherry", "cherries"),
+        ("cookie", "cookies"),
+        ("glass", "GLASSES"),
+        ("dish", "dishes"),
+        ("watch", "watches"),
+        ("shoe", "shoes"),
+        ("tomato", "tomatoes"),
+        ("pie", "pies"),
+        ("candle", "candles"),
+    ],
+)
+def test_a_word_and_its_simple_plural_are_one(one, many):
+    assert tokens(one) == tokens(many)
+
+
+@pytest.mark.parametrize(("one", "other"), [("cap", "cape"), ("pin", "pine"), ("bus", "bu"), ("xs", "x"), ("9s", "9")])
+def test_words_that_only_look_alike_are_two(one, other):
+    assert tokens(one) != tokens(other)
+
+
+def test_the_lists_of_words_name_every_item_that_holds_one_and_no_other():
+    lists = word_lists(holders(ITEMS))
+    keys, offsets, held = (lists[name] for name in ("search_words", "search_word_offsets", "search_word_items"))
+    words = sorted(set().union(*map(item_words, ITEMS)))
+    assert keys.tolist() == sorted(word_keys(words).tolist())
+    for word in words:
+        row = keys.tolist().index(word_keys([word])[0])
+        expected = [at for at, item in enumerate(ITEMS) if word in item_words(item)]
+        assert held[offsets[row] : offsets[row + 1]].tolist() == expected
+
+
+def test_without_words_the_lists_are_empty():
+    empty = word_lists(holders([]))
+    assert [empty[name].tolist() for name in empty] == [[], [0], []]

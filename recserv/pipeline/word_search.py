@@ -1,0 +1,71 @@
+"""The items that hold the words of a search query: the model's inverted index, asked by its kernel.
+
+    text -> tokens -> keys -> rows of the index, rarest first, with their IDF -> the best items
+
+Pure computation over resident memory, of a bounded number of items however common the words are (`_matches`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from recserv._matches import WordMatches
+from recserv.model.words import QUERY_TOKENS_MAX, tokens, word_keys
+
+if TYPE_CHECKING:
+    from recserv.model.snapshot import ModelSnapshot
+
+Positions = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float32]
+
+MATCHES_MAX = 200
+"""For a page of a hundred with diversity, or with as many again that are behind the first by other signals."""
+RARITY_MIN = 0.01
+
+
+class WordQuery(NamedTuple):
+    """words: rows of the index, rarest first; rarity: their IDF."""
+
+    words: tuple[int, ...]
+    rarity: tuple[float, ...]
+
+
+class WordSearch:
+    def __init__(self, snapshot: ModelSnapshot):
+        self._keys = snapshot.search_words
+        self._offsets = snapshot.search_word_offsets if len(self._keys) else np.zeros(1, np.int64)
+        self._matches = WordMatches(self._offsets, snapshot.search_word_items, snapshot.item_count)
+
+    def query(self, text: str) -> WordQuery | None:
+        """What the index knows of a text; None if it knows none of its words."""
+        keys = word_keys(dict.fromkeys(tokens(text)[:QUERY_TOKENS_MAX]))
+        if not len(keys) or not len(self._keys):
+            return None
+        rows = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        rows = rows[self._keys[rows] == keys]
+        if not len(rows):
+            return None
+        counts = self._offsets[rows + 1] - self._offsets[rows]
+        order = np.lexsort((rows, counts))
+        rarity = np.maximum(np.log((1 + self._matches.size) / (1 + counts[order])), RARITY_MIN)
+        return WordQuery(tuple(rows[order].tolist()), tuple(rarity.tolist()))
+
+    def top(self, query: WordQuery, allowed: npt.NDArray[np.uint8]) -> tuple[Positions, Floats]:
+        """At most MATCHES_MAX allowed items (uint8 [n]), those that hold every word first, then by the rarity of what
+        they hold; ties by position, so the most popular first.
+        """
+        return self._matches.top(*_arrays(query), allowed, MATCHES_MAX)
+
+    def among(self, query: WordQuery, wanted: Positions) -> tuple[Positions, Floats]:
+        """Of the wanted items (int32) those that hold any of the words, in the order of `top`."""
+        scores = self._matches.score(*_arrays(query), wanted)
+        order = np.lexsort((wanted, -scores))
+        order = order[scores[order] > 0]
+        return wanted[order], scores[order]
+
+
+def _arrays(query: WordQuery) -> tuple[Positions, Floats]:
+    return np.array(query.words, np.int32), np.array(query.rarity, np.float32)
