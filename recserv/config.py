@@ -12,7 +12,7 @@ import difflib
 import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -25,8 +25,12 @@ from recserv.errors import ConfigError
 ENV_PREFIX = "RECSERV_"
 # Read by the build and by this module itself; not settings of the server.
 _ENV_OTHERS = frozenset({"RECSERV_CONFIG", "RECSERV_DEBUG"})
-# Kubernetes puts these into every pod beside a Service called "recserv".
-_ENV_KUBERNETES = re.compile(r"RECSERV_(SERVICE_(HOST|PORT)(_.*)?|PORT(_.*)?)")
+# Kubernetes puts these into every pod of a namespace that has a Service called "recserv" or "recserv-ANYTHING".
+_ENV_KUBERNETES = re.compile(
+    r"RECSERV_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+_ENV_KUBERNETES_PORT = re.compile(r"RECSERV_(\w+_)?PORT")
+_ENV_KUBERNETES_PORT_VALUE = re.compile(r"(tcp|udp|sctp)://\S+")
 _SWITCH = {"on": True, "off": False, "true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
 _CHOICES = {"log_level": ("debug", "info", "warning", "error"), "on_bad_model": ("refuse", "popular")}
 _STATES = ("embedded", *(f"{scheme}{kind}" for scheme in ("redis", "rediss") for kind in ("", "+sentinel", "+cluster")))
@@ -108,18 +112,25 @@ def parse_address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def load_settings(flags: Mapping[str, object], environ: Mapping[str, str], config_file: str | None = None) -> Settings:
+def load_settings(
+    flags: Mapping[str, object],
+    environ: Mapping[str, str],
+    config_file: str | None = None,
+    warn: Callable[[str], None] = lambda _: None,
+) -> Settings:
     """The settings that serve. `flags` holds those that were given, by key; a value None was not given.
 
-    `config_file` None: the one that RECSERV_CONFIG names, if any. Raises ConfigError with every problem at once.
+    `config_file` None: the one that RECSERV_CONFIG names, if any. `warn` is told of what is ignored and perhaps meant
+    something. Raises ConfigError with every problem at once, what would have been a warning among them.
     """
     problems: list[str] = []
+    ignored: list[str] = []
     path = config_file or environ.get("RECSERV_CONFIG")
     file = _read_toml(path, problems) if path else {}
     llm = llm_settings(file.pop("llm"), path or "", environ, problems) if "llm" in file else None
     layers = [
         (path or "", file),
-        ("environment", _from_environment(environ, problems)),
+        ("environment", _from_environment(environ, ignored)),
         ("flag", {key: value for key, value in flags.items() if value is not None}),
     ]
     values: dict[str, object] = {}
@@ -136,7 +147,9 @@ def load_settings(flags: Mapping[str, object], environ: Mapping[str, str], confi
     settings = Settings(**{"model": "", "llm": llm, **values})  # type: ignore[arg-type]
     _check_together(settings, problems)
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError([*problems, *ignored])
+    for warning in ignored:
+        warn(warning)
     return settings
 
 
@@ -165,10 +178,11 @@ def _read_toml(path: str, problems: list[str]) -> dict[str, object]:
     return {}
 
 
-def _from_environment(environ: Mapping[str, str], problems: list[str]) -> dict[str, object]:
+def _from_environment(environ: Mapping[str, str], ignored: list[str]) -> dict[str, object]:
+    """What the environment sets. Others put variables there too, so a name that is no setting does not end the start."""
     values: dict[str, object] = {}
     for name in sorted(environ):
-        if not name.startswith(ENV_PREFIX) or name in _ENV_OTHERS or _ENV_KUBERNETES.fullmatch(name):
+        if not name.startswith(ENV_PREFIX) or name in _ENV_OTHERS or _of_kubernetes(name, environ[name]):
             continue
         key = name[len(ENV_PREFIX) :].lower()
         if key in _TYPES and name == name.upper():
@@ -176,8 +190,15 @@ def _from_environment(environ: Mapping[str, str], problems: list[str]) -> dict[s
         else:
             near = difflib.get_close_matches(key, KEYS, n=1)
             hint = f"; did you mean {ENV_PREFIX}{near[0].upper()}?" if near else ""
-            problems.append(f"environment: unknown variable {name}{hint}")
+            ignored.append(f"environment: unknown variable {name}{hint}")
     return values
+
+
+def _of_kubernetes(name: str, value: str) -> bool:
+    """Before settings are looked for: a Service "recserv-share" brings RECSERV_SHARE_PORT."""
+    if _ENV_KUBERNETES.fullmatch(name):
+        return True
+    return bool(_ENV_KUBERNETES_PORT.fullmatch(name) and _ENV_KUBERNETES_PORT_VALUE.fullmatch(value))
 
 
 def _convert(label: str, key: str, raw: object, environ: Mapping[str, str], problems: list[str]) -> object | None:

@@ -78,7 +78,8 @@ def register(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> NoReturn:
     # The settings come first: they are quick to check, and numpy is not quick to load.
-    settings = load_settings({key: getattr(args, key) for key in KEYS}, os.environ, args.config)
+    warnings: list[str] = []
+    settings = load_settings({key: getattr(args, key) for key in KEYS}, os.environ, args.config, warnings.append)
     from recserv.app.process import serve
 
-    serve(settings, lambda line: print(line, flush=True))
+    serve(settings, lambda line: print(line, flush=True), warnings)
