@@ -46,7 +46,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     """Directory written by `recserv build`."""
     listen: str = "127.0.0.1:50051"
-    """HOST:PORT; port 0 takes a free one."""
+    """HOST:PORT; port 0 takes a free one. In a container 0.0.0.0:50051: nobody outside reaches its loopback."""
     state: str = "embedded:recserv-state.sqlite"
     """embedded:PATH, redis://..., redis+sentinel://... or redis+cluster://... (rediss: with TLS)."""
     require_durable: bool = False
@@ -57,7 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """One batch of reads or writes; what takes longer is answered as unavailable."""
     workers: Annotated[int, Meta(ge=1, le=256)] = 1
     metrics_listen: str = "127.0.0.1:9464"
-    """HOST:PORT of the Prometheus listener, or `off`."""
+    """HOST:PORT of the listener for Prometheus (/metrics) and for probes (/healthz), or `off`."""
     default_deadline_ms: Annotated[int, Meta(ge=1, le=600_000)] = 1_000
     """Of calls whose client set none."""
     recommend_budget_ms: Annotated[int, Meta(ge=1, le=600_000)] = 200
@@ -179,7 +179,7 @@ def _read_toml(path: str, problems: list[str]) -> dict[str, object]:
 
 
 def _from_environment(environ: Mapping[str, str], ignored: list[str]) -> dict[str, object]:
-    """What the environment sets. Others put variables there too, so a name that is no setting does not end the start."""
+    """What the environment sets. Others put variables there too: a name that is no setting does not end the start."""
     values: dict[str, object] = {}
     for name in sorted(environ):
         if not name.startswith(ENV_PREFIX) or name in _ENV_OTHERS or _of_kubernetes(name, environ[name]):

@@ -105,7 +105,7 @@ async def running(
             streams=lambda: server.admission.streams.in_use,
             log_lines_dropped=logs.dropped if logs else lambda: 0,
         )
-        metrics_address = await stack.enter_async_context(scraped(metrics, settings))
+        metrics_address = await stack.enter_async_context(scraped(metrics, settings, lambda: server.serving))
         address = await server.start(*parse_address(settings.listen))
         if ends_process:
             stack.callback(server.cut_off)

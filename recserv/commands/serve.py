@@ -11,7 +11,10 @@ from recserv.config import KEYS, load_settings
 # A flag for each setting; what is not given comes from the environment, the file or the default.
 _FLAGS: dict[str, tuple[str, str]] = {
     "model": ("MODEL_DIR", "directory written by `recserv build`"),
-    "listen": ("HOST:PORT", "where to serve gRPC; port 0 takes a free one (127.0.0.1:50051)"),
+    "listen": (
+        "HOST:PORT",
+        "where to serve gRPC; 0.0.0.0:50051 in a container, port 0 takes a free one (127.0.0.1:50051)",
+    ),
     "state": (
         "WHERE",
         (
@@ -25,7 +28,10 @@ _FLAGS: dict[str, tuple[str, str]] = {
     "redis_read_timeout_ms": ("MS", "for a batch of reads; what takes longer is answered without stored state (150)"),
     "redis_write_timeout_ms": ("MS", "for a batch of events; what takes longer is answered UNAVAILABLE (250)"),
     "workers": ("N", "processes; more than one needs redis (1)"),
-    "metrics_listen": ("HOST:PORT", "where Prometheus scrapes, or off (127.0.0.1:9464)"),
+    "metrics_listen": (
+        "HOST:PORT",
+        "where Prometheus finds /metrics and probes /healthz, or off; 0.0.0.0:9464 in a container (127.0.0.1:9464)",
+    ),
     "default_deadline_ms": ("MS", "deadline of calls whose client set none (1000)"),
     "recommend_budget_ms": ("MS", "within which a Recommend is answered, degraded if need be (200)"),
     "max_in_flight": ("N", "calls worked on at once; beyond it RESOURCE_EXHAUSTED (256)"),

@@ -117,6 +117,8 @@ class GrpcServer:
         )
         self._lame_duck_s = limits.lame_duck_ms / 1000
         self._health = Health((SERVICE,))
+        self.serving = False
+        """What health says."""
 
     async def start(self, host: str, port: int) -> str:
         """Listens; returns the bound address. Raises UsageError if it cannot be taken."""
@@ -143,6 +145,7 @@ class GrpcServer:
         free_ended_batches()
         await self._server.start()
         Slots(self._server, f"/{SERVICE}/Recommend", doorman).open()
+        self.serving = True
         return f"{name}:{bound}"
 
     async def drain(self, grace_s: float) -> bool:
@@ -159,6 +162,7 @@ class GrpcServer:
         shutdown would end new calls as CANCELLED, which says nothing of a retry. Only if calls in flight take long is
         it told to send its clients elsewhere meanwhile.
         """
+        self.serving = False
         await self._health.draining()
         await asyncio.sleep(min(self._lame_duck_s, grace_s / 2))
         self.admission.close()

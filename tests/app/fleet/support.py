@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -71,6 +72,14 @@ class Fleet:
             text = response.read().decode()
         families = text_string_to_metric_families(text)
         return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
+
+    def probe(self) -> int:
+        """The status of /healthz."""
+        try:
+            with urllib.request.urlopen(self._metrics_url.replace("/metrics", "/healthz"), timeout=WAIT_S) as response:
+                return int(response.status)
+        except urllib.error.HTTPError as refused:
+            return refused.code
 
     def metric(self, name: str, **labels: str) -> float:
         return self.page().get((name, tuple(sorted(labels.items()))), 0.0)
