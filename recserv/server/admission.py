@@ -69,6 +69,8 @@ class Admission:
         # Room that recommendations cannot take: an event must be acknowledged however many of them hang.
         self.events = Permits(max_in_flight, f"{max_in_flight} event calls are in flight already", _RETRY_CALL_MS)
         self.streams = Permits(max_streams, f"{max_streams} streams are open already", _RETRY_STREAM_MS)
+        # Of health and reflection: no drain waits for them, and they take no place of ours, nor we of theirs.
+        self.watchers = Permits(max_streams, f"{max_streams} such streams are open already", _RETRY_STREAM_MS)
         self.closed = False
         self._stream_tasks: set[asyncio.Task[None]] = set()
 

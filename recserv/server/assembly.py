@@ -22,11 +22,12 @@ from recserv.server.core_batches import free_ended_batches
 from recserv.server.cut import cut_connections
 from recserv.server.event_stream import event_stream
 from recserv.server.handlers import Handler, HandlerFactory
+from recserv.server.health import HEALTH_SERVICE, Health
 from recserv.server.overload import Doorman, OverloadControl
 from recserv.server.ports import Explanations, Ingestor, Recommender
+from recserv.server.reflection import reflection_handlers
 from recserv.server.servicer import Room, Servicer
 from recserv.server.slots import Slots
-from recserv.server.standard import HEALTH_SERVICE, Health, reflection_handler
 from recserv.types import Clock
 from recserv.v1 import recommendation_pb2 as pb
 
@@ -116,9 +117,12 @@ class GrpcServer:
             self.admission, metrics, limits.default_deadline_ms, limits.worker, visits=self.overload
         )
         self._lame_duck_s = limits.lame_duck_ms / 1000
-        self._health = Health((SERVICE,))
-        self.serving = False
+        self._health = Health((SERVICE,), self.admission.watchers)
+
+    @property
+    def serving(self) -> bool:
         """What health says."""
+        return self._health.serving
 
     async def start(self, host: str, port: int) -> str:
         """Listens; returns the bound address. Raises UsageError if it cannot be taken."""
@@ -130,7 +134,9 @@ class GrpcServer:
         calls = {f"/{SERVICE}/{name}": handler for name, handler in self._handlers().items()}
         done = {f"/{SERVICE}/{name}": self._metrics.rpc(name) for name in self._handlers()}
         doorman = Doorman(calls, self.overload, self.admission, done, self._worker)
-        self._server.add_generic_rpc_handlers((doorman, reflection_handler((SERVICE,))))
+        self._server.add_generic_rpc_handlers(
+            (doorman, *reflection_handlers((SERVICE, HEALTH_SERVICE), self.admission.watchers))
+        )
         # A queue of its own, and no handler there: the doorman has it.
         register(SERVICE, {"Recommend": None})
         name = f"[{host}]" if ":" in host else host
@@ -141,11 +147,10 @@ class GrpcServer:
                 f"cannot listen on {name}:{port}: the address is in use, not of this machine, or not permitted"
             ) from error
         self._port = bound
-        await self._health.serving()
         free_ended_batches()
         await self._server.start()
         Slots(self._server, f"/{SERVICE}/Recommend", doorman).open()
-        self.serving = True
+        self._health.begin()
         return f"{name}:{bound}"
 
     async def drain(self, grace_s: float) -> bool:
@@ -162,8 +167,7 @@ class GrpcServer:
         shutdown would end new calls as CANCELLED, which says nothing of a retry. Only if calls in flight take long is
         it told to send its clients elsewhere meanwhile.
         """
-        self.serving = False
-        await self._health.draining()
+        self._health.end()
         await asyncio.sleep(min(self._lame_duck_s, grace_s / 2))
         self.admission.close()
         if await self._drained(min(_SHORT_WAIT_S, grace_s)):

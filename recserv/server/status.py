@@ -119,6 +119,12 @@ async def refuse(context: Any, code: grpc.StatusCode, text: str, trailing: Trail
         aborted.__traceback__ = aborted.__context__ = None
 
 
+async def refuse_error(context: Any, error: RecservError) -> None:
+    """`refuse` with what the error says."""
+    status = status_of(error)
+    await refuse(context, code_of(error), status.message, trailing_metadata(status, error))
+
+
 def _info(reason: str, request_id: str) -> list[Message]:
     metadata = {"request_id": request_id[:_REQUEST_ID_CHARACTERS_MAX]} if request_id else {}
     return [error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata)]
