@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import platform
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+
+from recserv.version import installed
 
 
 @cache
 def build_labels() -> dict[str, str]:
     """Labels of recserv_build_info."""
-    return {"version": _version("recserv"), "python": platform.python_version(), "grpcio": _version("grpcio")}
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        # Run from sources that nobody installed.
-        return "unknown"
+    return {"version": installed(), "python": platform.python_version(), "grpcio": installed("grpcio")}

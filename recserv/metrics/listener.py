@@ -31,10 +31,7 @@ class MetricsListener:
         try:
             self._server, self._thread = start_http_server(port, host, metrics.registry)
         except OSError as error:
-            raise UsageError(
-                f"cannot listen for metrics on {host}:{port}: {error.strerror or error};"
-                " a second server on one machine needs another --metrics-listen (RECSERV_METRICS_LISTEN), or `off`"
-            ) from error
+            raise address_refused(host, port, error.strerror or str(error)) from error
         # Its own application answers every path with the metrics, a probe's too.
         self._server.set_app(_pages(make_wsgi_app(metrics.registry), serving))
         self.address = f"{host}:{self._server.server_port}"
@@ -43,6 +40,13 @@ class MetricsListener:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(timeout=5)
+
+
+def address_refused(host: str, port: int, problem: str) -> UsageError:
+    return UsageError(
+        f"cannot listen for metrics on {host}:{port}: {problem};"
+        " a second server on one machine needs another --metrics-listen (RECSERV_METRICS_LISTEN), or `off`"
+    )
 
 
 def _pages(metrics: WsgiApp, serving: Callable[[], bool]) -> WsgiApp:

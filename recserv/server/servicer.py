@@ -160,7 +160,7 @@ class Servicer:
 
     async def ingest_event(self, request: pb.IngestEventRequest, call: Call) -> pb.IngestEventResponse:
         if not request.HasField("event"):
-            raise InvalidInput([Violation("event", "is required")])
+            raise InvalidInput([Violation("event", "is required", "REQUIRED")])
         self._check_event(request.event, None, self._clock())
         [outcome] = await self._ingestor.ingest(call.tenant, (event_from_wire(request.event),))
         if outcome.error is not None:

@@ -149,6 +149,7 @@ class Failure(Exception):
         self.code: grpc.StatusCode = error.code()
         self.text: str = error.details() or ""
         self.status: status_pb2.Status | None = rpc_status.from_call(error)
+        self.trailing = dict(error.trailing_metadata() or ())
         self.trailing_bytes = sum(len(value) for _, value in error.trailing_metadata() or ())
         super().__init__(f"{self.code}: {self.text}")
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import grpc
 import pytest
@@ -14,6 +15,7 @@ from grpc._cython import cygrpc
 
 from recserv.errors import DeadlineTooNear, Overloaded, RecservError, StoreUnavailable
 from recserv.server.assembly import SERVICE
+from recserv.server.status import Interrupted, ServerDraining
 from recserv.types import (
     DegradedReason,
     EventType,
@@ -47,6 +49,12 @@ THREE_ATTEMPTS = json.dumps(
         ]
     }
 )
+
+
+def delayed(error: Any, retry_after_ms: int) -> RecservError:
+    """An error of a kind whose delay is fixed, with another one."""
+    error.retry_after_ms = retry_after_ms
+    return error  # type: ignore[no-any-return]
 
 
 def recommend(service: Service, timeout: float | None = 10.0, **fields: object) -> pb.RecommendResponse:
@@ -132,6 +140,8 @@ def test_every_field_of_an_answer_arrives(service: Service) -> None:
     assert reason.text == "Often bought with B"
     assert (result.item.title, list(result.item.categories), result.item.price) == ("A", ["x", "x/y"], 1.5)
     assert (result.item.available, dict(result.item.attributes)) == (False, {"k": "v"})
+    assert result.item.HasField("available")
+    assert not pb.Item().HasField("available")
     assert (result.explanation, result.explanation_state) == ("why", pb.EXPLANATION_STATE_PENDING)
     assert (response.recommendation_id, response.model_version) == ("r-1", "m-1")
     assert response.degraded
@@ -233,6 +243,8 @@ def test_an_answer_that_grpc_could_not_send_is_a_client_gone_and_no_failure_insi
     [
         (Overloaded("full", 250), grpc.StatusCode.RESOURCE_EXHAUSTED),
         (StoreUnavailable("down", 250), grpc.StatusCode.UNAVAILABLE),
+        (delayed(ServerDraining("going"), 250), grpc.StatusCode.UNAVAILABLE),
+        (delayed(Interrupted("cut off"), 250), grpc.StatusCode.UNAVAILABLE),
         (DeadlineTooNear("late"), grpc.StatusCode.DEADLINE_EXCEEDED),
     ],
 )
@@ -240,8 +252,11 @@ def test_an_error_keeps_its_meaning(service: Service, error: RecservError, code:
     failure = failure_of(service, error)
     assert (failure.code, failure.text) == (code, str(error))
     assert failure.detail(error_details_pb2.ErrorInfo).reason == error.reason
-    if hasattr(error, "retry_after_ms"):
+    retried = hasattr(error, "retry_after_ms")
+    if retried:
         assert failure.detail(error_details_pb2.RetryInfo).retry_delay.ToMilliseconds() == 250
+    # What gRPC's own retry policies read.
+    assert failure.trailing.get("grpc-retry-pushback-ms") == ("250" if retried else None)
 
 
 @pytest.mark.parametrize("method", ["Recommend", "GetContext", "IngestEvent"])
