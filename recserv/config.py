@@ -63,7 +63,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     recommend_budget_ms: Annotated[int, Meta(ge=1, le=600_000)] = 200
     """Within which a Recommend is answered, degraded if need be, even if its client would wait longer."""
     max_in_flight: Annotated[int, Meta(ge=1, le=100_000)] = 256
-    """Calls worked on at once, and as many calls with events; the next one is answered RESOURCE_EXHAUSTED."""
+    """Recommendations worked on at once, as many calls with events, as many others; the next one of a class is
+    RESOURCE_EXHAUSTED.
+    """
     max_streams: Annotated[int, Meta(ge=1, le=100_000)] = 1_000
     """Open StreamEvents and WatchExplanations calls."""
     drain_ms: Annotated[int, Meta(ge=0, le=3_600_000)] = 10_000

@@ -34,7 +34,10 @@ _FLAGS: dict[str, tuple[str, str]] = {
     ),
     "default_deadline_ms": ("MS", "deadline of calls whose client set none (1000)"),
     "recommend_budget_ms": ("MS", "within which a Recommend is answered, degraded if need be (200)"),
-    "max_in_flight": ("N", "calls worked on at once; beyond it RESOURCE_EXHAUSTED (256)"),
+    "max_in_flight": (
+        "N",
+        "calls at once of each class (recommend, events, others); beyond it RESOURCE_EXHAUSTED (256)",
+    ),
     "max_streams": ("N", "open streaming calls (1000)"),
     "drain_ms": ("MS", "how long calls in flight may take to finish after SIGTERM (10000)"),
     "lame_duck_ms": ("MS", "of the drain: new calls are still served while health says NOT_SERVING (200)"),

@@ -223,12 +223,13 @@ class GrpcServer:
         }
 
     def _handlers(self) -> dict[str, Handler]:
-        unary, servicer = self._factory.unary, self._servicer
+        unary, servicer, admission = self._factory.unary, self._servicer, self.admission
+        room, others = admission.recommends, admission.others
         return {
-            "Recommend": unary("Recommend", pb.RecommendRequest, servicer.recommend),
-            "BatchRecommend": unary("BatchRecommend", pb.BatchRecommendRequest, servicer.batch_recommend),
-            "GetContext": unary("GetContext", pb.GetContextRequest, servicer.get_context),
-            "GetExplanations": unary("GetExplanations", pb.GetExplanationsRequest, servicer.get_explanations),
+            "Recommend": unary("Recommend", pb.RecommendRequest, servicer.recommend, room),
+            "BatchRecommend": unary("BatchRecommend", pb.BatchRecommendRequest, servicer.batch_recommend, room),
+            "GetContext": unary("GetContext", pb.GetContextRequest, servicer.get_context, others),
+            "GetExplanations": unary("GetExplanations", pb.GetExplanationsRequest, servicer.get_explanations, others),
             "WatchExplanations": self._factory.server_stream(
                 "WatchExplanations", pb.WatchExplanationsRequest, servicer.watch_explanations
             ),

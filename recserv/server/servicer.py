@@ -120,15 +120,15 @@ class Servicer:
     async def batch_recommend(self, batch: pb.BatchRecommendRequest, call: Call) -> pb.BatchRecommendResponse:
         """Every entry succeeds or fails by itself; a few run at once, and each of those counts as a call in flight."""
         check_count("requests", len(batch.requests), BATCH_REQUESTS_MAX)
-        at_once = min(BATCH_RECOMMEND_AT_ONCE, len(batch.requests), self._admission.calls.limit)
-        self._admission.calls.enter(at_once - 1)
+        at_once = min(BATCH_RECOMMEND_AT_ONCE, len(batch.requests), self._admission.recommends.limit)
+        self._admission.recommends.enter(at_once - 1)
         try:
             places = asyncio.Semaphore(at_once)
             entries = await asyncio.gather(
                 *[self._entry(position, request, call, places) for position, request in enumerate(batch.requests)]
             )
         finally:
-            self._admission.calls.leave(at_once - 1)
+            self._admission.recommends.leave(at_once - 1)
         succeeded = [entry.response for entry in entries if entry.HasField("response")]
         summary = pb.BatchSummary(
             total=len(entries),

@@ -59,6 +59,7 @@ class FakeRecommender:
         self.overloaded: list[bool] = []
         self.error: BaseException | None = None
         self.answer = answer()
+        self.hold_contexts: threading.Event | None = None
         self.entered = threading.Semaphore(0)
         self.hold: threading.Event | None = None
 
@@ -77,6 +78,8 @@ class FakeRecommender:
 
     async def context(self, tenant: str, key: ShopperKey, deadline: Deadline) -> ShopperContext:
         self.keys.append((tenant, key))
+        while self.hold_contexts is not None and not self.hold_contexts.is_set():
+            await asyncio.sleep(0.005)
         if self.error is not None:
             raise self.error
         return ShopperContext(recent_item_ids=("a",), event_count=3, category_weights=(("toys", 0.5),))

@@ -204,7 +204,7 @@ def test_a_call_that_hangs_beyond_the_default_deadline_is_ended(own_service: Cal
     with pytest.raises(Failure) as caught:
         recommend(service, timeout=None)
     assert caught.value.code == grpc.StatusCode.DEADLINE_EXCEEDED
-    eventually(lambda: service.server.admission.calls.in_use == 0)
+    eventually(lambda: service.server.admission.recommends.in_use == 0)
 
 
 def test_a_deadline_already_past_means_no_work(service: Service) -> None:
@@ -224,7 +224,7 @@ def test_a_client_that_goes_away_leaves_nothing_behind(service: Service) -> None
     call = service.channel.unary_unary("/recserv.v1.RecommendationService/Recommend").future(b"")
     assert service.recommender.entered.acquire(timeout=10)
     call.cancel()
-    eventually(lambda: service.server.admission.calls.in_use == 0)
+    eventually(lambda: service.server.admission.recommends.in_use == 0)
     assert service.sample("recserv_requests_total", rpc="Recommend", status="CANCELLED") >= 1
 
 

@@ -125,7 +125,7 @@ def test_statuses_whose_client_has_gone_leave_memory(service: Service, monkeypat
         call = service.channel.unary_unary(f"/{SERVICE}/Recommend").future(b"")
         assert entered.acquire(timeout=10)
         call.cancel()
-        eventually(lambda: service.server.admission.calls.in_use == 0)
+        eventually(lambda: service.server.admission.recommends.in_use == 0)
 
     monkeypatch.setattr(service.recommender, "recommend", refuse)
     gone()
