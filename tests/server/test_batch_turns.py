@@ -22,7 +22,7 @@ WORK_S = 0.001
 
 
 class Recommender:
-    """Answers without a pause, as the pipeline does with a session in memory; by the clock of `rig` it takes a while."""
+    """Answers without a pause, as the pipeline does with a session in memory; by the clock of `rig` it takes time."""
 
     def __init__(self, rig: Rig) -> None:
         self._rig = rig
