@@ -21,6 +21,7 @@ from recserv.server.call import MESSAGE_BYTES_MAX
 from recserv.server.core_batches import free_ended_batches
 from recserv.server.cut import cut_connections
 from recserv.server.event_stream import event_stream
+from recserv.server.goaway import LOOK_AGAIN_S, Farewell
 from recserv.server.handlers import Handler, HandlerFactory
 from recserv.server.health import HEALTH_SERVICE, Health
 from recserv.server.overload import Doorman, OverloadControl
@@ -36,6 +37,8 @@ logger = logging.getLogger("recserv.server")
 SERVICE: str = pb.DESCRIPTOR.services_by_name["RecommendationService"].full_name
 # Watchers of health never finish by themselves; they are cut off this long after the last call.
 _WATCHERS_GRACE_S = 0.2
+# In which clients are told to go elsewhere and do so. Who reads nothing for that long is turned away.
+_LEAVE_S = 0.3
 # How long the calls that are queued when a drain begins are turned away one by one, and how often it looks.
 _TURN_AWAY_S, _TURN_AWAY_STEP_S = 0.1, 0.02
 # Calls in flight mostly finish within this.
@@ -160,27 +163,39 @@ class GrpcServer:
         return finished
 
     async def quiesce(self, grace_s: float) -> bool:
-        """Health says NOT_SERVING, a moment later nobody new is let in, calls in flight finish within the grace period.
-        True if all of them did.
+        """Health says NOT_SERVING; all is served as before for the lame duck's time; clients are told to go elsewhere
+        (GOAWAY), and what they send before they have read it is answered; then nobody new is let in, and calls in
+        flight finish within what is left of the grace period. True if all of them did.
 
-        Who comes too late is answered UNAVAILABLE, on connections that stay open until `close` or `cut_off`: gRPC's own
-        shutdown would end new calls as CANCELLED, which says nothing of a retry. Only if calls in flight take long is
-        it told to send its clients elsewhere meanwhile.
+        Who comes too late, or has read nothing, is answered UNAVAILABLE, on connections that stay open until `close` or
+        `cut_off`: gRPC's own shutdown would end new calls as CANCELLED, which says nothing of a retry.
         """
+        ends_s = (loop := asyncio.get_running_loop()).time() + grace_s
         self._health.end()
         await asyncio.sleep(min(self._lame_duck_s, grace_s / 2))
+        await self._see_off(min(_LEAVE_S, grace_s / 4))
         self.admission.close()
-        if await self._drained(min(_SHORT_WAIT_S, grace_s)):
+        left_s = max(0.0, ends_s - loop.time())
+        if await self._drained(min(_SHORT_WAIT_S, left_s)):
             await asyncio.sleep(_FLUSH_S)
             return True
-        stopping = asyncio.ensure_future(self._stop(grace_s + _WATCHERS_GRACE_S))
-        finished = await self._drained(grace_s)
+        stopping = asyncio.ensure_future(self._stop(left_s + _WATCHERS_GRACE_S))
+        finished = await self._drained(left_s)
         if not finished:
             calls, streams = self.admission.in_flight, self.admission.streams.in_use
             logger.warning("drain cut short", extra={"fields": {"calls": calls, "streams": streams}})
         await self._server.stop(_WATCHERS_GRACE_S)
         await stopping
         return finished
+
+    async def _see_off(self, seconds: float) -> None:
+        farewell = Farewell(self._port)
+        farewell.stop_listening()
+        for _ in range(round(seconds / LOOK_AGAIN_S)):
+            # There may be thousands of connections to look at.
+            if not await asyncio.to_thread(farewell.look):
+                return
+            await asyncio.sleep(LOOK_AGAIN_S)
 
     def cut_off(self) -> None:
         """After `quiesce`, if only the end of the process is to come: the port and all connections close now, without
