@@ -39,6 +39,8 @@ _FLAGS: dict[str, tuple[str, str]] = {
         "calls at once of each class (recommend, events, others); beyond it RESOURCE_EXHAUSTED (256)",
     ),
     "max_streams": ("N", "open streaming calls (1000)"),
+    "max_waiting_calls": ("N", "calls that may wait to be looked at; of more some are dropped unheard (10000)"),
+    "max_calls_per_connection": ("N", "calls and streams of one connection at once; 0: no limit (1000)"),
     "drain_ms": ("MS", "how long calls in flight may take to finish after SIGTERM (10000)"),
     "lame_duck_ms": ("MS", "of the drain: new calls are still served while health says NOT_SERVING (200)"),
     "share_port": ("on|off", "let another server of the same user listen on this port too, for deployments (off)"),

@@ -54,10 +54,6 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     # Clients may ping every 10 seconds, also between calls.
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    # The last bound, of memory: so many calls may wait in gRPC (for each registered method, and for all others
-    # together); more of them it ends as CANCELLED, some from the first figure on, all from the second.
-    ("grpc.server.max_pending_requests", 1_000),
-    ("grpc.server.max_pending_requests_hard_limit", 2_000),
 )
 
 
@@ -67,6 +63,12 @@ class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Within which a Recommend is answered, even if its client would wait longer."""
     max_in_flight: int = 256
     max_streams: int = 1_000
+    max_waiting_calls: int = 10_000
+    """In gRPC, for each registered method and for all others together. More of them it ends as CANCELLED, without a
+    word of a retry: some from here on, all from twice as many.
+    """
+    max_calls_per_connection: int = 1_000
+    """0: no limit of its own."""
     lame_duck_ms: int = 0
     """Of a drain: calls are still served while health says NOT_SERVING."""
     share_port: bool = False
@@ -79,7 +81,14 @@ class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
     def options(self) -> tuple[tuple[str, int], ...]:
         """Channel arguments of gRPC."""
         # SO_REUSEPORT is on by default: two servers would share a port in silence.
-        chosen = [*_OPTIONS, ("grpc.so_reuseport", int(self.share_port))]
+        chosen = [
+            *_OPTIONS,
+            ("grpc.so_reuseport", int(self.share_port)),
+            ("grpc.server.max_pending_requests", self.max_waiting_calls),
+            ("grpc.server.max_pending_requests_hard_limit", 2 * self.max_waiting_calls),
+        ]
+        if self.max_calls_per_connection:
+            chosen.append(("grpc.max_concurrent_streams", self.max_calls_per_connection))
         if self.connection_age_ms:
             chosen.append(("grpc.max_connection_age_ms", self.connection_age_ms))
         if self.connection_age_grace_ms:

@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2
 
 from recserv.errors import Overloaded
 from recserv.server.admission import Permits
-from recserv.server.assembly import SERVICE
+from recserv.server.assembly import SERVICE, ServerLimits
 from recserv.server.status import ServerDraining
 from recserv.v1 import recommendation_pb2 as pb
 from tests.patience import HANG_GUARD_S
@@ -99,6 +99,31 @@ def test_a_batch_counts_as_the_calls_that_it_runs_at_once(own_service: Callable[
     raw = service.unary("BatchRecommend", batch)
     assert pb.BatchRecommendResponse.FromString(raw).summary.succeeded == 8
     assert service.server.admission.recommends.in_use == 0
+
+
+def test_a_connection_has_so_many_calls_at_once_and_the_others_wait_their_turn(
+    own_service: Callable[..., Service],
+) -> None:
+    service = own_service(max_calls_per_connection=2)
+    # The connection knows the limit only once the server's first words are read.
+    service.unary("Recommend", timeout=HANG_GUARD_S)
+    assert service.recommender.entered.acquire(timeout=HANG_GUARD_S)
+    futures = in_flight(service, 2)
+    waiting = service.channel.unary_unary(f"/{SERVICE}/Recommend").future(b"", timeout=HANG_GUARD_S)
+    # Another connection is not concerned, and what came before it was looked at.
+    with grpc.insecure_channel(service.address, options=[("grpc.use_local_subchannel_pool", 1)]) as other:
+        beside = other.unary_unary(f"/{SERVICE}/Recommend").future(b"", timeout=HANG_GUARD_S)
+        eventually(lambda: service.server.admission.in_flight == 3)
+        assert not waiting.done()
+        release(service)
+        for future in (*futures, waiting, beside):
+            assert future.result(HANG_GUARD_S)
+
+
+def test_how_many_calls_may_wait_is_a_setting() -> None:
+    options = dict(ServerLimits(max_waiting_calls=300).options())
+    assert options["grpc.server.max_pending_requests"] == 300
+    assert options["grpc.server.max_pending_requests_hard_limit"] == 600
 
 
 def test_streams_have_a_limit_of_their_own(own_service: Callable[..., Service]) -> None:
