@@ -25,7 +25,7 @@ def room(ours: str, foreign: str = "") -> Room:
     return Room(frozenset(f"recserv.{name}" for name in ours.split()), frozenset(foreign.split()))
 
 
-GROUND = "types errors config config_llm"
+GROUND = "types errors config config_llm version"
 BASE = f"{GROUND} metrics logs resilience"
 KERNELS = "_answers _codec _context _candidates _matches _rank _rerank"
 PROTOCOLS = "stores.base stores.explanations_base index.base llm.base"
@@ -36,6 +36,7 @@ ROOMS = {
     "errors": room(GROUND, "msgspec"),
     "config": room(GROUND, "msgspec"),
     "config_llm": room(GROUND, "msgspec"),
+    "version": room(""),
     "metrics": room(BASE, "msgspec prometheus_client"),
     "logs": room(BASE, "msgspec"),
     "resilience": room(BASE, "msgspec prometheus_client"),

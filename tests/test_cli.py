@@ -9,6 +9,7 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,51 @@ def test_a_command_that_nobody_knows_is_exit_code_2(capsys: pytest.CaptureFixtur
         cli.main(["fly"])
     assert caught.value.code == 2
     assert "fly" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_a_mistyped_flag_shows_the_usage_of_its_own_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    needed = {
+        "build": ["--events", "e", "--out", "o"],
+        "check": ["m"],
+        "eval": ["--model", "m", "--sessions", "s"],
+        "query": ["--target", "127.0.0.1:1"],
+        "explain": ["--target", "127.0.0.1:1"],
+        "bench": ["--target", "127.0.0.1:1"],
+        "tail": ["--group", "g"],
+    }
+    with pytest.raises(SystemExit) as caught:
+        cli.main([command, *needed.get(command, []), "--no-such-flag"])
+    assert caught.value.code == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"usage: recserv {command} ")
+    assert "unrecognized arguments: --no-such-flag" in told
+
+
+def test_a_mistyped_flag_is_told_with_the_one_that_may_be_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["serve", "--metric-listne=off"])
+    assert "did you mean --metrics-listen?" in capsys.readouterr().err
+
+
+def test_the_version_is_that_of_the_installed_package(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"recserv {version('recserv')}\n"
+
+
+@pytest.mark.parametrize("command", [["query"], ["explain"], ["eval", "--sessions", "sessions.tsv"]])
+@pytest.mark.parametrize("target", ["localhost", "127.0.0.1", "[::1]", "dns:///shop.example", "localhost:"])
+def test_a_server_without_a_port_is_refused_and_not_looked_for_at_443(
+    command: list[str], target: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sessions.tsv").write_text("item-1\titem-2\n")
+    assert cli.main([*command, "--target", target]) == 2
+    told = capsys.readouterr().err
+    assert target in told
+    assert "HOST:PORT" in told
 
 
 def test_every_problem_of_the_settings_is_a_line_and_exit_code_2(
@@ -154,6 +200,23 @@ def test_a_port_that_is_taken_is_exit_code_2(tiny_model: Path, tmp_path: Path) -
     assert done.returncode == 2
     assert f"recserv serve: cannot listen on 127.0.0.1:{port}" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("flag", ["--listen", "--metrics-listen"])
+def test_a_start_that_fails_for_an_address_leaves_no_file(
+    flag: str, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        addresses = {"--listen": "127.0.0.1:0", "--metrics-listen": "127.0.0.1:0"}
+        addresses[flag] = f"127.0.0.1:{taken.getsockname()[1]}"
+        where = [part for pair in addresses.items() for part in pair]
+        assert cli.main(["serve", "--model", str(tiny_model), "--state", f"embedded:{state / 's.db'}", *where]) == 2
+    told = capsys.readouterr().err
+    assert addresses[flag] in told
+    assert ("--metrics-listen" in told) is (flag == "--metrics-listen")
+    assert list(state.iterdir()) == []
 
 
 def test_help_lists_every_command() -> None:

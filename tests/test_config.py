@@ -119,15 +119,44 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, content: bytes | No
     assert text in problem
 
 
-def test_what_kubernetes_puts_into_a_pod_is_not_taken_for_a_setting() -> None:
+SERVICES_OF_KUBERNETES = ("RECSERV", "RECSERV_METRICS", "RECSERV_CANARY_2", "RECSERV_SHARE")
+"""As they begin the variables of Services called recserv, recserv-metrics, ... With the last one comes the name of a
+setting, RECSERV_SHARE_PORT.
+"""
+
+
+@pytest.mark.parametrize("service", SERVICES_OF_KUBERNETES)
+def test_what_kubernetes_puts_into_a_pod_is_not_taken_for_a_setting(service: str) -> None:
     environ = {
-        "RECSERV_PORT": "tcp://10.0.0.1:50051",
-        "RECSERV_SERVICE_HOST": "10.0.0.1",
-        "RECSERV_SERVICE_PORT_GRPC": "50051",
-        "RECSERV_PORT_50051_TCP_ADDR": "10.0.0.1",
+        f"{service}_SERVICE_HOST": "10.0.0.1",
+        f"{service}_SERVICE_PORT": "50051",
+        f"{service}_SERVICE_PORT_GRPC": "50051",
+        f"{service}_PORT": "tcp://10.0.0.1:50051",
+        f"{service}_PORT_50051_TCP": "tcp://10.0.0.1:50051",
+        f"{service}_PORT_50051_TCP_PROTO": "tcp",
+        f"{service}_PORT_50051_TCP_PORT": "50051",
+        f"{service}_PORT_50051_TCP_ADDR": "10.0.0.1",
+        f"{service}_PORT_53_UDP": "udp://10.0.0.1:53",
         "RECSERV_DEBUG": "1",
     }
-    assert load_settings(MODEL, environ) == Settings(model="m")
+    warnings: list[str] = []
+    assert load_settings(MODEL, environ, None, warnings.append) == Settings(model="m")
+    assert warnings == []
+
+
+def test_a_variable_that_is_no_setting_is_a_warning_with_a_hint_and_no_end_of_the_start() -> None:
+    environ = {"RECSERV_LISEN": "127.0.0.1:1", "RECSERV_PORT": "50051", "RECSERV_WORKERS": "1", "OTHER": "x"}
+    warnings: list[str] = []
+    assert load_settings(MODEL, environ, None, warnings.append) == Settings(model="m")
+    assert len(warnings) == 2
+    assert "RECSERV_LISEN; did you mean RECSERV_LISTEN?" in warnings[0]
+    assert "RECSERV_PORT" in warnings[1]
+
+
+def test_with_a_problem_the_ignored_variables_are_told_too() -> None:
+    [problem, warning] = problems({}, {"RECSERV_MODLE": "m"})
+    assert "model: missing" in problem
+    assert "did you mean RECSERV_MODEL?" in warning
 
 
 @pytest.mark.parametrize(

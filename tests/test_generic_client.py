@@ -6,6 +6,8 @@ import json
 import subprocess
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.patience import HANG_GUARD_S
 from tests.tools import buf
 
@@ -29,8 +31,9 @@ def _call(server: ServerProcess, method: str, request: dict[str, Any]) -> dict[s
     return answer
 
 
-def test_reflection_lists_the_services(recserv_server: ServerProcess) -> None:
-    listed = _curl(recserv_server, "--list-services", "")
+@pytest.mark.parametrize("version", ["grpc-v1", "grpc-v1alpha"])
+def test_reflection_lists_the_services(recserv_server: ServerProcess, version: str) -> None:
+    listed = _curl(recserv_server, "--reflect-protocol", version, "--list-services", "")
     assert listed.returncode == 0, listed.stderr
     assert {SERVICE, "grpc.health.v1.Health"} <= set(listed.stdout.split())
 

@@ -16,13 +16,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import NoReturn
 
+from recserv.app.fleet.port import reserved_port
 from recserv.app.model import Model, load_model, load_whole_model
 from recserv.app.reload import Identity, ModelWatch, identity_of
 from recserv.app.serving import Running, running
-from recserv.config import Settings
+from recserv.config import Settings, parse_address
 from recserv.errors import UsageError
 from recserv.event_loop import loop_factory
 from recserv.logs import Logs
+from recserv.metrics.listener import address_refused
 
 logger = logging.getLogger("recserv.app")
 
@@ -34,10 +36,28 @@ Loaded = tuple[Identity | None, Model]
 
 def serve_alone(settings: Settings, logs: Logs, announce: Callable[[str], None], leave: Callable[[], NoReturn]) -> None:
     """Serves, and ends the process by `leave`. Raises UsageError if it cannot start."""
+    check_addresses(settings)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_serve(settings, (identity_of(settings.model), load_model(settings)), logs, announce))
         # Before the loop ends: the gRPC server is left open, and the end of the process closes its connections.
         leave()
+
+
+def check_addresses(settings: Settings) -> None:
+    """Raises UsageError for one that is taken, while nothing else was touched: a start that fails later leaves the
+    state file that it made.
+    """
+    with reserved_port(*parse_address(settings.listen), shared=settings.share_port):
+        pass
+    # One that is shared is waited for.
+    if settings.metrics_listen == "off" or settings.share_port:
+        return
+    host, port = parse_address(settings.metrics_listen)
+    try:
+        with reserved_port(host, port, shared=False):
+            pass
+    except UsageError as error:
+        raise address_refused(host, port, "the address is in use, not of this machine, or not permitted") from error
 
 
 async def _serve(settings: Settings, loaded: Loaded, logs: Logs, announce: Callable[[str], None]) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NoReturn
 
 from recserv.config import Settings
 from recserv.errors import UsageError
 from recserv.logs import Logs
+
+logger = logging.getLogger("recserv.app")
 
 
 def check_supported(settings: Settings) -> None:
@@ -25,13 +28,16 @@ def check_supported(settings: Settings) -> None:
         raise UsageError("--workers above 1 needs Linux, whose kernel spreads connections over the workers")
 
 
-def serve(settings: Settings, announce: Callable[[str], None]) -> NoReturn:
-    """Serves until SIGTERM or SIGINT, and ends the process. `announce` gets the lines that scripts wait for.
+def serve(settings: Settings, announce: Callable[[str], None], warnings: Sequence[str] = ()) -> NoReturn:
+    """Serves until SIGTERM or SIGINT, and ends the process. `announce` gets the lines that scripts wait for; `warnings`
+    are what was odd about the settings, for the log.
 
     Raises UsageError if the server cannot start, GenerationFailed if its workers cannot be kept alive.
     """
     check_supported(settings)
     logs = Logs(settings.log_level)
+    for warning in warnings:
+        logger.warning("a setting is ignored", extra={"fields": {"problem": warning}})
     # It asks for another model; before there is one it must not end the process.
     hang_up = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

@@ -111,7 +111,9 @@ async def running(
             streams=lambda: server.admission.streams.in_use,
             log_lines_dropped=logs.dropped if logs else lambda: 0,
         )
-        metrics_address = await grace.enter(stack, "metrics listener", scraped(metrics, settings))
+        metrics_address = await grace.enter(
+            stack, "metrics listener", scraped(metrics, settings, lambda: server.serving)
+        )
         address = await server.start(*parse_address(settings.listen))
         if ends_process:
             stack.callback(server.cut_off)
@@ -168,6 +170,8 @@ def _make_server(parts: Parts, engine: Engine, worker: str) -> tuple[LiveModel, 
         recommend_budget_ms=settings.recommend_budget_ms,
         max_in_flight=settings.max_in_flight,
         max_streams=settings.max_streams,
+        max_waiting_calls=settings.max_waiting_calls,
+        max_calls_per_connection=settings.max_calls_per_connection,
         lame_duck_ms=settings.lame_duck_ms,
         share_port=settings.share_port or settings.workers > 1,
         connection_age_ms=settings.connection_age_ms,

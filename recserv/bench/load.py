@@ -87,9 +87,15 @@ class LoadResult(msgspec.Struct, frozen=True):
         return self.statuses.total() - self.succeeded
 
 
+_NOT_HERE = (
+    "{} is not a loopback address (127.0.0.1:PORT): bench loads servers of this machine alone, because a flood of calls"
+    " is not for a server that others use, and the handler beside which it measures runs here"
+)
+
+
 def check_options(options: LoadOptions) -> None:
     """Raises UsageError with every problem at once."""
-    problems = [] if is_loopback(options.target) else [f"{options.target} is not a loopback address (127.0.0.1:PORT)"]
+    problems = [] if is_loopback(options.target) else [_NOT_HERE.format(options.target)]
     ranges = {
         "requests": (options.requests, 1, REQUESTS_MAX),
         "duration": (options.duration_s, DURATION_S_MIN, DURATION_S_MAX),

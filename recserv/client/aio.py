@@ -46,7 +46,7 @@ class AsyncRecommendationClient:
     ):
         self.options = checked(options or ClientOptions())
         self._timeout_s = timeout_s if timeout_s is not None else self.options.timeout_s
-        where, how = channel_target(target), channel_options(self.options)
+        where, how = channel_target(target, tls=credentials is not None), channel_options(self.options)
         if credentials is None:
             self._channel = grpc.aio.insecure_channel(where, how)
         else:

@@ -121,7 +121,9 @@ def _failure(code: str, message: str, status: status_pb2.Status | None, retry_af
             error_details_pb2.ErrorInfo(),
         )
         if detail.Unpack(bad_request):
-            violations += [Violation(entry.field, entry.description) for entry in bad_request.field_violations]
+            violations += [
+                Violation(entry.field, entry.description, entry.reason) for entry in bad_request.field_violations
+            ]
         elif detail.Unpack(retry):
             retry_after_s = retry.retry_delay.ToTimedelta().total_seconds()
         elif detail.Unpack(info):

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
 
@@ -78,6 +79,10 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
     backoff_s_max: Seconds = 2.0
 
 
+# What another resolver than DNS looks up is left to it.
+_PORTED = re.compile(r"(unix|unix-abstract|vsock|xds|google-c2p|ipv4|ipv6):.*|(dns:)?.*[^:/]:\d{1,5}")
+
+
 def checked(options: Options) -> Options:
     """The same. Raises UsageError: a struct does not look at what it is made of."""
     try:
@@ -86,13 +91,15 @@ def checked(options: Options) -> Options:
         raise UsageError(f"client options: {error}") from error
 
 
-def channel_target(targets: str | Sequence[str]) -> str:
+def channel_target(targets: str | Sequence[str], *, tls: bool = False) -> str:
     """One HOST:PORT (a name that resolves to several addresses is used at all of them), or several IP:PORT. Raises
-    UsageError.
+    UsageError. Only with `tls` a port may be left out: gRPC takes 443.
     """
     if isinstance(targets, str):
-        return targets
+        targets = [targets]
     if len(targets) == 1:
+        if not tls and not _PORTED.fullmatch(targets[0]):
+            raise UsageError(f"{targets[0]!r} has no port: give HOST:PORT, such as 127.0.0.1:50051")
         return targets[0]
     versions = {_ip_version(target) for target in targets}
     if len(versions) != 1 or 0 in versions:

@@ -11,7 +11,10 @@ from recserv.config import KEYS, load_settings
 # A flag for each setting; what is not given comes from the environment, the file or the default.
 _FLAGS: dict[str, tuple[str, str]] = {
     "model": ("MODEL_DIR", "directory written by `recserv build`"),
-    "listen": ("HOST:PORT", "where to serve gRPC; port 0 takes a free one (127.0.0.1:50051)"),
+    "listen": (
+        "HOST:PORT",
+        "where to serve gRPC; 0.0.0.0:50051 in a container, port 0 takes a free one (127.0.0.1:50051)",
+    ),
     "state": (
         "WHERE",
         (
@@ -26,11 +29,19 @@ _FLAGS: dict[str, tuple[str, str]] = {
     "redis_read_timeout_ms": ("MS", "for a batch of reads; what takes longer is answered without stored state (150)"),
     "redis_write_timeout_ms": ("MS", "for a batch of events; what takes longer is answered UNAVAILABLE (250)"),
     "workers": ("N", "processes; more than one needs redis (1)"),
-    "metrics_listen": ("HOST:PORT", "where Prometheus scrapes, or off (127.0.0.1:9464)"),
+    "metrics_listen": (
+        "HOST:PORT",
+        "where Prometheus finds /metrics and probes /healthz, or off; 0.0.0.0:9464 in a container (127.0.0.1:9464)",
+    ),
     "default_deadline_ms": ("MS", "deadline of calls whose client set none (1000)"),
     "recommend_budget_ms": ("MS", "within which a Recommend is answered, degraded if need be (200)"),
-    "max_in_flight": ("N", "calls worked on at once; beyond it RESOURCE_EXHAUSTED (256)"),
+    "max_in_flight": (
+        "N",
+        "calls at once of each class (recommend, events, others); beyond it RESOURCE_EXHAUSTED (256)",
+    ),
     "max_streams": ("N", "open streaming calls (1000)"),
+    "max_waiting_calls": ("N", "calls that may wait to be looked at; of more some are dropped unheard (10000)"),
+    "max_calls_per_connection": ("N", "calls and streams of one connection at once; 0: no limit (1000)"),
     "drain_ms": ("MS", "how long calls in flight may take to finish after SIGTERM (10000)"),
     "lame_duck_ms": ("MS", "of the drain: new calls are still served while health says NOT_SERVING (200)"),
     "share_port": ("on|off", "let another server of the same user listen on this port too, for deployments (off)"),
@@ -79,7 +90,8 @@ def register(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> NoReturn:
     # The settings come first: they are quick to check, and numpy is not quick to load.
-    settings = load_settings({key: getattr(args, key) for key in KEYS}, os.environ, args.config)
+    warnings: list[str] = []
+    settings = load_settings({key: getattr(args, key) for key in KEYS}, os.environ, args.config, warnings.append)
     from recserv.app.process import serve
 
-    serve(settings, lambda line: print(line, flush=True))
+    serve(settings, lambda line: print(line, flush=True), warnings)

@@ -8,19 +8,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from threading import Thread
-from typing import Protocol
-from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 
-from recserv.errors import UsageError
+from recserv.metrics.build import build_labels
+from recserv.metrics.counters import ReadCounter
 from recserv.metrics.memory import malloc_counter, python_blocks
 from recserv.types import DEFAULT_TENANT, DegradedReason, EventType, Source
 
 _LATENCY_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _UNKNOWN_TYPE = -1
 _BATCH_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+# A series more for each counter, which says when the process met it first and is asked for by nobody.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 RequestDone = Callable[[str, float], None]
 """(status name, seconds) at the end of a call."""
@@ -76,12 +84,18 @@ class Metrics:
         self._swept = counter("recserv_store_swept", "What sweeps removed from the store.", "kind")
         self._in_flight = gauge("recserv_in_flight_requests", "Calls being worked on.")
         self._streams = gauge("recserv_open_streams", "Open streaming calls.")
-        self._log_dropped = gauge("recserv_log_lines_dropped", "Log lines dropped because the queue was full.")
+        self._log_dropped = ReadCounter(
+            "recserv_log_lines_dropped", "Log lines dropped because the queue was full.", self.registry
+        )
         self._reloads = counter(
             "recserv_model_reloads", "Models tried while serving: loaded, refused, or unchanged.", "outcome"
         )
         self._model = gauge("recserv_model_info", "1 for the version that serves.", "version")
         self._model_age = gauge("recserv_model_age_seconds", "Time since the model was built.")
+        labels = build_labels()
+        gauge("recserv_build_info", "1 for what runs: versions of recserv, Python and grpcio.", *labels).labels(
+            **labels
+        ).set(1)
         gauge("recserv_python_blocks", "Blocks of Python's allocator in use: objects of up to 512 bytes.").set_function(
             python_blocks
         )
@@ -118,10 +132,10 @@ class Metrics:
     def watch(
         self, *, in_flight: Callable[[], int], streams: Callable[[], int], log_lines_dropped: Callable[[], int]
     ) -> None:
-        """Gauges that are read when somebody looks."""
+        """What is read when somebody looks."""
         self._in_flight.set_function(in_flight)
         self._streams.set_function(streams)
-        self._log_dropped.set_function(log_lines_dropped)
+        self._log_dropped.read = log_lines_dropped
 
     def commit(self, events: int, seconds: float) -> None:
         """One commit of the store."""
@@ -199,30 +213,3 @@ class EventMetrics:
     def unknown_items(self, events: int) -> None:
         """Accepted events whose item the model does not know."""
         self._unknown_items(events)
-
-
-class HasRegistry(Protocol):
-    @property
-    def registry(self) -> CollectorRegistry: ...
-
-
-class MetricsListener:
-    """The HTTP listener that Prometheus scrapes, on a thread of its own."""
-
-    def __init__(self, metrics: HasRegistry, host: str, port: int):
-        """Raises UsageError if the address cannot be taken."""
-        self._server: WSGIServer
-        self._thread: Thread
-        try:
-            self._server, self._thread = start_http_server(port, host, metrics.registry)
-        except OSError as error:
-            raise UsageError(
-                f"cannot listen for metrics on {host}:{port}: {error.strerror or error};"
-                " give another --metrics-listen, or `off`"
-            ) from error
-        self.address = f"{host}:{self._server.server_port}"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(timeout=5)

@@ -46,8 +46,7 @@ def snapshot(registry: CollectorRegistry) -> list[Family]:
             metric.name,
             metric.type,
             metric.documentation,
-            # When a counter was made says nothing of a sum over processes.
-            [Sample(s.name, tuple(s.labels.items()), s.value) for s in metric.samples if not _is_created(s.name)],
+            [Sample(s.name, tuple(s.labels.items()), s.value) for s in metric.samples],
         )
         for metric in registry.collect()
     ]
@@ -123,10 +122,6 @@ class ParentMetrics:
 
     def watch(self, ready: Callable[[], int]) -> None:
         self._ready.set_function(ready)
-
-
-def _is_created(sample: str) -> bool:
-    return sample.endswith("_created")
 
 
 def _put(merged: dict[str, Family], family: Family) -> None:

@@ -62,15 +62,26 @@ class Permits:
 
 
 class Admission:
-    """The limits of one server."""
+    """The limits of one server. Unary calls by class, so that none takes the places of another: a recommendation needs
+    no disk and no store, and is answered however many events and contexts wait for one; and the other way round.
+    """
 
     def __init__(self, max_in_flight: int, max_streams: int):
-        self.calls = Permits(max_in_flight, f"{max_in_flight} calls are in flight already", _RETRY_CALL_MS)
-        # Room that recommendations cannot take: an event must be acknowledged however many of them hang.
-        self.events = Permits(max_in_flight, f"{max_in_flight} event calls are in flight already", _RETRY_CALL_MS)
+        def of_calls(what: str) -> Permits:
+            return Permits(max_in_flight, f"{max_in_flight} {what} are in flight already", _RETRY_CALL_MS)
+
+        self.recommends = of_calls("recommendations")
+        self.events = of_calls("event calls")
+        self.others = of_calls("calls")
         self.streams = Permits(max_streams, f"{max_streams} streams are open already", _RETRY_STREAM_MS)
+        # Of health and reflection: no drain waits for them, and they take no place of ours, nor we of theirs.
+        self.watchers = Permits(max_streams, f"{max_streams} such streams are open already", _RETRY_STREAM_MS)
         self.closed = False
         self._stream_tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def _unary(self) -> tuple[Permits, ...]:
+        return self.recommends, self.events, self.others
 
     def interrupt_on_close(self, task: asyncio.Task[None]) -> None:
         """`task` is cancelled when the server begins to drain: the part of a stream that waits for its client."""
@@ -80,23 +91,21 @@ class Admission:
     def close(self) -> None:
         """New calls are refused, open streams finish what they took and end."""
         self.closed = True
-        self.calls.close()
-        self.events.close()
-        self.streams.close()
+        for permits in (*self._unary, self.streams):
+            permits.close()
         for task in tuple(self._stream_tasks):
             task.cancel()
 
     @property
     def turned_away(self) -> int:
         """How many calls and streams came after `close`."""
-        return self.calls.turned_away + self.events.turned_away + self.streams.turned_away
+        return sum(permits.turned_away for permits in (*self._unary, self.streams))
 
     @property
     def in_flight(self) -> int:
         """Unary calls being worked on."""
-        return self.calls.in_use + self.events.in_use
+        return sum(permits.in_use for permits in self._unary)
 
     async def drained(self) -> None:
-        await self.calls.drained()
-        await self.events.drained()
-        await self.streams.drained()
+        for permits in (*self._unary, self.streams):
+            await permits.drained()

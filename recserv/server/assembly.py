@@ -23,12 +23,14 @@ from recserv.server.call import MESSAGE_BYTES_MAX
 from recserv.server.core_batches import free_ended_batches
 from recserv.server.cut import cut_connections
 from recserv.server.event_stream import event_stream
+from recserv.server.goaway import LOOK_AGAIN_S, Farewell
 from recserv.server.handlers import Handler, HandlerFactory
+from recserv.server.health import HEALTH_SERVICE, Health
 from recserv.server.overload import Doorman, OverloadControl
 from recserv.server.ports import Explanations, Ingestor, Recommender
+from recserv.server.reflection import reflection_handlers
 from recserv.server.servicer import Room, Servicer
 from recserv.server.slots import Slots
-from recserv.server.standard import HEALTH_SERVICE, Health, reflection_handler
 from recserv.types import Clock
 from recserv.v1 import recommendation_pb2 as pb
 
@@ -37,6 +39,8 @@ logger = logging.getLogger("recserv.server")
 SERVICE: str = pb.DESCRIPTOR.services_by_name["RecommendationService"].full_name
 # Watchers of health never finish by themselves; they are cut off this long after the last call.
 _WATCHERS_GRACE_S = 0.2
+# In which clients are told to go elsewhere and do so. Who reads nothing for that long is turned away.
+_LEAVE_S = 0.3
 # How long the calls that are queued when a drain begins are turned away one by one, and how often it looks.
 _TURN_AWAY_S, _TURN_AWAY_STEP_S = 0.1, 0.02
 # Calls in flight mostly finish within this.
@@ -52,10 +56,6 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     # Clients may ping every 10 seconds, also between calls.
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    # The last bound, of memory: so many calls may wait in gRPC (for each registered method, and for all others
-    # together); more of them it ends as CANCELLED, some from the first figure on, all from the second.
-    ("grpc.server.max_pending_requests", 1_000),
-    ("grpc.server.max_pending_requests_hard_limit", 2_000),
 )
 
 
@@ -67,6 +67,12 @@ class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Within which a group of StreamEvents is answered, if need be as unavailable."""
     max_in_flight: int = 256
     max_streams: int = 1_000
+    max_waiting_calls: int = 10_000
+    """In gRPC, for each registered method and for all others together. More of them it ends as CANCELLED, without a
+    word of a retry: some from here on, all from twice as many.
+    """
+    max_calls_per_connection: int = 1_000
+    """0: no limit of its own."""
     lame_duck_ms: int = 0
     """Of a drain: calls are still served while health says NOT_SERVING."""
     share_port: bool = False
@@ -79,7 +85,14 @@ class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
     def options(self) -> tuple[tuple[str, int], ...]:
         """Channel arguments of gRPC."""
         # SO_REUSEPORT is on by default: two servers would share a port in silence.
-        chosen = [*_OPTIONS, ("grpc.so_reuseport", int(self.share_port))]
+        chosen = [
+            *_OPTIONS,
+            ("grpc.so_reuseport", int(self.share_port)),
+            ("grpc.server.max_pending_requests", self.max_waiting_calls),
+            ("grpc.server.max_pending_requests_hard_limit", 2 * self.max_waiting_calls),
+        ]
+        if self.max_calls_per_connection:
+            chosen.append(("grpc.max_concurrent_streams", self.max_calls_per_connection))
         if self.connection_age_ms:
             chosen.append(("grpc.max_connection_age_ms", self.connection_age_ms))
         if self.connection_age_grace_ms:
@@ -132,7 +145,12 @@ class GrpcServer:
             clock=monotonic,
         )
         self._lame_duck_s = limits.lame_duck_ms / 1000
-        self._health = Health((SERVICE,))
+        self._health = Health((SERVICE,), self.admission.watchers)
+
+    @property
+    def serving(self) -> bool:
+        """What health says."""
+        return self._health.serving
 
     async def start(self, host: str, port: int) -> str:
         """Listens; returns the bound address. Raises UsageError if it cannot be taken."""
@@ -144,7 +162,9 @@ class GrpcServer:
         calls = {f"/{SERVICE}/{name}": handler for name, handler in self._handlers().items()}
         done = {f"/{SERVICE}/{name}": self._metrics.rpc(name) for name in self._handlers()}
         doorman = Doorman(calls, self.overload, self.admission, done, self._worker)
-        self._server.add_generic_rpc_handlers((doorman, reflection_handler((SERVICE,))))
+        self._server.add_generic_rpc_handlers(
+            (doorman, *reflection_handlers((SERVICE, HEALTH_SERVICE), self.admission.watchers))
+        )
         # A queue of its own, and no handler there: the doorman has it.
         register(SERVICE, {"Recommend": None})
         name = f"[{host}]" if ":" in host else host
@@ -155,10 +175,10 @@ class GrpcServer:
                 f"cannot listen on {name}:{port}: the address is in use, not of this machine, or not permitted"
             ) from error
         self._port = bound
-        await self._health.serving()
         free_ended_batches()
         await self._server.start()
         Slots(self._server, f"/{SERVICE}/Recommend", doorman).open()
+        self._health.begin()
         return f"{name}:{bound}"
 
     async def drain(self, grace_s: float) -> bool:
@@ -168,27 +188,39 @@ class GrpcServer:
         return finished
 
     async def quiesce(self, grace_s: float) -> bool:
-        """Health says NOT_SERVING, a moment later nobody new is let in, calls in flight finish within the grace period.
-        True if all of them did.
+        """Health says NOT_SERVING; all is served as before for the lame duck's time; clients are told to go elsewhere
+        (GOAWAY), and what they send before they have read it is answered; then nobody new is let in, and calls in
+        flight finish within what is left of the grace period. True if all of them did.
 
-        Who comes too late is answered UNAVAILABLE, on connections that stay open until `close` or `cut_off`: gRPC's own
-        shutdown would end new calls as CANCELLED, which says nothing of a retry. Only if calls in flight take long is
-        it told to send its clients elsewhere meanwhile.
+        Who comes too late, or has read nothing, is answered UNAVAILABLE, on connections that stay open until `close` or
+        `cut_off`: gRPC's own shutdown would end new calls as CANCELLED, which says nothing of a retry.
         """
-        await self._health.draining()
+        ends_s = (loop := asyncio.get_running_loop()).time() + grace_s
+        self._health.end()
         await asyncio.sleep(min(self._lame_duck_s, grace_s / 2))
+        await self._see_off(min(_LEAVE_S, grace_s / 4))
         self.admission.close()
-        if await self._drained(min(_SHORT_WAIT_S, grace_s)):
+        left_s = max(0.0, ends_s - loop.time())
+        if await self._drained(min(_SHORT_WAIT_S, left_s)):
             await asyncio.sleep(_FLUSH_S)
             return True
-        stopping = asyncio.ensure_future(self._stop(grace_s + _WATCHERS_GRACE_S))
-        finished = await self._drained(grace_s)
+        stopping = asyncio.ensure_future(self._stop(left_s + _WATCHERS_GRACE_S))
+        finished = await self._drained(left_s)
         if not finished:
             calls, streams = self.admission.in_flight, self.admission.streams.in_use
             logger.warning("drain cut short", extra={"fields": {"calls": calls, "streams": streams}})
         await self._server.stop(_WATCHERS_GRACE_S)
         await stopping
         return finished
+
+    async def _see_off(self, seconds: float) -> None:
+        farewell = Farewell(self._port)
+        farewell.stop_listening()
+        for _ in range(round(seconds / LOOK_AGAIN_S)):
+            # There may be thousands of connections to look at.
+            if not await asyncio.to_thread(farewell.look):
+                return
+            await asyncio.sleep(LOOK_AGAIN_S)
 
     def cut_off(self) -> None:
         """After `quiesce`, if only the end of the process is to come: the port and all connections close now, without
@@ -231,12 +263,13 @@ class GrpcServer:
         }
 
     def _handlers(self) -> dict[str, Handler]:
-        unary, servicer = self._factory.unary, self._servicer
+        unary, servicer, admission = self._factory.unary, self._servicer, self.admission
+        room, others = admission.recommends, admission.others
         return {
-            "Recommend": unary("Recommend", pb.RecommendRequest, servicer.recommend),
-            "BatchRecommend": unary("BatchRecommend", pb.BatchRecommendRequest, servicer.batch_recommend),
-            "GetContext": unary("GetContext", pb.GetContextRequest, servicer.get_context),
-            "GetExplanations": unary("GetExplanations", pb.GetExplanationsRequest, servicer.get_explanations),
+            "Recommend": unary("Recommend", pb.RecommendRequest, servicer.recommend, room),
+            "BatchRecommend": unary("BatchRecommend", pb.BatchRecommendRequest, servicer.batch_recommend, room),
+            "GetContext": unary("GetContext", pb.GetContextRequest, servicer.get_context, others),
+            "GetExplanations": unary("GetExplanations", pb.GetExplanationsRequest, servicer.get_explanations, others),
             "WatchExplanations": self._factory.server_stream(
                 "WatchExplanations", pb.WatchExplanationsRequest, servicer.watch_explanations
             ),

@@ -162,7 +162,7 @@ def parser(message_type: type[M]) -> Callable[[bytes], M]:
             return from_string(raw)
         except DecodeError:
             problem = f"the bytes are not a {name}: truncated, garbage, or text that is not UTF-8"
-            raise InvalidInput([Violation("request", problem)]) from None
+            raise InvalidInput([Violation("request", problem, "MALFORMED")]) from None
 
     return parse
 

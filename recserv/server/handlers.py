@@ -50,13 +50,13 @@ class HandlerFactory:
             self._metrics.rpc(rpc),
             self._default_deadline_s,
             self._worker,
-            visits=self._visits if permits is self.admission.calls else None,
+            # A call that waits for the store is no sign of too many recommendations.
+            visits=self._visits if permits is self.admission.recommends else None,
             clock=self._clock,
         )
 
-    def unary(self, rpc: str, message_type: type[M], method: UnaryMethod[M], permits: Permits | None = None) -> Handler:
-        """`permits` None: those of calls that may be turned away for want of room."""
-        run, parse = self.guard(rpc, permits or self.admission.calls).run, parser(message_type)
+    def unary(self, rpc: str, message_type: type[M], method: UnaryMethod[M], permits: Permits) -> Handler:
+        run, parse = self.guard(rpc, permits).run, parser(message_type)
 
         async def work(raw: bytes, call: Call) -> bytes:
             message = parse(raw)

@@ -119,15 +119,15 @@ class Servicer:
     async def batch_recommend(self, batch: pb.BatchRecommendRequest, call: Call) -> pb.BatchRecommendResponse:
         """Every entry succeeds or fails by itself; a few run at once, and each of those counts as a call in flight."""
         check_count("requests", len(batch.requests), BATCH_REQUESTS_MAX)
-        at_once = min(BATCH_RECOMMEND_AT_ONCE, len(batch.requests), self._admission.calls.limit)
-        self._admission.calls.enter(at_once - 1)
+        at_once = min(BATCH_RECOMMEND_AT_ONCE, len(batch.requests), self._admission.recommends.limit)
+        self._admission.recommends.enter(at_once - 1)
         try:
             places = asyncio.Semaphore(at_once)
             entries = await asyncio.gather(
                 *[self._entry(position, request, call, places) for position, request in enumerate(batch.requests)]
             )
         finally:
-            self._admission.calls.leave(at_once - 1)
+            self._admission.recommends.leave(at_once - 1)
         succeeded = [entry.response for entry in entries if entry.HasField("response")]
         summary = pb.BatchSummary(
             total=len(entries),
@@ -141,6 +141,8 @@ class Servicer:
         self, position: int, request: pb.RecommendRequest, call: Call, places: asyncio.Semaphore
     ) -> pb.BatchRecommendEntry:
         async with places:
+            # Others have their turn between two entries, also where one of them waits for nothing.
+            await asyncio.sleep(0)
             try:
                 check_recommend(request, self._clock())
                 answer = await self._answer(request, call)
@@ -159,7 +161,7 @@ class Servicer:
 
     async def ingest_event(self, request: pb.IngestEventRequest, call: Call) -> pb.IngestEventResponse:
         if not request.HasField("event"):
-            raise InvalidInput([Violation("event", "is required")])
+            raise InvalidInput([Violation("event", "is required", "REQUIRED")])
         self._check_event(request.event, None, self._clock())
         [outcome] = await self._ingestor.ingest(call.tenant, (event_from_wire(request.event),))
         if outcome.error is not None:

@@ -82,7 +82,7 @@ def status_of(error: BaseException, request_id: str = "") -> status_pb2.Status:
         # What went wrong inside stays in the log, under the same request id.
         return _build(number, "internal error", _info("INTERNAL", request_id))
     details = [*_info(error.reason, request_id)]
-    retry_after_ms = getattr(error, "retry_after_ms", None)
+    retry_after_ms = _retry_after_ms(error)
     if retry_after_ms is not None:
         delay = Duration()
         delay.FromMilliseconds(retry_after_ms)
@@ -100,9 +100,12 @@ def rejection(error: Overloaded) -> tuple[grpc.StatusCode, str, Trailing]:
 
 
 def trailing_metadata(status: status_pb2.Status, error: BaseException) -> Trailing:
-    """The status with its details; for who is turned away, when gRPC's own retries may come again."""
+    """The status with its details; wherever these have RetryInfo, the same for gRPC's own retries, which read nothing
+    else.
+    """
     details = (_DETAILS_KEY, status.SerializeToString())
-    return (details, (PUSHBACK_KEY, str(error.retry_after_ms))) if isinstance(error, Overloaded) else (details,)
+    retry_after_ms = _retry_after_ms(error)
+    return (details,) if retry_after_ms is None else (details, (PUSHBACK_KEY, str(retry_after_ms)))
 
 
 async def refuse(context: Any, code: grpc.StatusCode, text: str, trailing: Trailing) -> None:
@@ -117,6 +120,17 @@ async def refuse(context: Any, code: grpc.StatusCode, text: str, trailing: Trail
         await context.abort(code, text, trailing)
     except grpc.aio.AbortError as aborted:
         aborted.__traceback__ = aborted.__context__ = None
+
+
+async def refuse_error(context: Any, error: RecservError) -> None:
+    """`refuse` with what the error says."""
+    status = status_of(error)
+    await refuse(context, code_of(error), status.message, trailing_metadata(status, error))
+
+
+def _retry_after_ms(error: BaseException) -> int | None:
+    """None where a retry is not worth it."""
+    return getattr(error, "retry_after_ms", None)
 
 
 def _info(reason: str, request_id: str) -> list[Message]:
@@ -144,8 +158,8 @@ def _add_bad_request(status: status_pb2.Status, violations: tuple[Violation, ...
     room = STATUS_BYTES_MAX - status.ByteSize() - 128
     for violation in violations:
         # The framing of a violation takes less than 16 bytes.
-        room -= len(violation.field.encode()) + len(violation.description.encode()) + 16
+        room -= sum(len(text.encode()) for text in (violation.field, violation.description, violation.reason)) + 16
         if room < 0:
             break
-        bad.field_violations.add(field=violation.field, description=violation.description)
+        bad.field_violations.add(field=violation.field, description=violation.description, reason=violation.reason)
     status.details.append(_pack(bad))

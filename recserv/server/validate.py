@@ -48,9 +48,9 @@ class Violations:
     def __init__(self) -> None:
         self._found: list[Violation] = []
 
-    def add(self, field: str, description: str) -> None:
+    def add(self, field: str, description: str, reason: str) -> None:
         if len(self._found) < _VIOLATIONS_MAX:
-            self._found.append(Violation(field, description))
+            self._found.append(Violation(field, description, reason))
 
     def check(self) -> None:
         if self._found:
@@ -58,7 +58,7 @@ class Violations:
 
     def required_id(self, field: str, value: str) -> None:
         if not value:
-            self.add(field, "is required")
+            self.add(field, "is required", "REQUIRED")
         else:
             self.optional_id(field, value)
 
@@ -66,13 +66,13 @@ class Violations:
         if _plain(value):
             return
         if len(value.encode()) > ID_BYTES_MAX:
-            self.add(field, f"is longer than {ID_BYTES_MAX} bytes")
+            self.add(field, f"is longer than {ID_BYTES_MAX} bytes", "TOO_LONG")
         elif _CONTROL.search(value):
-            self.add(field, "contains a control character")
+            self.add(field, "contains a control character", "CONTROL_CHARACTER")
 
     def ids(self, field: str, values: Sequence[str], count_max: int) -> None:
         if len(values) > count_max:
-            self.add(field, f"has {len(values)} entries; at most {count_max} are allowed")
+            self.add(field, f"has {len(values)} entries; at most {count_max} are allowed", "TOO_MANY")
             return
         for position, value in enumerate(values):
             if not value or not _plain(value):
@@ -80,11 +80,11 @@ class Violations:
 
     def text(self, field: str, value: str, bytes_max: int) -> None:
         if len(value) > bytes_max or len(value.encode()) > bytes_max:
-            self.add(field, f"is longer than {bytes_max} bytes")
+            self.add(field, f"is longer than {bytes_max} bytes", "TOO_LONG")
 
     def attributes(self, field: str, values: Mapping[str, str]) -> None:
         if len(values) > MAP_ENTRIES_MAX:
-            self.add(field, f"has {len(values)} entries; at most {MAP_ENTRIES_MAX} are allowed")
+            self.add(field, f"has {len(values)} entries; at most {MAP_ENTRIES_MAX} are allowed", "TOO_MANY")
             return
         for key, value in values.items():
             self.required_id(f"{field} (a key)", key)
@@ -96,7 +96,7 @@ def _check_required(out: Violations, event: pb.Event, path: str) -> None:
     kind = int(event.event_type)
     if kind == EventType.SEARCH:
         if not event.search_query:
-            out.add(f"{path}.search_query", "is required for a search")
+            out.add(f"{path}.search_query", "is required for a search", "REQUIRED")
         out.optional_id(f"{path}.item_id", event.item_id)
     elif kind == EventType.IMPRESSION and event.impression_item_ids:
         out.optional_id(f"{path}.item_id", event.item_id)
@@ -104,38 +104,39 @@ def _check_required(out: Violations, event: pb.Event, path: str) -> None:
         out.required_id(f"{path}.item_id", event.item_id)
 
 
-def _wrong_about_time(event: pb.Event, now_ms: int) -> str:
+def _wrong_about_time(event: pb.Event, now_ms: int) -> tuple[str, str] | None:
+    """What, and the reason for programs."""
     if not event.HasField("event_time"):
-        return ""
+        return None
     time = event.event_time
     if time.seconds not in _TIMESTAMP_SECONDS or not 0 <= time.nanos < 1_000_000_000:
-        return "is not a valid timestamp"
+        return "is not a valid timestamp", "MALFORMED"
     if time.seconds * 1000 + time.nanos // 1_000_000 > now_ms + EVENT_AHEAD_MS_MAX:
-        return "is more than 5 minutes ahead of the server's clock"
-    return ""
+        return "is more than 5 minutes ahead of the server's clock", "OUT_OF_RANGE"
+    return None
 
 
 def _check_event_body(out: Violations, event: pb.Event, path: str, now_ms: int) -> None:
     """What holds for stored events and for those in RecommendRequest.context_events."""
     if not event.event_type:
-        out.add(f"{path}.event_type", "is required")
+        out.add(f"{path}.event_type", "is required", "REQUIRED")
     elif event.event_type not in EventType._value2member_map_:
-        out.add(f"{path}.event_type", f"{event.event_type} is not a known event type")
+        out.add(f"{path}.event_type", f"{event.event_type} is not a known event type", "UNKNOWN_VALUE")
     _check_required(out, event, path)
     if wrong := _wrong_about_time(event, now_ms):
-        out.add(f"{path}.event_time", wrong)
+        out.add(f"{path}.event_time", *wrong)
     if not math.isfinite(event.value):
-        out.add(f"{path}.value", "is not a finite number")
+        out.add(f"{path}.value", "is not a finite number", "NOT_FINITE")
     elif event.value < 0:
-        out.add(f"{path}.value", "is negative")
+        out.add(f"{path}.value", "is negative", "OUT_OF_RANGE")
     if event.quantity < 0:
-        out.add(f"{path}.quantity", "is negative")
+        out.add(f"{path}.quantity", "is negative", "OUT_OF_RANGE")
     if event.dwell_ms < 0:
-        out.add(f"{path}.dwell_ms", "is negative")
+        out.add(f"{path}.dwell_ms", "is negative", "OUT_OF_RANGE")
     if event.search_query:
         out.text(f"{path}.search_query", event.search_query, QUERY_BYTES_MAX)
     if (code := event.currency_code) and not (len(code) == 3 and code.isascii() and code.isalpha()):
-        out.add(f"{path}.currency_code", "is not an ISO 4217 code of three letters")
+        out.add(f"{path}.currency_code", "is not an ISO 4217 code of three letters", "MALFORMED")
     out.optional_id(f"{path}.event_id", event.event_id)
     out.optional_id(f"{path}.user_id", event.user_id)
     out.optional_id(f"{path}.session_id", event.session_id)
@@ -176,9 +177,9 @@ def check_event(event: pb.Event, path: str, now_ms: int) -> None:
     """An event that is to be stored. `now_ms`: the server's clock. Raises InvalidInput."""
     out = Violations()
     if not event.event_id:
-        out.add(f"{path}.event_id", "is required")
+        out.add(f"{path}.event_id", "is required", "REQUIRED")
     if not event.session_id and not event.user_id:
-        out.add(f"{path}.session_id", "one of session_id and user_id is required")
+        out.add(f"{path}.session_id", "one of session_id and user_id is required", "REQUIRED")
     _check_event_body(out, event, path, now_ms)
     out.check()
 
@@ -211,19 +212,19 @@ def check_recommend(request: pb.RecommendRequest, now_ms: int) -> None:
 
 def _check_ranges(out: Violations, request: pb.RecommendRequest) -> None:
     if not 0 <= request.page_size <= PAGE_SIZE_MAX:
-        out.add("page_size", f"{request.page_size} is outside 0..{PAGE_SIZE_MAX}")
+        out.add("page_size", f"{request.page_size} is outside 0..{PAGE_SIZE_MAX}", "OUT_OF_RANGE")
     # Written so that NaN fails too.
     if request.HasField("diversity") and not 0.0 <= request.diversity <= 1.0:
-        out.add("diversity", "is outside 0..1")
+        out.add("diversity", "is outside 0..1", "OUT_OF_RANGE")
     if request.explain not in ExplainMode._value2member_map_:
-        out.add("explain", f"{request.explain} is not a known mode")
+        out.add("explain", f"{request.explain} is not a known mode", "UNKNOWN_VALUE")
     if request.priority not in Priority._value2member_map_:
-        out.add("priority", f"{request.priority} is not a known priority")
+        out.add("priority", f"{request.priority} is not a known priority", "UNKNOWN_VALUE")
 
 
 def _check_context_events(out: Violations, events: Sequence[pb.Event], now_ms: int) -> None:
     if len(events) > SESSION_EVENTS_MAX:
-        out.add("context_events", f"has {len(events)} entries; at most {SESSION_EVENTS_MAX} are allowed")
+        out.add("context_events", f"has {len(events)} entries; at most {SESSION_EVENTS_MAX} are allowed", "TOO_MANY")
         return
     for position, event in enumerate(events):
         _check_event_body(out, event, f"context_events[{position}]", now_ms)
@@ -233,9 +234,9 @@ def check_count(field: str, count: int, count_max: int) -> None:
     """A batch has 1 to `count_max` entries. Raises InvalidInput."""
     out = Violations()
     if count == 0:
-        out.add(field, "needs at least one entry")
+        out.add(field, "needs at least one entry", "REQUIRED")
     elif count > count_max:
-        out.add(field, f"has {count} entries; at most {count_max} are allowed")
+        out.add(field, f"has {count} entries; at most {count_max} are allowed", "TOO_MANY")
     out.check()
 
 
@@ -243,7 +244,7 @@ def check_shopper(request: pb.GetContextRequest) -> None:
     """Raises InvalidInput."""
     out = Violations()
     if not request.session_id and not request.user_id:
-        out.add("session_id", "one of session_id and user_id is required")
+        out.add("session_id", "one of session_id and user_id is required", "REQUIRED")
     out.optional_id("session_id", request.session_id)
     out.optional_id("user_id", request.user_id)
     out.check()
@@ -258,4 +259,4 @@ def check_token(field: str, value: str) -> None:
 
 def with_prefix(error: InvalidInput, prefix: str) -> InvalidInput:
     """The same violations, their paths under `prefix` (an entry of a batch)."""
-    return InvalidInput([Violation(f"{prefix}.{v.field}", v.description) for v in error.violations])
+    return InvalidInput([Violation(f"{prefix}.{v.field}", v.description, v.reason) for v in error.violations])

@@ -29,7 +29,9 @@ class RecommendationServiceStub:
     """Real-time product recommendations for shops.
 
     Every error carries google.rpc.Status details: BadRequest names each offending field, RetryInfo says when a retry
-    is worth it, ErrorInfo (domain "recserv") gives a stable reason.
+    is worth it, ErrorInfo (domain "recserv") gives a stable reason. FieldViolation.reason is one of REQUIRED, TOO_LONG,
+    TOO_MANY, OUT_OF_RANGE, NOT_FINITE, UNKNOWN_VALUE, CONTROL_CHARACTER, MALFORMED, INVALID. Whatever carries RetryInfo
+    carries grpc-retry-pushback-ms in the trailing metadata, too, for retry policies of gRPC.
 
     Limits. Beyond one of them a request is INVALID_ARGUMENT, whatever else it says:
     - Ids are UTF-8 without control characters, at most 256 bytes; this holds for every field that ends in _id or _ids,
@@ -95,7 +97,9 @@ class RecommendationServiceServicer:
     """Real-time product recommendations for shops.
 
     Every error carries google.rpc.Status details: BadRequest names each offending field, RetryInfo says when a retry
-    is worth it, ErrorInfo (domain "recserv") gives a stable reason.
+    is worth it, ErrorInfo (domain "recserv") gives a stable reason. FieldViolation.reason is one of REQUIRED, TOO_LONG,
+    TOO_MANY, OUT_OF_RANGE, NOT_FINITE, UNKNOWN_VALUE, CONTROL_CHARACTER, MALFORMED, INVALID. Whatever carries RetryInfo
+    carries grpc-retry-pushback-ms in the trailing metadata, too, for retry policies of gRPC.
 
     Limits. Beyond one of them a request is INVALID_ARGUMENT, whatever else it says:
     - Ids are UTF-8 without control characters, at most 256 bytes; this holds for every field that ends in _id or _ids,
@@ -223,7 +227,9 @@ class RecommendationService:
     """Real-time product recommendations for shops.
 
     Every error carries google.rpc.Status details: BadRequest names each offending field, RetryInfo says when a retry
-    is worth it, ErrorInfo (domain "recserv") gives a stable reason.
+    is worth it, ErrorInfo (domain "recserv") gives a stable reason. FieldViolation.reason is one of REQUIRED, TOO_LONG,
+    TOO_MANY, OUT_OF_RANGE, NOT_FINITE, UNKNOWN_VALUE, CONTROL_CHARACTER, MALFORMED, INVALID. Whatever carries RetryInfo
+    carries grpc-retry-pushback-ms in the trailing metadata, too, for retry policies of gRPC.
 
     Limits. Beyond one of them a request is INVALID_ARGUMENT, whatever else it says:
     - Ids are UTF-8 without control characters, at most 256 bytes; this holds for every field that ends in _id or _ids,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import http.client
 import shutil
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from recserv.app.model import load_model
 from recserv.app.serving import guard_settings, running
 from recserv.config import Settings
 from recserv.errors import UsageError
+from tests.patience import HANG_GUARD_S
 
 
 def settings(model: Path, tmp_path: Path, **changes: object) -> Settings:
@@ -69,6 +72,20 @@ def test_a_model_whose_popular_items_are_damaged_too_is_refused_all_the_same(own
 def test_a_model_without_its_index_is_served_without_one(own_model: Path, tmp_path: Path) -> None:
     (own_model / "index.hnsw").unlink()
     assert load_model(settings(own_model, tmp_path)).index is None
+
+
+async def test_a_probe_over_http_passes_until_the_drain(tiny_model: Path, tmp_path: Path) -> None:
+    chosen = settings(tiny_model, tmp_path, metrics_listen="127.0.0.1:0")
+    async with running(chosen, load_model(chosen)) as app:
+
+        def probe() -> int:
+            connection = http.client.HTTPConnection(app.metrics_address, timeout=HANG_GUARD_S)
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status
+
+        assert await asyncio.to_thread(probe) == 200
+        await app.server.quiesce(0.0)
+        assert await asyncio.to_thread(probe) == 503
 
 
 async def test_a_state_file_in_use_ends_the_start(tiny_model: Path, tmp_path: Path) -> None:

@@ -201,6 +201,9 @@ def test_calls_go_round_robin_over_several_servers_and_past_one_that_is_gone() -
 def test_targets_are_checked() -> None:
     assert channel_target("shop.example:1") == channel_target(["shop.example:1"]) == "shop.example:1"
     assert channel_target(["10.0.0.1:1", "10.0.0.2:1"]) == "ipv4:10.0.0.1:1,10.0.0.2:1"
+    for target in ("[::1]:50051", "dns:///shop.example:1", "dns:shop.example:1", "unix:shop.socket", "xds:///shop"):
+        assert channel_target(target) == target
+    assert channel_target("shop.example", tls=True) == "shop.example"
     assert channel_target(["[::1]:1", "[::2]:1"]) == "ipv6:[::1]:1,[::2]:1"
     for bad in (["a:1", "b:1"], ["10.0.0.1:1", "[::1]:1"], []):
         with pytest.raises(UsageError):

@@ -1,18 +1,18 @@
 from __future__ import annotations
 
 import gc
-import urllib.request
+import platform
 from collections.abc import Callable
+from importlib.metadata import version
 
 import pytest
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from recserv.errors import UsageError
-from recserv.metrics import EventMetrics, Metrics, MetricsListener, PipelineMetrics
+from recserv.metrics import EventMetrics, Metrics, PipelineMetrics
 from recserv.metrics.memory import malloc_counter
 from recserv.pipeline.observer import PipelineObserver
 from recserv.types import DegradedReason, EventType, Source
-from tests.patience import HANG_GUARD_S
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
@@ -109,21 +109,19 @@ def test_only_the_model_that_serves_is_named(monkeypatch: pytest.MonkeyPatch) ->
     assert value(metrics, "recserv_model_age_seconds") == 60.0
 
 
-def test_the_listener_answers_in_prometheus_text_until_it_is_closed() -> None:
+def test_the_page_names_the_build_counts_dropped_lines_and_has_no_series_of_when() -> None:
     metrics = Metrics()
-    metrics.watch(in_flight=lambda: 3, streams=lambda: 2, log_lines_dropped=lambda: 0)
-    listener = MetricsListener(metrics, "127.0.0.1", 0)
-    with urllib.request.urlopen(f"http://{listener.address}/metrics", timeout=HANG_GUARD_S) as response:
-        families = {family.name: family for family in text_string_to_metric_families(response.read().decode())}
-    assert families["recserv_in_flight_requests"].samples[0].value == 3
-    assert "process_resident_memory_bytes" in families
-    listener.close()
-    with pytest.raises(OSError):
-        urllib.request.urlopen(f"http://{listener.address}/metrics", timeout=HANG_GUARD_S)
-
-
-def test_an_address_that_is_taken_is_told_with_the_way_out() -> None:
-    first = MetricsListener(Metrics(), "127.0.0.1", 0)
-    with pytest.raises(UsageError, match="--metrics-listen"):
-        MetricsListener(Metrics(), "127.0.0.1", int(first.address.rpartition(":")[2]))
-    first.close()
+    metrics.rpc("Recommend")("OK", 0.1)
+    metrics.watch(in_flight=lambda: 3, streams=lambda: 2, log_lines_dropped=lambda: 7)
+    page = generate_latest(metrics.registry).decode()
+    families = {family.name: family for family in text_string_to_metric_families(page)}
+    [build] = families["recserv_build_info"].samples
+    assert build.value == 1
+    assert build.labels == {
+        "version": version("recserv"),
+        "python": platform.python_version(),
+        "grpcio": version("grpcio"),
+    }
+    assert families["recserv_log_lines_dropped"].type == "counter"
+    assert value(metrics, "recserv_log_lines_dropped_total") == 7
+    assert "_created" not in page

@@ -59,6 +59,7 @@ class FakeRecommender:
         self.overloaded: list[bool] = []
         self.error: BaseException | None = None
         self.answer = answer()
+        self.hold_contexts: threading.Event | None = None
         self.entered = threading.Semaphore(0)
         self.hold: threading.Event | None = None
 
@@ -77,6 +78,8 @@ class FakeRecommender:
 
     async def context(self, tenant: str, key: ShopperKey, deadline: Deadline) -> ShopperContext:
         self.keys.append((tenant, key))
+        while self.hold_contexts is not None and not self.hold_contexts.is_set():
+            await asyncio.sleep(0.005)
         if self.error is not None:
             raise self.error
         return ShopperContext(recent_item_ids=("a",), event_count=3, category_weights=(("toys", 0.5),))
@@ -149,6 +152,7 @@ class Failure(Exception):
         self.code: grpc.StatusCode = error.code()
         self.text: str = error.details() or ""
         self.status: status_pb2.Status | None = rpc_status.from_call(error)
+        self.trailing = dict(error.trailing_metadata() or ())
         self.trailing_bytes = sum(len(value) for _, value in error.trailing_metadata() or ())
         super().__init__(f"{self.code}: {self.text}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 from typing import Any
 
 import grpc
@@ -13,6 +14,7 @@ from google.rpc import error_details_pb2
 from recserv.v1 import recommendation_pb2 as pb
 from tests.patience import HANG_GUARD_S
 from tests.server.harness import NOW_MS, Failure, Service, nothing_of_a_call_stays, view
+from tests.stubs import PROTOS
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 LONG = "x" * 257
@@ -150,6 +152,29 @@ def test_the_other_methods_name_the_field_that_is_wrong(
     failure = refused(service, method, request_)
     assert (failure.code, failure.fields()) == (INVALID, [field])
     assert service.ingestor.events == []
+
+
+ALL = [
+    *(("Recommend", body, field) for body, field in RECOMMEND),
+    *(("IngestEvent", pb.IngestEventRequest(event=event), field) for event, field in EVENTS),
+    *OTHERS,
+    *((method, GARBAGE["garbage"], "request") for method in UNARY),
+]
+
+
+def test_every_violation_has_a_reason_that_the_contract_names(service: Service) -> None:
+    contract = " ".join(
+        line.strip("/ ") for line in (PROTOS / "recserv/v1/recommendation.proto").read_text().split("\n")
+    )
+    stated = re.search(r"FieldViolation\.reason is one of ([A-Z_, ]+)\.", contract)
+    assert stated is not None
+    known, seen = set(stated[1].split(", ")), set()
+    for method, body, _ in ALL:
+        violations = refused(service, method, body).detail(error_details_pb2.BadRequest).field_violations
+        seen |= {violation.reason for violation in violations}
+    # What has no narrower one is INVALID.
+    assert seen == known - {"INVALID"}
+    assert all(re.fullmatch(r"[A-Z][A-Z0-9_]+[A-Z0-9]", reason) for reason in known)
 
 
 def test_every_problem_of_a_request_is_told_at_once(service: Service) -> None:

@@ -7,6 +7,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import grpc
 import pytest
@@ -17,6 +18,7 @@ from recserv.client import wire
 from recserv.errors import DeadlineTooNear, Overloaded, RecservError, StoreUnavailable
 from recserv.server.assembly import SERVICE
 from recserv.server.servicer import BATCH_RECOMMEND_AT_ONCE
+from recserv.server.status import Interrupted, ServerDraining
 from recserv.types import (
     DegradedReason,
     EventType,
@@ -51,6 +53,12 @@ THREE_ATTEMPTS = json.dumps(
         ]
     }
 )
+
+
+def delayed(error: Any, retry_after_ms: int) -> RecservError:
+    """An error of a kind whose delay is fixed, with another one."""
+    error.retry_after_ms = retry_after_ms
+    return error  # type: ignore[no-any-return]
 
 
 def recommend(service: Service, timeout: float | None = HANG_GUARD_S, **fields: object) -> pb.RecommendResponse:
@@ -137,6 +145,8 @@ def test_every_field_of_an_answer_arrives(service: Service) -> None:
     assert reason.text == "Often bought with B"
     assert (result.item.title, list(result.item.categories), result.item.price) == ("A", ["x", "x/y"], 1.5)
     assert (result.item.available, dict(result.item.attributes)) == (False, {"k": "v"})
+    assert result.item.HasField("available")
+    assert not pb.Item().HasField("available")
     assert (result.explanation, result.explanation_state) == ("why", pb.EXPLANATION_STATE_PENDING)
     assert (response.recommendation_id, response.model_version) == ("r-1", "m-1")
     assert response.degraded
@@ -218,7 +228,7 @@ def test_a_call_that_hangs_beyond_the_default_deadline_is_ended(own_service: Cal
     with pytest.raises(Failure) as caught:
         recommend(service, timeout=None)
     assert caught.value.code == grpc.StatusCode.DEADLINE_EXCEEDED
-    eventually(lambda: service.server.admission.calls.in_use == 0)
+    eventually(lambda: service.server.admission.recommends.in_use == 0)
 
 
 def test_a_deadline_already_past_means_no_work(service: Service) -> None:
@@ -238,7 +248,7 @@ def test_a_client_that_goes_away_leaves_nothing_behind(service: Service) -> None
     call = service.channel.unary_unary(f"/{SERVICE}/Recommend").future(b"")
     assert service.recommender.entered.acquire(timeout=HANG_GUARD_S)
     call.cancel()
-    eventually(lambda: service.server.admission.calls.in_use == 0)
+    eventually(lambda: service.server.admission.recommends.in_use == 0)
     eventually(lambda: service.sample("recserv_requests_total", **counted) == before + 1)
 
 
@@ -257,6 +267,8 @@ def test_an_answer_that_grpc_could_not_send_is_a_client_gone_and_no_failure_insi
     [
         (Overloaded("full", 250), grpc.StatusCode.RESOURCE_EXHAUSTED),
         (StoreUnavailable("down", 250), grpc.StatusCode.UNAVAILABLE),
+        (delayed(ServerDraining("going"), 250), grpc.StatusCode.UNAVAILABLE),
+        (delayed(Interrupted("cut off"), 250), grpc.StatusCode.UNAVAILABLE),
         (DeadlineTooNear("late"), grpc.StatusCode.DEADLINE_EXCEEDED),
     ],
 )
@@ -264,8 +276,11 @@ def test_an_error_keeps_its_meaning(service: Service, error: RecservError, code:
     failure = failure_of(service, error)
     assert (failure.code, failure.text) == (code, str(error))
     assert failure.detail(error_details_pb2.ErrorInfo).reason == error.reason
-    if hasattr(error, "retry_after_ms"):
+    retried = hasattr(error, "retry_after_ms")
+    if retried:
         assert failure.detail(error_details_pb2.RetryInfo).retry_delay.ToMilliseconds() == 250
+    # What gRPC's own retry policies read.
+    assert failure.trailing.get("grpc-retry-pushback-ms") == ("250" if retried else None)
 
 
 @pytest.mark.parametrize("method", ["Recommend", "GetContext", "IngestEvent"])

@@ -129,7 +129,7 @@ def test_statuses_whose_client_has_gone_leave_memory(service: Service, monkeypat
         assert entered.acquire(timeout=HANG_GUARD_S)
         call.cancel()
         hung_up.release()
-        eventually(lambda: service.server.admission.calls.in_use == 0)
+        eventually(lambda: service.server.admission.recommends.in_use == 0)
 
     monkeypatch.setattr(service.recommender, "recommend", refuse)
     gone()

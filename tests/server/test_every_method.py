@@ -121,7 +121,7 @@ def test_after_all_of_it_the_next_call_is_answered(service: Service) -> None:
     for method, request in METHODS.items():
         first_answer(service, method, request.SerializeToString())
     eventually(lambda: service.server.admission.streams.in_use == 0)
-    assert service.server.admission.calls.in_use == 0
+    assert service.server.admission.recommends.in_use == 0
 
 
 @every_method

@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2
 
 from recserv.errors import Overloaded
 from recserv.server.admission import Permits
-from recserv.server.assembly import SERVICE
+from recserv.server.assembly import SERVICE, ServerLimits
 from recserv.server.status import ServerDraining
 from recserv.v1 import recommendation_pb2 as pb
 from tests.patience import HANG_GUARD_S, eventually
@@ -40,15 +40,50 @@ def release(service: Service) -> None:
 def test_a_call_beyond_the_limit_is_told_when_to_retry_and_does_no_work(own_service: Callable[..., Service]) -> None:
     service = own_service(max_in_flight=2)
     futures = in_flight(service, 2)
+    queries = len(service.recommender.queries)
     with pytest.raises(Failure) as caught:
-        service.unary("GetContext", pb.GetContextRequest(session_id="s"))
+        service.unary("Recommend")
     assert caught.value.code == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert caught.value.detail(error_details_pb2.RetryInfo).retry_delay.ToMilliseconds() > 0
-    assert service.recommender.keys == []
+    assert len(service.recommender.queries) == queries
     release(service)
     for future in futures:
         future.result(HANG_GUARD_S)
-    service.unary("GetContext", pb.GetContextRequest(session_id="s"))
+    service.unary("Recommend")
+
+
+BODIES = {
+    "Recommend": pb.RecommendRequest(),
+    "BatchRecommend": pb.BatchRecommendRequest(requests=[pb.RecommendRequest()]),
+    "IngestEvent": pb.IngestEventRequest(event=view()),
+    "BatchIngestEvents": pb.BatchIngestEventsRequest(events=[view()]),
+    "GetContext": pb.GetContextRequest(session_id="s"),
+    "GetExplanations": pb.GetExplanationsRequest(explanation_token="ready"),
+}
+CLASSES = [{"Recommend", "BatchRecommend"}, {"IngestEvent", "BatchIngestEvents"}, {"GetContext", "GetExplanations"}]
+
+
+@pytest.mark.parametrize("held", ["Recommend", "IngestEvent", "GetContext"])
+def test_calls_that_hang_take_no_place_of_another_class(held: str, own_service: Callable[..., Service]) -> None:
+    service = own_service(max_in_flight=2)
+    gate = threading.Event()
+    where = {"Recommend": "recommender", "IngestEvent": "ingestor", "GetContext": "recommender"}[held]
+    setattr(getattr(service, where), "hold_contexts" if held == "GetContext" else "hold", gate)
+    call = service.channel.unary_unary(f"/{SERVICE}/{held}")
+    futures = [call.future(BODIES[held].SerializeToString(), timeout=HANG_GUARD_S) for _ in range(2)]
+    eventually(lambda: service.server.admission.in_flight == 2)
+    # Nor do they count in the verdict on a recommendation.
+    assert service.server.overload.handling == (2 if held == "Recommend" else 0)
+    for method, body in BODIES.items():
+        if any({method, held} <= members for members in CLASSES):
+            with pytest.raises(Failure) as caught:
+                service.unary(method, body, HANG_GUARD_S)
+            assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        else:
+            service.unary(method, body, HANG_GUARD_S)
+    gate.set()
+    for future in futures:
+        future.result(HANG_GUARD_S)
 
 
 def test_a_batch_counts_as_the_calls_that_it_runs_at_once(own_service: Callable[..., Service]) -> None:
@@ -60,10 +95,35 @@ def test_a_batch_counts_as_the_calls_that_it_runs_at_once(own_service: Callable[
     assert caught.value.code == grpc.StatusCode.RESOURCE_EXHAUSTED
     release(service)
     futures[0].result(HANG_GUARD_S)
-    eventually(lambda: service.server.admission.calls.in_use == 0)
+    eventually(lambda: service.server.admission.recommends.in_use == 0)
     raw = service.unary("BatchRecommend", batch)
     assert pb.BatchRecommendResponse.FromString(raw).summary.succeeded == 8
-    assert service.server.admission.calls.in_use == 0
+    assert service.server.admission.recommends.in_use == 0
+
+
+def test_a_connection_has_so_many_calls_at_once_and_the_others_wait_their_turn(
+    own_service: Callable[..., Service],
+) -> None:
+    service = own_service(max_calls_per_connection=2)
+    # The connection knows the limit only once the server's first words are read.
+    service.unary("Recommend", timeout=HANG_GUARD_S)
+    assert service.recommender.entered.acquire(timeout=HANG_GUARD_S)
+    futures = in_flight(service, 2)
+    waiting = service.channel.unary_unary(f"/{SERVICE}/Recommend").future(b"", timeout=HANG_GUARD_S)
+    # Another connection is not concerned, and what came before it was looked at.
+    with grpc.insecure_channel(service.address, options=[("grpc.use_local_subchannel_pool", 1)]) as other:
+        beside = other.unary_unary(f"/{SERVICE}/Recommend").future(b"", timeout=HANG_GUARD_S)
+        eventually(lambda: service.server.admission.in_flight == 3)
+        assert not waiting.done()
+        release(service)
+        for future in (*futures, waiting, beside):
+            assert future.result(HANG_GUARD_S)
+
+
+def test_how_many_calls_may_wait_is_a_setting() -> None:
+    options = dict(ServerLimits(max_waiting_calls=300).options())
+    assert options["grpc.server.max_pending_requests"] == 300
+    assert options["grpc.server.max_pending_requests_hard_limit"] == 600
 
 
 def test_streams_have_a_limit_of_their_own(own_service: Callable[..., Service]) -> None:
@@ -180,4 +240,4 @@ def test_many_calls_at_once_are_all_answered(service: Service) -> None:
     with ThreadPoolExecutor(16) as threads:
         answers = list(threads.map(lambda _: service.unary("Recommend", pb.RecommendRequest()), range(200)))
     assert len(answers) == 200
-    assert service.server.admission.calls.in_use == 0
+    assert service.server.admission.recommends.in_use == 0

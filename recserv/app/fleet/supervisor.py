@@ -60,7 +60,7 @@ class Supervisor:
         identity = identity_of(self._settings.model)
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._control.close)
-            metrics_address = await stack.enter_async_context(scraped(self._merged, self._settings))
+            metrics_address = await stack.enter_async_context(scraped(self._merged, self._settings, self._answering))
             stack.push_async_callback(self._drain_all)
             first = self._next(whole=False)
             await self._unless_ended(first.start())
@@ -192,6 +192,10 @@ class Supervisor:
         generation = self._generations.get(peer.hello.generation)
         if generation is not None:
             generation.gone(peer)
+
+    def _answering(self) -> bool:
+        """At least one worker serves, and none was told to go."""
+        return not self._ended.done() and any(generation.ready for generation in self._generations.values())
 
     # Metrics
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -63,6 +64,16 @@ class Fleet:
             text = response.read().decode()
         families = text_string_to_metric_families(text)
         return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
+
+    def probe(self) -> int:
+        """The status of /healthz."""
+        try:
+            with urllib.request.urlopen(
+                self._metrics_url.replace("/metrics", "/healthz"), timeout=HANG_GUARD_S
+            ) as response:
+                return int(response.status)
+        except urllib.error.HTTPError as refused:
+            return refused.code
 
     def metric(self, name: str, **labels: str) -> float:
         return self.page().get((name, tuple(sorted(labels.items()))), 0.0)

@@ -14,6 +14,8 @@ import grpc
 import pytest
 
 from recserv import cli
+from recserv.app.fleet.supervisor import Supervisor
+from recserv.config import Settings
 from recserv.v1 import recommendation_pb2 as pb
 from tests.app.fleet.support import Fleet, alive, callers, children, counts, fleet
 from tests.factories import build_tiny_model
@@ -56,6 +58,21 @@ def test_both_workers_answer_and_say_who_they_are(server: Fleet) -> None:
     seen: set[str] = set()
     eventually(lambda: len(seen.update(answering(server)) or seen) >= 2, "two workers answer")
     assert len(server.workers()) == 2
+
+
+def test_a_probe_of_the_parent_passes_while_a_worker_serves(server: Fleet) -> None:
+    assert server.probe() == 200
+
+
+async def test_a_probe_of_the_parent_fails_without_a_worker_that_serves() -> None:
+    supervisor = Supervisor(Settings(model="m", workers=2), "127.0.0.1:1", lambda _: None)
+    assert not supervisor._answering()
+    generation = supervisor._next(whole=False)
+    assert not supervisor._answering()
+    generation._slots[1].served(0.0)
+    assert supervisor._answering()
+    supervisor._ended.set_result(None)
+    assert not supervisor._answering()
 
 
 def test_an_error_names_its_worker_too(server: Fleet) -> None:

@@ -1,0 +1,101 @@
+"""grpc.health.v1.Health: whether this process can answer. No dependency flips it, only the drain does.
+
+Written here, not taken from grpc_health: that one knows no List, and holds a lock while it writes to a watcher, so that
+one client that does not read would hold up the drain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+
+from recserv.errors import NotFound, RecservError
+from recserv.server.admission import Permits
+from recserv.server.call import Context, parser
+from recserv.server.status import refuse_error
+
+HEALTH_SERVICE: str = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
+
+
+class Health:
+    """Serving from `begin` to `end`. "" is the server as a whole. `watchers` bounds the open streams."""
+
+    def __init__(self, service_names: tuple[str, ...], watchers: Permits):
+        self.serving = False
+        self._names = ("", *service_names)
+        self._watchers = watchers
+        self._changed = asyncio.Event()
+
+    def begin(self) -> None:
+        self._turn(True)
+
+    def end(self) -> None:
+        self._turn(False)
+
+    def _turn(self, serving: bool) -> None:
+        self.serving = serving
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+        """By method name, of the service HEALTH_SERVICE."""
+        one, all_of_them = HealthCheckResponse.SerializeToString, health_pb2.HealthListResponse.SerializeToString
+        listed, unary = _parsed(self._list, health_pb2.HealthListRequest), grpc.unary_unary_rpc_method_handler
+        return {
+            "Check": unary(_parsed(self._check, HealthCheckRequest), response_serializer=one),
+            "List": unary(listed, response_serializer=all_of_them),
+            "Watch": grpc.unary_stream_rpc_method_handler(
+                _parsed(self._watch, HealthCheckRequest), response_serializer=one
+            ),
+        }
+
+    def _status(self) -> Any:
+        return SERVING if self.serving else NOT_SERVING
+
+    async def _check(self, request: Any, _: Context) -> HealthCheckResponse:
+        if request.service not in self._names:
+            raise NotFound("no service of that name is served here")
+        return HealthCheckResponse(status=self._status())
+
+    async def _list(self, _: Any, __: Context) -> health_pb2.HealthListResponse:
+        answer = HealthCheckResponse(status=self._status())
+        return health_pb2.HealthListResponse(statuses=dict.fromkeys(self._names, answer))
+
+    async def _watch(self, request: Any, context: Context) -> None:
+        """The state as it is, then each that is another one. A state that passed while the client did not read is left
+        out.
+        """
+        self._watchers.enter()
+        try:
+            told = None
+            while True:
+                changed = self._changed
+                known = request.service in self._names
+                status = self._status() if known else HealthCheckResponse.SERVICE_UNKNOWN
+                if status != told:
+                    await context.write(HealthCheckResponse(status=status))
+                    told = status
+                await changed.wait()
+        finally:
+            self._watchers.leave()
+
+
+def _parsed(
+    method: Callable[[Any, Context], Awaitable[Any]], message_type: type[Any]
+) -> Callable[[bytes, Context], Awaitable[Any]]:
+    parse = parser(message_type)
+
+    async def handle(raw: bytes, context: Context) -> Any:
+        try:
+            return await method(parse(raw), context)
+        except RecservError as error:
+            return await refuse_error(context, error)
+
+    return handle
