@@ -15,6 +15,7 @@ from recserv.server.overload import OverloadControl
 from recserv.server.servicer import BATCH_RECOMMEND_AT_ONCE, Room, Servicer
 from recserv.types import BATCH_REQUESTS_MAX, PAGE_SIZE_MAX, RecommendQuery
 from recserv.v1 import recommendation_pb2 as pb
+from tests.patience import HANG_GUARD_S
 from tests.server.harness import NOW_MS, answer
 from tests.server.test_overload import Rig
 
@@ -52,7 +53,7 @@ class Served:
             nobody,
             nobody,
             Admission(256, 1),
-            Room(self.control.judge, self.control.wait, 60.0),
+            Room(self.control.judge, self.control.wait, HANG_GUARD_S, HANG_GUARD_S),
             EventMetrics(Metrics()),
             lambda: NOW_MS,
             UserTag(),
