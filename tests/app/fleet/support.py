@@ -26,9 +26,7 @@ from tests.patience import HANG_GUARD_S, PATIENT_SERVER
 
 METRICS_BANNER = "recserv metrics on "
 WORKER_KEY = "x-recserv-worker"
-DRAIN = f"--drain-ms={HANG_GUARD_S * 1000:.0f}"
-"""What drains on a slow machine is not killed."""
-# What gRPC tries again below a call: a worker that just ends, a store that a slow machine let wait.
+# What gRPC tries again below a call: one that met a worker which was about to end.
 ASK_AGAIN = channel_options(ClientOptions())
 
 
@@ -116,7 +114,7 @@ def fleet(model: Path, state: str, options: Sequence[str] = (), *, workers: int 
     command = [sys.executable, "-m", "recserv", "serve", "--model", str(model), "--state", state]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            [*command, *listening, *PATIENT_SERVER, DRAIN, "--workers", str(workers), *options],
+            [*command, *listening, *PATIENT_SERVER, "--workers", str(workers), *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
