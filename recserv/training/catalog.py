@@ -99,7 +99,7 @@ def read_catalog(
     table = combined(table, mapping, {})
     if "item_id" in mapping:
         # It is mostly meant for the events: the catalogue may well have an item_id.
-        table = table.also_called("item_id", ("item_id",))
+        table = table.falling_back("item_id", ("item_id",))
     decoder = _Decoder(table, problems, notes or Notes())
     for part in expand([path]):
         for raw in read_batches(part, decoder.wanted, problems, notes):

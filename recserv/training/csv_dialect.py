@@ -60,6 +60,8 @@ def find_dialect(path: str, head: bytes, whole: bool, told: ReadAs, known: Colle
         text = head.decode("utf-8", "replace")
     told_by_file, text, skipped = _told_by_file(text)
     separators = [told.delimiter or told_by_file] if told.delimiter or told_by_file else list(SEPARATORS)
+    if told.delimiter and told.delimiter not in text.lstrip().partition("\n")[0]:
+        separators = list(SEPARATORS)  # Said of another of the files.
     quotes = told.quotes is not False
     best: tuple[tuple[float, ...], str, _Rows] | None = None
     for separator in separators:

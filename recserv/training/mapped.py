@@ -27,6 +27,17 @@ from recserv.training.tables import Rows, TableBatch, arrow_column
 _NAMES_SHOWN = 20
 
 
+class MissingColumn(DatasetError):
+    """`has`: the names of the file."""
+
+    def __init__(self, path: str, has: list[str], column: str):
+        self.has = has
+        super().__init__(path, f"the file has no such column; it has: {_some(has)}", column=column)
+
+    def with_hint(self, hint: str) -> DatasetError:
+        return DatasetError(self.path, self.problem + hint, column=self.column)
+
+
 @dataclass(frozen=True)
 class MappedBatch:
     """`rows` are the numbers of the file's rows, the same for all that come from one. `sources` is what the file calls
@@ -47,13 +58,14 @@ class MappedBatch:
 class Wanted:
     """Our column names, those of them that a file must have, and what a file may call each, the best first; a column
     without an entry has our name, one with an empty entry is not read. `told`: columns that somebody said by hand where
-    to find, so a file without them is refused. `hint`: names of a file -> what to say when a column is missing.
+    to find, so a file without them is refused. `fallback`: what it may be called in a file that has none of those.
     """
 
     names: tuple[str, ...]
     required: tuple[str, ...]
     mapping: Mapping[str, tuple[str, ...]]
     told: frozenset[str] = frozenset()
+    fallback: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     fill_down: tuple[str, ...] = ()
     read_as: ReadAs = field(default_factory=ReadAs)
 
@@ -95,14 +107,12 @@ class FileColumns:
         self.has = available
         self._values = {}
         for name in self._wanted.names:
-            found = [value for source in self._wanted.sources_of(name) if (value := self._find(source)) is not None]
+            found = self._found(self._wanted.sources_of(name)) or self._found(self._wanted.fallback.get(name, ()))
             if found:
                 self._values[name] = list(dict.fromkeys(found))
             elif name in self._wanted.required or name in self._wanted.told:
                 source = (*self._wanted.sources_of(name), name)[0]
-                raise DatasetError(
-                    self._path, f"the file has no such column; it has: {_some(available)}", column=source
-                )
+                raise MissingColumn(self._path, available, source)
         return list(dict.fromkeys(root for values in self._values.values() for one in values for root in one.roots))
 
     def unused(self) -> list[str]:
@@ -111,6 +121,9 @@ class FileColumns:
 
     def sources(self) -> dict[str, str]:
         return {name: values[0].source for name, values in self._values.items()}
+
+    def _found(self, sources: tuple[str, ...]) -> list[_Value]:
+        return [value for source in sources if (value := self._find(source)) is not None]
 
     def _find(self, source: str) -> _Value | None:
         flat = self._match(source)

@@ -60,18 +60,19 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class TableMapping(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one kind of file. `told`: columns named by hand; the file must have them."""
+    """Of one kind of file. `told`: columns named by hand; the file must have them. `fallback`: as in `Wanted`."""
 
     columns: dict[str, tuple[str, ...]] = {}
     event_types: dict[str, str] = {}
     read: ReadOptions = ReadOptions()
     told: frozenset[str] = frozenset()
+    fallback: dict[str, tuple[str, ...]] = {}
     name: str = ""
 
     def wanted(self, names: tuple[str, ...], required: tuple[str, ...]) -> Wanted:
         read = self.read
         read_as = ReadAs(delimiter=read.delimiter, encoding=read.encoding, quotes=read.quotes, names=read.names)
-        return Wanted(names, required, self.columns, self.told, read.fill_down, read_as)
+        return Wanted(names, required, self.columns, self.told, self.fallback, read.fill_down, read_as)
 
     def event_names(self) -> EventNames:
         return EventNames(self.event_types)
@@ -79,11 +80,9 @@ class TableMapping(msgspec.Struct, frozen=True, kw_only=True):
     def placeholders(self) -> tuple[str, ...]:
         return (*PLACEHOLDERS, *(word.lower() for word in self.read.missing))
 
-    def also_called(self, name: str, sources: tuple[str, ...]) -> TableMapping:
-        """More names for a column, after those that it has."""
-        known = self.columns.get(name, (name,))
-        more = tuple(source for source in sources if source not in known)
-        return msgspec.structs.replace(self, columns={**self.columns, name: (*known, *more)}) if more else self
+    def falling_back(self, name: str, sources: tuple[str, ...]) -> TableMapping:
+        """With names for a column of a file that has it under none of the others."""
+        return msgspec.structs.replace(self, fallback={**self.fallback, name: sources})
 
 
 class _Tables(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
