@@ -17,7 +17,7 @@ from typing import Any
 
 from recserv.errors import RecservError, UsageError
 
-COMMANDS = ("build", "check", "serve", "eval", "query", "explain", "tail", "bench", "demo")
+COMMANDS = ("inspect", "build", "check", "serve", "eval", "query", "explain", "tail", "bench", "demo")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from recserv.training.mapping_tables import TableMapping
 
 _DELIMITERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
+_NEEDED = ("item_id", "session_id")
 _DECIMALS = {"comma": ",", ",": ",", "point": ".", ".": "."}
 
 
@@ -52,12 +53,14 @@ def add_mapping_options(parser: Any) -> None:
 
 
 def parse_columns(given: Sequence[str], option: str = "--column") -> dict[str, str]:
-    """`NAME=COLUMN` strings -> {NAME: COLUMN}. Raises UsageError."""
+    """`NAME=COLUMN` strings -> {NAME: COLUMN}; an empty COLUMN: not read. Raises UsageError."""
     columns: dict[str, str] = {}
     for pair in given:
         name, equals, column = pair.partition("=")
         if not equals or not name:
             raise UsageError(f"{option} {pair}: expected NAME=COLUMN")
+        if not column and name in _NEEDED:
+            raise UsageError(f"{option} {pair}: {name} cannot be left out")
         if name in columns:
             raise UsageError(f"{option} {pair}: {name} is given twice")
         columns[name] = column

@@ -100,7 +100,7 @@ def read_catalog(
     if "item_id" in mapping:
         # It is mostly meant for the events: the catalogue may well have an item_id.
         table = table.falling_back("item_id", ("item_id",))
-    decoder = _Decoder(table, problems, notes or Notes())
+    decoder = CatalogDecoder(table, problems, notes or Notes())
     for part in expand([path]):
         for raw in read_batches(part, decoder.wanted, problems, notes):
             progress(f"reading {part.rsplit('/', 1)[-1]}", raw.done, raw.total)
@@ -127,7 +127,7 @@ class _Part:
     attributes: list[dict[str, str]] | None
 
 
-class _Decoder:
+class CatalogDecoder:
     """Reads every value of a batch and judges its rows; prices that are text wait until the whole column was seen."""
 
     def __init__(self, table: TableMapping, problems: BadRows, notes: Notes):

@@ -1,7 +1,8 @@
 """Event files into one columnar event log.
 
-    bytes -> TableBatch -> MappedBatch (`readers`, `mapped`) -> _Decoder: every value read and judged, rows that are bad
-    or left out taken away and counted -> _Collector: ids as codes, events that came twice -> EventLog
+    bytes -> TableBatch -> MappedBatch (`readers`, `mapped`)
+    -> EventDecoder: every value read and judged, rows that are bad or left out taken away and counted
+    -> _Collector: ids as codes, events that came twice -> EventLog
 
 No row becomes a Python object. Session and item ids are dictionary-encoded batch by batch, the dictionaries unified
 once at the end.
@@ -85,7 +86,7 @@ def read_events(
     """
     problems = problems or BadRows(skip=False)
     notes = notes or Notes()
-    decoder = _Decoder(
+    decoder = EventDecoder(
         combined(table or TableMapping(), mapping or {}, {}, default_event_type=default_event_type or ""),
         problems,
         notes,
@@ -130,7 +131,7 @@ def _refuse_unknown_events(problems: BadRows, notes: Notes) -> None:
 
 
 @dataclass(frozen=True)
-class _Batch:
+class EventBatch:
     """Good rows only. `time_ms` None: the file has no such column; `body` what else an event says, if it has an id."""
 
     path: str
@@ -144,7 +145,7 @@ class _Batch:
     event_id_column: str
 
 
-class _Decoder:
+class EventDecoder:
     """Reads every value of a batch and judges its rows."""
 
     def __init__(self, table: TableMapping, problems: BadRows, notes: Notes, latest_ms: int):
@@ -160,7 +161,7 @@ class _Decoder:
             required = ("session_id", "item_id")
         self.wanted = table.wanted(EVENT_COLUMNS, required)
 
-    def decode(self, raw: MappedBatch) -> _Batch:
+    def decode(self, raw: MappedBatch) -> EventBatch:
         checks = RowChecks(raw.path, raw.rows, raw.sources)
         ids = {name: self._ids(raw, checks, name) for name in _ID_COLUMNS if name in raw.columns}
         self._leave_out(raw, checks, ids)
@@ -177,7 +178,7 @@ class _Decoder:
         good = checks.settle(self._problems)
         keep = pa.array(good)
         event_id = ids["event_id"][0] if "event_id" in ids else None
-        return _Batch(
+        return EventBatch(
             path=raw.path,
             rows=raw.rows[good] if event_id is not None else raw.rows[:0],
             session=ids["session_id"][0].filter(keep),
@@ -269,12 +270,12 @@ class _Decoder:
 class _Collector:
     """Batches so far; `finish` makes one log of them."""
 
-    batches: list[_Batch] = field(default_factory=list)
+    batches: list[EventBatch] = field(default_factory=list)
     seen: bool = False
     with_time: str = ""
     without_time: str = ""
 
-    def add(self, batch: _Batch, rows: int) -> None:
+    def add(self, batch: EventBatch, rows: int) -> None:
         """`rows`: how many it had, good and bad."""
         if not rows:
             return

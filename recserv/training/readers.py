@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,6 +23,7 @@ import pyarrow.parquet as pq
 
 from recserv.errors import DatasetError
 from recserv.training import json_records
+from recserv.training.checked_text import CheckedText
 from recserv.training.csv_dialect import QUOTES_HINT, Dialect, ReadAs, find_dialect
 from recserv.training.files import Kind, kind_of
 from recserv.training.mapped import MappedBatch, Wanted
@@ -35,6 +37,8 @@ BATCH_ROWS = 1 << 16
 _CSV_BLOCK_BYTES = 4 << 20
 _LINES_A_BATCH = json_records.LINES_A_BATCH
 _SESSION_LINES_A_BATCH = 1 << 13
+_NO_ROWS = "Empty CSV file"
+"""What Arrow says of a file without rows."""
 
 Batch = TypeVar("Batch")
 Choose = Callable[[list[str]], Collection[str]]
@@ -46,7 +50,10 @@ def read_batches(path: str, wanted: Wanted, problems: BadRows, notes: Notes | No
     kind = kind_of(path)
     columns = wanted.of_file(path)
     if kind == "sessions":
-        yield from _as_read(path, _read_sessions(path, wanted, problems))
+        for batch in _as_read(path, _read_sessions(path, wanted, problems)):
+            if notes is not None:
+                notes.rows_read += len(batch.rows)
+            yield batch
     else:
         tables = read_tables(path, kind, wanted.read_as, wanted.known(), columns.choose, problems)
         yield from _as_read(path, (columns.apply(table) for table in _counted(tables, notes)))
@@ -90,33 +97,6 @@ def _read_parquet(path: str, choose: Choose) -> Iterator[TableBatch]:
             yield TableBatch(path, rows, arrays, done=done, total=total)
 
 
-class _CheckedText:
-    """What Arrow reads: the text behind the header, its quotation marks looked at on the way."""
-
-    def __init__(self, stream: TextStream, dialect: Dialect):
-        self._stream = stream
-        self._check = QuoteCheck(dialect.delimiter) if dialect.quotes else None
-        self.broken = False
-        stream.skip(dialect.header_bytes)
-
-    @property
-    def closed(self) -> bool:
-        return self._stream.closed
-
-    def read(self, size: int = -1) -> bytes:
-        data = b"" if self.broken else self._stream.read(size)
-        if self._check is not None and not self.broken:
-            try:
-                if data:
-                    self._check.feed(data)
-                else:
-                    self._check.finish()
-            except BrokenQuotes:
-                self.broken = True
-                return b""
-        return data
-
-
 def _read_csv(
     path: str, told: ReadAs, known: Collection[str], choose: Choose, problems: BadRows
 ) -> Iterator[TableBatch]:
@@ -135,29 +115,10 @@ def _read_csv(
         used = list(choose([name for name in dialect.names if name]))
         # By number: names may repeat or be empty where nobody asks for them.
         column = {name: f"c{dialect.names.index(name)}" for name in used}
-        text = _CheckedText(stream, dialect)
+        text = CheckedText(stream, dialect)
         if len(stream.head) == dialect.header_bytes and stream.whole:
             return
-        reader = pa_csv.open_csv(
-            pa.PythonFile(text, mode="r"),
-            read_options=pa_csv.ReadOptions(
-                use_threads=False,
-                block_size=_CSV_BLOCK_BYTES,
-                column_names=[f"c{number}" for number in range(len(dialect.names))],
-            ),
-            parse_options=pa_csv.ParseOptions(
-                delimiter=dialect.delimiter,
-                quote_char='"' if dialect.quotes else False,
-                newlines_in_values=dialect.quotes,
-                invalid_row_handler=on_broken_row,
-            ),
-            # Bytes as they are: text, numbers and times are read by `columns`, which can name the row that is bad.
-            convert_options=pa_csv.ConvertOptions(
-                include_columns=list(column.values()),
-                column_types={name: pa.binary() for name in column.values()},
-                check_utf8=False,
-            ),
-        )
+        reader = partial(_open_csv, text, dialect, list(column.values()), on_broken_row)
         next_row = 1
         for batch in _until_end(reader, text, stream, dialect, told):
             for problem in pending:
@@ -171,18 +132,46 @@ def _read_csv(
             yield TableBatch(path, rows, arrays, done=stream.done, total=stream.total)
 
 
-def _until_end(reader: Any, text: _CheckedText, stream: TextStream, dialect: Dialect, told: ReadAs) -> Iterator[Any]:
-    """The batches, then None. Raises DatasetError if the text ended because something is wrong with it."""
+def _open_csv(text: CheckedText, dialect: Dialect, used: list[str], on_broken_row: Callable[[Any], str]) -> Any:
+    return pa_csv.open_csv(
+        pa.PythonFile(text, mode="r"),
+        read_options=pa_csv.ReadOptions(
+            use_threads=False,
+            block_size=_CSV_BLOCK_BYTES,
+            column_names=[f"c{number}" for number in range(len(dialect.names))],
+        ),
+        parse_options=pa_csv.ParseOptions(
+            delimiter=dialect.delimiter,
+            quote_char='"' if dialect.quotes else False,
+            newlines_in_values=dialect.quotes,
+            invalid_row_handler=on_broken_row,
+        ),
+        # Bytes as they are: text, numbers and times are read by `columns`, which can name the row that is bad.
+        convert_options=pa_csv.ConvertOptions(
+            include_columns=used, column_types={name: pa.binary() for name in used}, check_utf8=False
+        ),
+    )
+
+
+def _until_end(
+    reader: Callable[[], Any], text: CheckedText, stream: TextStream, dialect: Dialect, told: ReadAs
+) -> Iterator[Any]:
+    """The batches, then None. Raises DatasetError if the text ended because something is wrong with it: whatever a
+    parser made of the rest, and whatever it complains of, comes from that.
+    """
     failure: Exception | None = None
     try:
-        yield from reader
+        for batch in reader():
+            if text.broken:
+                break
+            yield batch
     except pa.ArrowException as error:
         failure = error
     if text.broken:
         raise _quotes_error(stream.path, dialect, told)
     if stream.problem is not None:
         raise stream.problem
-    if failure is not None:
+    if failure is not None and _NO_ROWS not in str(failure):
         raise failure
     yield None
 

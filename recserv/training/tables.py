@@ -30,6 +30,12 @@ class TableBatch:
     done: int = 0
     total: int = 0
 
+    def first(self, count: int) -> TableBatch:
+        """The first rows of it."""
+        arrays = {name: array.slice(0, count) for name, array in self.arrays.items()}
+        objects = None if self.objects is None else self.objects[:count]
+        return TableBatch(self.path, self.rows[:count], arrays, objects, self.done, self.total)
+
     def column(self, name: str) -> tuple[Any, npt.NDArray[np.bool_] | None]:
         """An Arrow column, and where its values were lists or objects: None for nowhere."""
         if self.objects is None:
