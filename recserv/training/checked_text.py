@@ -36,7 +36,14 @@ class CheckedText:
         """At most `size` bytes; none at the end."""
         if self.broken:
             return b""
-        data = self._stream.read(size - len(self._held) if size > len(self._held) else size)
+        data = self._fed(size - len(self._held) if size > len(self._held) else size)
+        if self._held or not data.isascii():
+            data = self._whole_lines(data, size)
+        return data
+
+    def _fed(self, size: int) -> bytes:
+        """The next text, its quotation marks looked at."""
+        data = self._stream.read(size)
         if self._check is not None:
             try:
                 if data:
@@ -46,18 +53,20 @@ class CheckedText:
             except BrokenQuotes:
                 self.broken = True
                 return b""
-        if self._held or not data.isascii():
-            data = self._whole_lines(data, size)
         return data
 
     def _whole_lines(self, data: bytes, size: int) -> bytes:
         """Of text that is not all ASCII; what follows the last line end waits, unless there is no room to."""
         last = not data
         data = self._held + data
-        end = data.rfind(b"\n") + 1
         self._held = b""
+        while not last and b"\n" not in data and len(data) < size:
+            more = self._fed(size - len(data))
+            last = not more
+            data += more
+        end = data.rfind(b"\n") + 1
         if not last and end == 0:
-            return data
+            return data  # A line longer than what a parser takes at once.
         if not last:
             data, self._held = data[:end], data[end:]
         try:
