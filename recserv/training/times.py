@@ -47,6 +47,10 @@ def as_time_ms(column: Any, unit: TimeUnit = "auto") -> tuple[npt.NDArray[np.int
     if is_number(kind):
         return _epoch_ms(*as_number(column), unit)
     text, bad = as_text(column)
+    whole = _whole_numbers(text)
+    if whole is not None:
+        times_ms, bad_times = _epoch_ms(whole, bad, unit)
+        return times_ms, bad | bad_times
     text = pc.utf8_trim_whitespace(text)
     missing = to_numpy(pc.fill_null(pc.equal(text, ""), True))
     numeric = to_numpy(pc.fill_null(pc.match_substring_regex(text, r"^[0-9]+(\.[0-9]*)?$"), False))
@@ -57,6 +61,16 @@ def as_time_ms(column: Any, unit: TimeUnit = "auto") -> tuple[npt.NDArray[np.int
     else:
         times_ms, bad_times = _iso_ms(pc.if_else(pa.array(missing), None, text))
     return times_ms, bad | (bad_times & ~missing)
+
+
+def _whole_numbers(text: Any) -> npt.NDArray[np.float64] | None:
+    """The short way for what most logs have; None where a value is something else. NaN where it is missing."""
+    try:
+        numbers = pc.if_else(pc.equal(text, ""), None, text).cast(pa.int64())
+    except pa.ArrowInvalid:
+        return None
+    whole: npt.NDArray[np.float64] = to_numpy(numbers.cast(pa.float64(), safe=False))
+    return whole
 
 
 def _epoch_ms(numbers: npt.NDArray[np.float64], bad: Mask, unit: TimeUnit) -> tuple[npt.NDArray[np.int64], Mask]:
