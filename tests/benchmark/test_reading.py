@@ -71,8 +71,9 @@ def test_memory_grows_with_the_log_and_not_with_the_file(log: Path) -> None:
     peaks = []
     for name in ("half.csv", "whole.csv"):
         program = (
-            "import re; from recserv.training.dataset import read_events; "
-            f"read_events([{str(log / name)!r}]); print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
+            "import re; from pathlib import Path; from recserv.training.dataset import read_events; "
+            f"read_events([{str(log / name)!r}]); "
+            "print(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])"
         )
         done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
         peaks.append(int(done.stdout) * 1024)

@@ -133,6 +133,25 @@ def test_a_well_known_log_becomes_a_shop_that_recommends_what_goes_together(shop
     assert goes_with(built, "cup")[0] == "rack"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("source", LOGS)
+def test_a_well_known_log_is_served_by_the_commands_of_the_readme(
+    source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from recserv.commands.server_process import ServerProcess
+    from tests.patience import PATIENT_SERVER
+
+    name, write, _, _ = LOGS[source]
+    (tmp_path / name).write_text(write())
+    model = str(tmp_path / "model")
+    assert cli.main(["inspect", str(tmp_path / name)]) == 0
+    assert cli.main(["build", "--events", str(tmp_path / name), "--mapping", source, "--out", model]) == 0
+    with ServerProcess.started(Path(model), tmp_path / "state.db", PATIENT_SERVER) as server:
+        capsys.readouterr()
+        assert cli.main(["query", "--target", server.target, "--session", "me", "--view", "pot"]) == 0
+        assert "lid" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("source", LOGS)
 def test_inspect_says_which_mapping_fits(shop: Builder, source: str, capsys: pytest.CaptureFixture[str]) -> None:
     name, write, _, day = LOGS[source]
