@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recserv.training.amounts import Decimal, amounts
+from recserv.training.tables import EXACT_BELOW
 from recserv.types import ID_BYTES_MAX, ID_CONTROL
 
 Mask = npt.NDArray[np.bool_]
@@ -27,7 +28,6 @@ _TRUE = ("true", "yes", "y", "t", "1", "in stock", "instock", "available", "preo
 _TRUE_TOO = ("back order", "onbackorder", "limited availability", "in_stock", "active", "published", "visible")
 _FALSE = ("false", "no", "n", "f", "0", "out of stock", "outofstock", "sold out", "soldout", "unavailable")
 _FALSE_TOO = ("not available", "discontinued", "archived", "draft", "hidden", "retired")
-_EXACT_BELOW = 2.0**53
 
 
 def as_text(column: Any) -> tuple[Any, Mask]:
@@ -135,7 +135,7 @@ def _utf8(value: bytes | None) -> str | bool | None:
 def _float_text(column: Any) -> tuple[Any, Mask]:
     """Whole numbers without a fraction: tables with gaps often store integer ids as floats. NaN stands for a gap."""
     numbers = column.cast(pa.float64())
-    exact = pc.less(pc.abs(numbers), _EXACT_BELOW)
+    exact = pc.less(pc.abs(numbers), EXACT_BELOW)
     whole = pc.fill_null(pc.and_(pc.equal(pc.floor(numbers), numbers), exact), False)
     integers = pc.if_else(whole, numbers, 0.0).cast(pa.int64()).cast(pa.string())
     gaps = pc.fill_null(pc.is_nan(numbers), True)

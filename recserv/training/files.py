@@ -35,7 +35,6 @@ _COMPRESSIONS = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"BZh", 
 _COMPRESSED_SUFFIXES = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bz2", ".lz4": "lz4"}
 _PARQUET = b"PAR1"
 _ZIP = b"PK\x03\x04"
-_PART_PREFIX = "part-"
 
 
 def expand(paths: Sequence[str]) -> list[str]:
@@ -71,7 +70,7 @@ def kind_of(path: str) -> Kind:
     kind = KINDS.get(inner[0]) if inner else None
     if kind == "parquet" and packed:
         kind = None
-    elif kind is None and (not inner or Path(path).name.startswith(_PART_PREFIX)):
+    elif kind is None:
         kind = _kind_by_content(path)
     if kind is None:
         if _first_bytes(path).startswith(_ZIP):
@@ -88,8 +87,11 @@ def _kind_by_content(path: str) -> Kind | None:
     if head.startswith(_ZIP):
         return None
     if any(head.startswith(magic) for magic, _ in _COMPRESSIONS):
-        with Counted(path) as counted:
-            head = open_plain(counted).read(1 << 12)
+        try:
+            with Counted(path) as counted:
+                head = open_plain(counted).read(1 << 12)
+        except (pa.ArrowException, OSError, EOFError) as error:
+            raise DatasetError(path, f"cannot be read: {error}") from error
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith((b"{", b"[")):
         return "json"

@@ -14,6 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+EXACT_BELOW = 2.0**53
+"""Whole numbers below it lose no digit in a float."""
+
 Rows = npt.NDArray[np.int64]
 
 
@@ -67,4 +70,6 @@ def arrow_column(values: list[Any]) -> tuple[Any, npt.NDArray[np.bool_] | None]:
 def _json_text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
+    if isinstance(value, float) and value.is_integer() and abs(value) < EXACT_BELOW:
+        return str(int(value))
     return msgspec.json.encode(value, enc_hook=str).decode()

@@ -253,8 +253,10 @@ def test_json_values_of_mixed_types_are_read_as_text(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_text(
         '{"event_type":"view","session_id":1,"item_id":2}\n{"event_type":"view","session_id":"1","item_id":"x"}\n'
+        '{"event_type":"view","session_id":1.0,"item_id":123456789012345678901234567890}\n'
     )
-    assert rows_of(read_events([str(path)])) == [(0, "2", 1), (0, "x", 1)]
+    expected = [(0, "2", 1), (0, "x", 1), (0, "123456789012345678901234567890", 1)]
+    assert rows_of(read_events([str(path)])) == expected
 
 
 @pytest.mark.parametrize("name", ["e.csv", "e.jsonl", "e.parquet"])

@@ -95,6 +95,8 @@ def refusal(read: Callable[[str], object], path: Path) -> DatasetError | None:
 @example(content=HEADER.replace(b"\n", b"\r") + b"view,s,a", skip=False)
 @example(content=b'item_id\n"', skip=True)
 @example(content=b"[" * 100_000, skip=True)
+@example(content=b'\x04"M\x18', skip=False)
+@example(content=b"\x1f\x8b", skip=False)
 @example(content=b'[{"item_id": "\\ud800", "session_id": 1, "event_type": "view"}]', skip=True)
 def test_any_bytes_are_read_or_refused(name: str, content: bytes, skip: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:

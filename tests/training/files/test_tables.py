@@ -186,6 +186,13 @@ def test_a_spreadsheet_is_refused_with_what_to_do(shop: Builder) -> None:
     assert "save it as CSV" in built.err
 
 
+@pytest.mark.parametrize("name", ["part-00000-c000", "export.dat", "log.2024"])
+def test_a_name_that_says_nothing_is_no_matter(shop: Builder, name: str) -> None:
+    assert shop.build(events("|"), name=name).data["events"] == len(PAIRS)
+    assert shop.build('{"event_type": "view", "session_id": "s", "item_id": "a"}\n', name=name).code == 0
+    assert "unknown kind of file" in shop.build("words alone", name=name).err
+
+
 def test_excels_first_line_that_names_the_separator_is_no_header(shop: Builder) -> None:
     assert shop.build("sep=;\n" + events(";")).data["events"] == len(PAIRS)
     assert shop.build(codecs.BOM_UTF8 + ("sep=;\r\n" + events(";")).encode()).code == 0
