@@ -41,7 +41,7 @@ def facts_of(report: DataReport) -> list[tuple[str, str]]:
         facts.append(("left out", f"{count:,} values, of rows that stay:"))
         facts += [("", line) for line in finding_lines(report.values_left_out)]
     if report.unused_columns:
-        facts.append(("not used", _some(report.unused_columns)))
+        facts.append(("not used", _some(" ".join(name.split()) for name in report.unused_columns)))
     facts += [("note", note) for note in report.notes]
     return facts
 

@@ -14,6 +14,7 @@ from recserv.errors import DatasetError
 from recserv.training.text import LINE_BYTES_MAX, TextStream
 
 LINES_A_BATCH = 1 << 15
+NOT_UTF8 = "not UTF-8"
 _PIECE_BYTES = 1 << 20
 _BETWEEN = re.compile(r"[ \t\r\n,]*")
 
@@ -85,9 +86,9 @@ def _record(text: bytes) -> dict[str, Any] | str:
     try:
         record = msgspec.json.decode(text)
     except UnicodeDecodeError:
-        return "not UTF-8"
+        return NOT_UTF8
     except (msgspec.DecodeError, RecursionError) as error:
-        return "not UTF-8" if "utf-8" in str(error).lower() else "not a JSON object"
+        return NOT_UTF8 if "utf-8" in str(error).lower() else "not a JSON object"
     return record if isinstance(record, dict) else "not a JSON object"
 
 
@@ -121,7 +122,7 @@ def _elements(stream: TextStream, count_max: int) -> Iterator[Records]:
         try:
             text = text[max(at, 0) :] + decoder.decode(piece, last)
         except UnicodeDecodeError as error:
-            raise DatasetError(stream.path, "not UTF-8", row=number + 1) from error
+            raise DatasetError(stream.path, NOT_UTF8, row=number + 1) from error
         at = min(at, 0)
     yield batch
 

@@ -32,6 +32,9 @@ class QuoteCheck:
     def __init__(self, separator: str, numbered: bool = False):
         self._boundary = np.zeros(256, bool)
         self._boundary[[ord(separator), 10, 13]] = True
+        # Beside a mark in its place: one of these, or the other half of a pair.
+        self._beside = self._boundary.copy()
+        self._beside[_QUOTE] = True
         self._numbered = numbered
         self._inside = False
         self._last = 10
@@ -77,11 +80,11 @@ class QuoteCheck:
 
     def _proper(self, codes: npt.NDArray[np.uint8], marks: npt.NDArray[np.int64]) -> bool:
         """Whether the marks, taken in turns as opening and closing, all stand where they may."""
-        opening = (np.arange(len(marks)) % 2 == 0) ^ self._inside
-        before, after = codes[marks - 1], codes[marks + 1]
-        fine = np.where(opening, self._boundary[before] | (before == _QUOTE), self._boundary[after] | (after == _QUOTE))
-        # A value may not begin with its second mark: `x""` is text.
-        return bool(fine.all()) and not (len(marks) and opening[0] and before[0] == _QUOTE)
+        first = int(self._inside)
+        opening, closing = marks[first::2], marks[1 - first :: 2]
+        if len(opening) and not self._inside and codes[opening[0] - 1] == _QUOTE:
+            return False  # A value may not begin with its second mark: `x""` is text.
+        return bool(self._beside[codes[opening - 1]].all()) and bool(self._beside[codes[closing + 1]].all())
 
     def _walk(self, codes: npt.NDArray[np.uint8], marks: npt.NDArray[np.int64]) -> None:
         """One mark after the other; slower, and exact."""

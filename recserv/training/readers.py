@@ -31,7 +31,7 @@ from recserv.training.notes import Notes
 from recserv.training.problems import BadRows, SkippedRows
 from recserv.training.quotes import BrokenQuotes, QuoteCheck
 from recserv.training.tables import Rows, TableBatch
-from recserv.training.text import TextStream, first_line
+from recserv.training.text import ENCODING_HINT, TextStream, first_line
 
 BATCH_ROWS = 1 << 16
 _CSV_BLOCK_BYTES = 4 << 20
@@ -203,7 +203,8 @@ def _read_json(path: str, told: ReadAs, choose: Choose, problems: BadRows) -> It
     with TextStream(path, told.encoding) as stream:
         for rows, good, bad in json_records.records(stream, _LINES_A_BATCH):
             for number, problem in bad:
-                problems.add(SkippedRows(path, "", problem, number, 1))
+                hint = ENCODING_HINT if problem == json_records.NOT_UTF8 else ""
+                problems.add(SkippedRows(path, "", problem + hint, number, 1))
             known = len(found)
             for record in good:
                 found.update(dict.fromkeys(record))

@@ -13,6 +13,7 @@ from recserv import cli
 from recserv.errors import UsageError
 from recserv.training.mapping_fit import load_mapping
 from recserv.training.mapping_tables import Part, about, built_in
+from tests.project_files import ROOT
 from tests.training.files.support import PAIRS, Builder, Built, events
 
 SECOND_MS = 1_714_557_600_000
@@ -389,6 +390,14 @@ def mapped_parts(name: str) -> list[Part]:
             load_mapping(name, part)
             found.append(part)
     return found
+
+
+def test_the_readme_and_the_help_name_every_built_in_mapping(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["build", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    readme = (ROOT / "README.md").read_text()
+    assert [name for name in built_in() if name not in told or f"`{name}`" not in readme] == []
 
 
 def test_a_mapping_of_a_file_is_the_one_that_is_explained(shop: Builder, capsys: pytest.CaptureFixture[str]) -> None:
