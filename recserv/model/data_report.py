@@ -52,8 +52,9 @@ class CatalogMatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class DataReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`rows_read` of all files; of them `rows_bad` were wrong, `rows_blank` had no value, `rows_without_item` said
-    nothing of a product, `rows_ignored` had an event type to be ignored. Times are None where the data carry none.
+    """`rows_read` of the event files. Of all files `rows_bad` were wrong and `rows_blank` had no value; of the events
+    `rows_without_item` said nothing of a product, `rows_ignored` had an event type to be ignored. Times are None where
+    the data carry none.
     """
 
     files: int = 0
