@@ -19,6 +19,10 @@ DEFAULT_TENANT = "default"
 
 # Limits of the public contract; the server rejects what is beyond them before anything else looks at it.
 ID_BYTES_MAX = 256
+ID_CONTROL = r"[\x00-\x1f\x7f-\x9f]"
+"""What no id may contain, on the wire and in files; for `re` and for Arrow's RE2 alike."""
+EVENT_AHEAD_MS_MAX = 5 * 60 * 1000
+"""How far ahead of the clock an event may be dated."""
 PAGE_SIZE_DEFAULT = 10
 PAGE_SIZE_MAX = 100
 EXCLUSIONS_MAX = 1000

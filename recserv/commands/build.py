@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from recserv.commands.data_report import LABEL_WIDTH, facts_of, finding_lines, write_report
+from recserv.commands.mapping_options import add_mapping_options, explain, parse_columns, tables_of
 from recserv.errors import UsageError
 
 if TYPE_CHECKING:
     from recserv.training.build import BuildReport
     from recserv.training.ranker import RankerReport
-
-_SKIPPED_SHOWN_MAX = 20
 
 
 def register(subparsers: Any) -> None:
@@ -23,18 +22,19 @@ def register(subparsers: Any) -> None:
         " event_time, quantity, value, search_query) and, if there is one, the catalogue (item_id and optionally title,"
         " categories, price, ...). Parquet, CSV or JSON lines, by the name of the file.",
     )
-    parser.add_argument("--events", nargs="+", required=True, metavar="FILE", help="what shoppers did")
+    parser.add_argument("--events", nargs="+", metavar="FILE", help="what shoppers did; a folder stands for its files")
     parser.add_argument("--catalog", metavar="FILE", help="the products; without it they are known by their ids alone")
-    parser.add_argument("--out", required=True, metavar="MODEL_DIR", help="where the model goes, whole or not at all")
-    parser.add_argument(
-        "--column",
-        action="append",
-        default=[],
-        metavar="NAME=COLUMN",
-        help="a column of the files that stands for one of recserv's, such as item_id=StockCode; may be repeated",
-    )
+    parser.add_argument("--out", metavar="MODEL_DIR", help="where the model goes, whole or not at all")
+    add_mapping_options(parser)
     parser.add_argument("--default-event-type", metavar="TYPE", help="for rows without an event_type, such as purchase")
     parser.add_argument("--skip-bad-rows", action="store_true", help="count and report bad rows instead of stopping")
+    parser.add_argument(
+        "--allow-unknown-items", action="store_true", help="build even if most events' items are not in the catalogue"
+    )
+    parser.add_argument("--report", metavar="FILE.json", help="write what was read and left out to a file")
+    parser.add_argument(
+        "--explain-mapping", action="store_true", help="print the mapping in force, as TOML, and build nothing"
+    )
     parser.add_argument("--dimensions", type=int, default=64, metavar="D", help="of the item vectors (64)")
     parser.add_argument(
         "--epochs", type=float, default=5.0, metavar="N", help="of learning item vectors; may be a fraction (5)"
@@ -48,19 +48,6 @@ def register(subparsers: Any) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="the same input and seed give the same model")
     parser.set_defaults(run=run)
-
-
-def parse_columns(given: Sequence[str]) -> dict[str, str]:
-    """`NAME=COLUMN` strings -> {NAME: COLUMN}. Raises UsageError."""
-    columns: dict[str, str] = {}
-    for pair in given:
-        name, equals, column = pair.partition("=")
-        if not equals or not name or not column:
-            raise UsageError(f"--column {pair}: expected NAME=COLUMN")
-        if name in columns:
-            raise UsageError(f"--column {pair}: {name} is given twice")
-        columns[name] = column
-    return columns
 
 
 def run(args: argparse.Namespace) -> int:
@@ -77,11 +64,20 @@ def run(args: argparse.Namespace) -> int:
             f"{error.name} is not installed; building needs the extra: pip install 'recserv[build]'"
         ) from error
 
+    table, catalog_table = tables_of(args)
+    if args.explain_mapping:
+        print(explain(table, catalog_table, columns), end="")
+        return 0
+    if not args.events or not args.out:
+        raise UsageError(f"{'--out' if args.events else '--events'} is needed")
     options = BuildOptions(
         events=tuple(args.events),
         out=args.out,
         catalog=args.catalog,
         columns=columns,
+        table=table,
+        catalog_table=catalog_table,
+        allow_unknown_items=args.allow_unknown_items,
         default_event_type=args.default_event_type,
         skip_bad_rows=args.skip_bad_rows,
         seed=args.seed,
@@ -91,6 +87,8 @@ def run(args: argparse.Namespace) -> int:
     )
     with progress_bar(Console(stderr=True), "building") as progress:
         report = build(options, progress)
+    if args.report:
+        write_report(args.report, report.data)
     print_report(Console(), report)
     return 0
 
@@ -107,26 +105,19 @@ def _ranker_line(ranker: RankerReport | None) -> str:
 
 
 def print_report(console: Any, report: BuildReport) -> None:
-    """What went in, what came out, what was left out."""
-    facts = [
+    """What went in, what was left out, what came out."""
+    facts = facts_of(report.data)
+    if report.skipped_rows:
+        facts.append(("bad rows", f"{report.skipped_rows:,} bad rows skipped:"))
+        facts += [("", line) for line in finding_lines(report.data.bad_rows)]
+    facts += [
         ("model", f"{report.out}  (version {report.model_version})"),
         ("events", f"{report.events:,} in {report.sessions:,} sessions, mostly {report.behaviour} items"),
         ("items", f"{report.items:,} in {report.categories:,} categories; {report.items_cold:,} without events"),
+        ("ranker", _ranker_line(report.ranker)),
         ("time", f"{report.seconds:.1f} s"),
     ]
-    facts.insert(-1, ("ranker", _ranker_line(report.ranker)))
-    if report.duplicate_events:
-        facts.insert(2, ("", f"{report.duplicate_events:,} duplicates left out"))
     if report.items_without_vector:
         facts.append(("note", f"{report.items_without_vector:,} items have no vector: no events and no description"))
-    if report.items_outside_catalog:
-        facts.append(("note", f"{report.items_outside_catalog:,} items of the events are not in the catalogue"))
     for label, text in facts:
-        console.print(f"{label:<8} {text}", markup=False, highlight=False, soft_wrap=True)
-    if report.skipped:
-        console.print(f"{report.skipped_rows:,} bad rows skipped:", markup=False, highlight=False)
-    for found in report.skipped[:_SKIPPED_SHOWN_MAX]:
-        column = f", column {found.column}" if found.column else ""
-        example = f" (such as {found.example})" if found.example else ""
-        line = f"  {found.count:,} in {found.path}{column}: {found.problem}{example}, first in row {found.first_row}"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{label:<{LABEL_WIDTH}} {text}".rstrip(), markup=False, highlight=False, soft_wrap=True)

@@ -7,6 +7,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from recserv.commands.data_report import facts_of, finding_lines
+
 if TYPE_CHECKING:
     from recserv.model.check import ModelReport
 
@@ -57,8 +59,11 @@ def _facts(report: ModelReport) -> list[tuple[str, str]]:
     ]
     if training.first_event_ms is not None and training.last_event_ms is not None:
         facts.append(("", f"from {_utc(training.first_event_ms)} to {_utc(training.last_event_ms)}"))
+    if report.data is not None:
+        facts += facts_of(report.data)
     if training.skipped_rows:
         facts.append(("", f"{training.skipped_rows:,} bad rows were skipped"))
+        facts += [("", line) for line in finding_lines(report.data.bad_rows if report.data else ())]
     facts.append(("size", f"{_size(report.size_bytes)} in {len(report.files)} files"))
     facts += [("", f"{_size(file.size_bytes):>9}  {file.name}") for file in report.files]
     return facts

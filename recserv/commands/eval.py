@@ -109,5 +109,8 @@ def print_report(console: Any, report: EvaluationReport) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    if report.unknown_targets:
+        share = report.unknown_targets / report.overall.count
+        console.print(f"{report.unknown_targets:,} targets ({share:.1%}) are no items of the model", highlight=False)
     if report.degraded:
         console.print(f"{report.degraded:,} answers were degraded", style="yellow", highlight=False)

@@ -21,7 +21,7 @@ from recserv.errors import DatasetError
 from recserv.evaluation.ablation import Ablation
 from recserv.evaluation.metrics import NextItemMetrics, next_item_metrics
 from recserv.index.listed import ListedIndex
-from recserv.model.snapshot import load_snapshot
+from recserv.model.snapshot import ModelSnapshot, load_snapshot
 from recserv.pipeline.engine import Engine
 from recserv.pipeline.observer import SilentObserver
 from recserv.pipeline.pipeline import RecommendationPipeline
@@ -30,6 +30,7 @@ from recserv.types import SESSION_EVENTS_MAX, Event, EventType, ExplainMode, Rec
 
 Progress = Callable[[str, int, int], None]
 GENEROUS_S = 60.0
+SAMPLES = 5
 ENGINE_STAGES = frozenset(("search", "retrieve", "rank"))
 
 
@@ -37,7 +38,7 @@ class EvaluationReport(msgspec.Struct, frozen=True):
     """`repeats`: targets that the prefix already holds; `new`: the others. Times are of one request at a time: through
     the pipeline, or through a server and the network to it. `engine_us_median`: of it the search, the sources and the
     ranking; 0 where a server answered. `shown`: how many different items were recommended; `coverage`: as a share of
-    the model's, 0 where the model is not at hand.
+    the model's, 0 where the model is not at hand. `unknown_targets`: those that the model does not have, each a miss.
     """
 
     model_version: str
@@ -52,6 +53,7 @@ class EvaluationReport(msgspec.Struct, frozen=True):
     engine_us_median: float
     seconds: float
     degraded: int
+    unknown_targets: int = 0
 
 
 class _EngineTime(SilentObserver):
@@ -106,10 +108,24 @@ def evaluate(
             return await pipeline.recommend(query, Deadline(GENEROUS_S))
 
         prefixes = list(read_prefixes(sessions_path))
+        unknown = _unknown_targets(snapshot, sessions_path, prefixes)
         report = asyncio.run(_evaluate(answer, engine_time, prefixes, k, progress))
     finally:
         engine.close()
-    return msgspec.structs.replace(report, coverage=report.shown / max(snapshot.item_count, 1))
+    coverage = report.shown / max(snapshot.item_count, 1)
+    return msgspec.structs.replace(report, coverage=coverage, unknown_targets=unknown)
+
+
+def _unknown_targets(snapshot: ModelSnapshot, path: Path, prefixes: list[tuple[list[str], str]]) -> int:
+    """How many targets the model does not have. Raises DatasetError if it has none of them: the figures would all be 0
+    and say nothing of the model.
+    """
+    unknown = [target for _, target in prefixes if snapshot.items.position(target) < 0]
+    if prefixes and len(unknown) == len(prefixes):
+        samples = ", ".join(map(repr, dict.fromkeys(unknown[:SAMPLES])))
+        ours = ", ".join(repr(snapshot.items.id(at)) for at in range(min(SAMPLES, snapshot.item_count)))
+        raise DatasetError(str(path), f"none of the targets is an item of the model: {samples}; the model has {ours}")
+    return len(unknown)
 
 
 def evaluate_server(

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from recserv.errors import ModelError
+from recserv.model.data_report import DataReport
 from recserv.model.manifest import INDEX_FILE, TrainingSummary
 from recserv.model.snapshot import ORIGIN_BEHAVIOUR, ORIGIN_CONTENT, ModelSnapshot, load_snapshot
 
@@ -41,6 +42,7 @@ class ModelReport(msgspec.Struct, frozen=True, kw_only=True):
     neighbours: int = 0
     has_index: bool = False
     training: TrainingSummary = TrainingSummary()
+    data: DataReport | None = None
     options: dict[str, str | int | float | bool | None] = {}
 
     @property
@@ -83,6 +85,7 @@ def _whole(model: ModelSnapshot, now_ms: int) -> ModelReport:
         neighbours=len(model.covisitation_items),
         has_index=model.index_path is not None,
         training=manifest.training,
+        data=manifest.data or None,
         options=manifest.options,
     )
 

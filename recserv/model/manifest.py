@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from recserv.errors import ModelError
+from recserv.model.data_report import DataReport
 
 FORMAT_VERSION = 4
 METRIC = "inner_product"
@@ -47,7 +48,9 @@ class TrainingSummary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`items` n, `dimensions` d, `sessions` s, `categories` c of the format; `behaviour` is what most events are."""
+    """`items` n, `dimensions` d, `sessions` s, `categories` c of the format; `behaviour` is what most events are;
+    `data` what the files were found to hold, which older models do not say.
+    """
 
     format_version: int = FORMAT_VERSION
     model_version: str = ""
@@ -58,6 +61,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     sessions: int
     categories: int
     training: TrainingSummary = TrainingSummary()
+    data: DataReport | msgspec.UnsetType = msgspec.UNSET
     options: dict[str, str | int | float | bool | None] = {}
     files: dict[str, FileEntry] = {}
 

@@ -11,12 +11,13 @@ import re
 from collections.abc import Mapping, Sequence
 
 from recserv.errors import InvalidInput, NotImplementedYet, Violation
-from recserv.stores.base import EVENT_AHEAD_MS_MAX
 from recserv.types import (
     ANCHORS_MAX,
     CANDIDATES_MAX,
+    EVENT_AHEAD_MS_MAX,
     EXCLUSIONS_MAX,
     ID_BYTES_MAX,
+    ID_CONTROL,
     PAGE_SIZE_MAX,
     SESSION_EVENTS_MAX,
     EventType,
@@ -34,7 +35,7 @@ _UTF8_BYTES_A_CHARACTER = 4
 _SHORT = ID_BYTES_MAX // _UTF8_BYTES_A_CHARACTER
 _VIOLATIONS_MAX = 50
 _TYPES_OF_ITEMS = frozenset(map(int, EventType)) - {EventType.UNSPECIFIED, EventType.SEARCH}
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(ID_CONTROL)
 
 
 def _plain(value: str) -> bool:

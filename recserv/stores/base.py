@@ -27,10 +27,9 @@ from typing import Protocol
 
 import msgspec
 
-from recserv.types import Event, ShopperKey, ShopperState
+from recserv.types import EVENT_AHEAD_MS_MAX, Event, ShopperKey, ShopperState
 
-EVENT_AHEAD_MS_MAX = 5 * 60 * 1000
-"""How far ahead of the server's clock an event may be dated."""
+__all__ = ["EVENT_AHEAD_MS_MAX"]
 
 
 class AppendStatus(IntEnum):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -23,15 +24,20 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from recserv.model import snapshot
+from recserv.model.data_report import DataReport
 from recserv.model.writer import ModelContents, save_snapshot
 from recserv.training.assemble import assemble
 from recserv.training.beside import POSSIBLE, Beside
 from recserv.training.catalog import CATALOG_COLUMNS, Catalog, read_catalog
 from recserv.training.checkpoints import Checkpoints, fingerprint
+from recserv.training.data_report import data_report, refuse_strangers
 from recserv.training.dataset import EVENT_COLUMNS, EventLog, read_events
 from recserv.training.item_space import ItemSpace
+from recserv.training.mapped import MissingColumn
+from recserv.training.mapping_fit import hint
+from recserv.training.notes import Notes
 from recserv.training.options import BuildOptions
-from recserv.training.problems import BadRows, Progress, SkippedRows, no_progress
+from recserv.training.problems import BadRows, Progress, no_progress
 from recserv.training.ranker import RankerReport, learn_ranker
 
 BESIDE_EVENTS_MIN = 200_000
@@ -53,36 +59,25 @@ class BuildReport(msgspec.Struct, frozen=True, kw_only=True):
     categories: int
     behaviour: Literal["bought", "viewed"]
     ranker: RankerReport | None
-    skipped: tuple[SkippedRows, ...]
+    data: DataReport
     seconds: float
 
     @property
     def skipped_rows(self) -> int:
-        return sum(found.count for found in self.skipped)
+        return self.data.rows_bad
 
 
 def build(options: BuildOptions, progress: Progress = no_progress) -> BuildReport:
     """Builds a model. Raises DatasetError for bad input, UsageError for bad options; nothing is written then."""
     began = time.monotonic()
     options.check()
-    problems = BadRows(options.skip_bad_rows)
-    event_columns = {name: source for name, source in options.columns.items() if name in EVENT_COLUMNS}
-    catalog_columns = {name: source for name, source in options.columns.items() if name in CATALOG_COLUMNS}
-    log = read_events(
-        options.events,
-        mapping=event_columns,
-        default_event_type=options.default_event_type,
-        problems=problems,
-        progress=progress,
-    )
-    catalog = None
-    if options.catalog is not None:
-        catalog = read_catalog(options.catalog, mapping=catalog_columns, problems=problems, progress=progress)
+    log, catalog, data = _read(options, progress)
     checkpoints = Checkpoints.beside(Path(options.out), _fingerprint(options, log, catalog))
     # One thread: the bytes of a model must not depend on how many there are, and two that share busy cores with others
     # were five times slower than one.
     with threadpool_limits(1, user_api="blas"):
-        contents, space, ranking = _learned(log, catalog, options, problems.total, checkpoints, progress)
+        contents, space, ranking = _learned(log, catalog, options, data.rows_bad, checkpoints, progress)
+    contents = replace(contents, manifest=msgspec.structs.replace(contents.manifest, data=data))
     manifest = save_snapshot(contents, options.out)
     checkpoints.clear()
     origin = contents.arrays["embedding_origin"]
@@ -99,9 +94,46 @@ def build(options: BuildOptions, progress: Progress = no_progress) -> BuildRepor
         categories=manifest.categories,
         behaviour=manifest.behaviour,
         ranker=ranking,
-        skipped=problems.report(),
+        data=data,
         seconds=time.monotonic() - began,
     )
+
+
+def _read(options: BuildOptions, progress: Progress) -> tuple[EventLog, Catalog | None, DataReport]:
+    problems, notes, of_catalog = BadRows(options.skip_bad_rows), Notes(), Notes()
+    table = options.table
+    item_names = options.catalog_table.columns.get("item_id", ())
+    if options.catalog is not None and item_names and "item_id" not in table.told:
+        table = table.falling_back("item_id", item_names)  # The events may call it what the catalogue calls it.
+    try:
+        log = read_events(
+            options.events,
+            mapping={name: source for name, source in options.columns.items() if name in EVENT_COLUMNS},
+            default_event_type=options.default_event_type,
+            table=table,
+            problems=problems,
+            notes=notes,
+            progress=progress,
+        )
+    except MissingColumn as error:
+        raise error.with_hint(hint(error.path, error.has, "events")) from error
+    catalog = None
+    if options.catalog is not None:
+        try:
+            catalog = read_catalog(
+                options.catalog,
+                mapping={name: source for name, source in options.columns.items() if name in CATALOG_COLUMNS},
+                table=options.catalog_table,
+                problems=problems,
+                notes=of_catalog,
+                progress=progress,
+            )
+        except MissingColumn as error:
+            raise error.with_hint(hint(error.path, error.has, "catalog")) from error
+    data = data_report(log, catalog, notes, of_catalog, problems)
+    if options.catalog is not None and not options.allow_unknown_items:
+        refuse_strangers(data, options.catalog)
+    return log, catalog, data
 
 
 def _learned(

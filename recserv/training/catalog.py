@@ -1,13 +1,14 @@
 """Catalogue files into columns: what is known of every product, judged value by value.
 
-Lists (`categories`, `tags`) may be lists, JSON arrays or text with `|` or `>` between the names; `attributes` an
-object or its JSON text.
+Lists (`categories`, `tags`) may be lists, JSON arrays or text with `|` between the entries (a mapping may say another
+sign); each category is a path (`category_paths`); `attributes` an object or its JSON text. Prices are text in most
+feeds: how they are written is seen from the column as a whole.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +20,17 @@ import pyarrow.compute as pc
 
 from recserv.errors import DatasetError
 from recserv.training import columns
+from recserv.training.amounts import Amount, amounts
+from recserv.training.category_paths import CategoryPaths, Parse
+from recserv.training.category_paths import names as _names
 from recserv.training.dataset import check_mapping
+from recserv.training.files import expand
+from recserv.training.mapped import MappedBatch
+from recserv.training.mapping_tables import TableMapping, combined
+from recserv.training.notes import Notes
 from recserv.training.problems import BadRows, Progress, RowChecks, no_progress
-from recserv.training.readers import RawBatch, Wanted, read_batches
+from recserv.training.readers import read_batches
+from recserv.training.text import ENCODING_HINT
 from recserv.types import Item
 
 TEXT_COLUMNS = ("title", "description", "brand", "currency_code", "image_uri")
@@ -73,72 +82,192 @@ def read_catalog(
     path: str,
     *,
     mapping: Mapping[str, str] | None = None,
+    table: TableMapping | None = None,
     problems: BadRows | None = None,
+    notes: Notes | None = None,
     progress: Progress = no_progress,
 ) -> Catalog:
-    """The products of a file. An id that comes twice is a bad row. Raises DatasetError, UsageError."""
+    """The products of a file or of a folder of files. An id that comes twice is a bad row; an optional value that
+    cannot be read is left out. `mapping` gives the name in the file by ours, over those of `table`. Raises
+    DatasetError, UsageError.
+    """
     mapping = mapping or {}
     check_mapping(mapping, CATALOG_COLUMNS)
     problems = problems or BadRows(skip=False)
-    seen: set[str] = set()
-    parts = []
-    # The mapping is mostly meant for the events: the catalogue may well have an item_id.
-    for raw in read_batches(path, Wanted(CATALOG_COLUMNS, ("item_id",), mapping, own_names=True), problems):
-        progress(f"reading {path.rsplit('/', 1)[-1]}", raw.done, raw.total)
-        try:
-            parts.append(_decode(raw, problems, seen))
-        except pa.ArrowException as error:
-            raise DatasetError(path, f"a column has a type that cannot be read: {error}") from error
-    if not any(len(part) for part in parts):
+    table = table or TableMapping()
+    mapping = {name: source for name, source in mapping.items() if name not in table.told}
+    table = combined(table, mapping, {})
+    if "item_id" in mapping:
+        # It is mostly meant for the events: the catalogue may well have an item_id.
+        table = table.falling_back("item_id", ("item_id",))
+    decoder = CatalogDecoder(table, problems, notes or Notes())
+    for part in expand([path]):
+        for raw in read_batches(part, decoder.wanted, problems, notes):
+            progress(f"reading {part.rsplit('/', 1)[-1]}", raw.done, raw.total)
+            try:
+                decoder.add(raw)
+            except pa.ArrowException as error:
+                raise DatasetError(part, f"a column has a type that cannot be read: {error}") from error
+    if not any(len(part.ids) for part in decoder.parts):
         raise DatasetError(path, "the file has no rows" if not problems.total else "no good row is left")
-    return _joined(parts)
+    return decoder.finish()
 
 
-def _joined(parts: list[Catalog]) -> Catalog:
-    attributes = None
-    if any(part.attributes is not None for part in parts):
-        attributes = [row for part in parts for row in (part.attributes or [{}] * len(part))]
-    return Catalog(
-        ids=[item_id for part in parts for item_id in part.ids],
-        text={name: pa.concat_arrays([part.text[name] for part in parts]) for name in TEXT_COLUMNS},
-        lists={name: pa.concat_arrays([part.lists[name] for part in parts]) for name in LIST_COLUMNS},
-        price=np.concatenate([part.price for part in parts]),
-        available=np.concatenate([part.available for part in parts]),
-        attributes=attributes,
-    )
+@dataclass(frozen=True)
+class _Part:
+    """Good rows of a batch. `price_text` None: the column has numbers, those in `price`."""
+
+    checks: RowChecks
+    ids: list[str]
+    text: Mapping[str, Any]
+    lists: Mapping[str, Any]
+    price: npt.NDArray[np.float64]
+    price_text: Any
+    available: npt.NDArray[np.bool_]
+    attributes: list[dict[str, str]] | None
 
 
-def _decode(raw: RawBatch, problems: BadRows, seen: set[str]) -> Catalog:
-    checks = RowChecks(raw.path, raw.rows, raw.sources)
-    size = len(raw.rows)
-    ids = _ids(raw, checks, seen)
-    text = {name: _text(raw, checks, name) for name in TEXT_COLUMNS}
-    lists = {name: _list(raw, checks, name) for name in LIST_COLUMNS}
-    price = np.zeros(size)
-    if "price" in raw.columns:
-        price, bad = columns.as_number(raw.columns["price"])
-        checks.bad("price", "not a finite number", bad, raw.columns["price"])
-        checks.bad("price", "negative", price < 0, raw.columns["price"])
-    available = np.ones(size, bool)
-    if "available" in raw.columns:
-        available, bad = columns.as_boolean(raw.columns["available"], missing=True)
-        checks.bad("available", "neither true nor false", bad, raw.columns["available"])
-    attributes = _attributes(raw, checks) if "attributes" in raw.columns else None
-    good = checks.settle(problems)
-    keep = pa.array(good)
-    return Catalog(
-        ids=[item_id for item_id, fine in zip(ids, good.tolist(), strict=True) if fine],
-        text={name: column.filter(keep) for name, column in text.items()},
-        lists={name: column.filter(keep) for name, column in lists.items()},
-        price=np.nan_to_num(price[good]),
-        available=available[good],
-        attributes=None if attributes is None else [attributes[row] for row in np.flatnonzero(good)],
-    )
+class CatalogDecoder:
+    """Reads every value of a batch and judges its rows; prices that are text wait until the whole column was seen."""
+
+    def __init__(self, table: TableMapping, problems: BadRows, notes: Notes):
+        self._table, self._problems, self._notes = table, problems, notes
+        self._paths = CategoryPaths(table.read.paths, table.read.steps)
+        self._seen: set[str] = set()
+        self.wanted = table.wanted(CATALOG_COLUMNS, ("item_id",))
+        self.parts: list[_Part] = []
+
+    def add(self, raw: MappedBatch) -> None:
+        checks = RowChecks(raw.path, raw.rows, raw.sources)
+        self._leave_out(raw, checks)
+        ids = _ids(raw, checks, self._seen, self._table.placeholders())
+        text = {name: _text(raw, checks, name) for name in TEXT_COLUMNS}
+        lists = {name: self._list(raw, checks, name) for name in LIST_COLUMNS}
+        price, price_text = self._price(raw, checks)
+        available = np.ones(len(raw.rows), bool)
+        if "available" in raw.columns:
+            available, bad = columns.as_boolean(raw.columns["available"], missing=True)
+            unreadable = "neither true nor false, nor a word for in stock or out of it"
+            available |= checks.left_out(self._notes, "available", unreadable, bad, raw.columns["available"])
+        attributes = self._attributes(raw, checks) if "attributes" in raw.columns else None
+        good = checks.settle(self._problems)
+        keep = pa.array(good)
+        self.parts.append(
+            _Part(
+                checks=checks.of_good(),
+                ids=[item_id for item_id, fine in zip(ids, good.tolist(), strict=True) if fine],
+                text={name: column.filter(keep) for name, column in text.items()},
+                lists={name: column.filter(keep) for name, column in lists.items()},
+                price=price[good],
+                price_text=None if price_text is None else price_text.filter(keep),
+                available=available[good],
+                attributes=None if attributes is None else [attributes[row] for row in np.flatnonzero(good)],
+            )
+        )
+
+    def _leave_out(self, raw: MappedBatch, checks: RowChecks) -> None:
+        """Rows without any value are no rows."""
+        blank = np.ones(len(raw.rows), bool)
+        for column in raw.columns.values():
+            if not blank.any():
+                return
+            text, bad = columns.as_text(column)
+            blank &= columns.to_numpy(pc.fill_null(pc.equal(pc.utf8_trim_whitespace(text), ""), True)) & ~bad
+        self._notes.rows_blank += checks.drop(blank)
+
+    def _price(self, raw: MappedBatch, checks: RowChecks) -> tuple[npt.NDArray[np.float64], Any]:
+        nothing = np.full(len(raw.rows), np.nan)
+        if "price" not in raw.columns:
+            return nothing, None
+        column = raw.columns["price"]
+        if not columns.is_number(column.type):
+            text, bad = columns.as_text(column)
+            checks.left_out(self._notes, "price", "not a price", bad, column)
+            return nothing, pc.fill_null(text, "")
+        price, bad = columns.as_number(column)
+        bad = checks.left_out(self._notes, "price", "not a finite number", bad, column)
+        bad = bad | checks.left_out(self._notes, "price", "negative", price < 0, column)
+        return np.where(bad, np.nan, price), None
+
+    def _list(self, raw: MappedBatch, checks: RowChecks, name: str) -> Any:
+        column = raw.columns.get(name)
+        if column is None:
+            return pa.array([[]], _LIST).take(pa.array(np.zeros(len(raw.rows), np.int32)))
+        parse = self._paths.of_list if name == "categories" else _names
+        if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+            return pa.array([parse(value or ()) for value in column.to_pylist()], _LIST)
+        text, bad = columns.as_text(column)
+        encoded = pc.fill_null(text, "").dictionary_encode()
+        parse_text = self._paths.of_text if name == "categories" else _tags
+        parsed = [_parse_list(value, parse, parse_text) for value in encoded.dictionary.to_pylist()]
+        broken = np.array([value is None for value in parsed], bool)[columns.to_numpy(encoded.indices)]
+        checks.left_out(self._notes, name, "not a list of names", bad | broken, column)
+        return pa.array([value or [] for value in parsed], _LIST).take(encoded.indices)
+
+    def _attributes(self, raw: MappedBatch, checks: RowChecks) -> list[dict[str, str]]:
+        column = raw.columns["attributes"]
+        parsed: list[dict[str, str] | None] = [_parse_attributes(value) for value in column.to_pylist()]
+        bad = np.array([value is None for value in parsed], bool)
+        checks.left_out(self._notes, "attributes", "not an object", bad, column)
+        return [value or {} for value in parsed]
+
+    def finish(self) -> Catalog:
+        parts = self.parts
+        price, currency = self._prices()
+        attributes = None
+        if any(part.attributes is not None for part in parts):
+            attributes = [row for part in parts for row in (part.attributes or [{}] * len(part.ids))]
+        text = {name: pa.concat_arrays([part.text[name] for part in parts]) for name in TEXT_COLUMNS}
+        if currency is not None:
+            said = text["currency_code"]
+            text["currency_code"] = pc.if_else(pc.equal(said, ""), currency, said)
+        return Catalog(
+            ids=[item_id for part in parts for item_id in part.ids],
+            text=text,
+            lists={name: pa.concat_arrays([part.lists[name] for part in parts]) for name in LIST_COLUMNS},
+            price=np.nan_to_num(price),
+            available=np.concatenate([part.available for part in parts]),
+            attributes=attributes,
+        )
+
+    def _prices(self) -> tuple[npt.NDArray[np.float64], Any]:
+        """Of all parts, and the currencies that stood beside them: None where no price was text."""
+        price = np.concatenate([part.price for part in self.parts])
+        written = [part for part in self.parts if part.price_text is not None]
+        if not written:
+            return price, None
+        values: dict[str, None] = dict.fromkeys(
+            text for part in written for text in part.price_text.unique().to_pylist()
+        )
+        found, decimal = amounts(values, self._table.read.decimal)
+        by_text = dict(zip(values, found, strict=True))
+        if any("," in text for text in values):
+            sign = {",": "a comma", ".": "a point", "": "a comma in some and a point in others"}[decimal]
+            self._notes.remarks[f"prices were read with {sign} before the decimals (--decimal says another)"] = None
+        currency: list[str] = []
+        begin = 0
+        for part in self.parts:
+            end = begin + len(part.ids)
+            each = [Amount(0.0)] * len(part.ids)
+            if part.price_text is not None:
+                each = [by_text[text] for text in part.price_text.to_pylist()]
+                numbers = np.array([one.value for one in each], np.float64)
+                bad = np.array([one.bad for one in each], bool)
+                part.checks.left_out(self._notes, "price", "not a price", bad, part.price_text)
+                part.checks.left_out(self._notes, "price", "negative", numbers < 0, part.price_text)
+                price[begin:end] = np.where(numbers < 0, np.nan, numbers)
+            currency += [one.currency for one in each]
+            begin = end
+        return price, pa.array(currency, pa.string())
 
 
-def _ids(raw: RawBatch, checks: RowChecks, seen: set[str]) -> list[str]:
-    encoded, missing, bad = columns.as_ids(raw.columns["item_id"])
-    checks.bad("item_id", "not an id", bad, raw.columns["item_id"])
+def _ids(raw: MappedBatch, checks: RowChecks, seen: set[str], placeholders: Collection[str]) -> list[str]:
+    column = raw.columns["item_id"]
+    encoded, missing, bad = columns.as_ids(column, placeholders)
+    structured = bad if columns.is_structured(column.type) else raw.structured.get("item_id")
+    if structured is not None:
+        checks.bad("item_id", "a list, not an id", structured, column)
+    checks.bad("item_id", "not an id", bad, column)
     checks.bad("item_id", "empty", missing)
     ids: list[str] = encoded.to_pylist()
     again = np.zeros(len(ids), bool)
@@ -147,54 +276,31 @@ def _ids(raw: RawBatch, checks: RowChecks, seen: set[str]) -> list[str]:
             again[row] = True
         elif checks.good[row]:
             seen.add(item_id)
-    checks.bad("item_id", "this item id was there before", again, raw.columns["item_id"])
+    checks.bad("item_id", "this item id was there before", again, column)
     return ids
 
 
-def _text(raw: RawBatch, checks: RowChecks, name: str) -> Any:
+def _text(raw: MappedBatch, checks: RowChecks, name: str) -> Any:
     if name not in raw.columns:
         return pa.nulls(len(raw.rows), pa.string()).fill_null("")
     text, bad = columns.as_text(raw.columns[name])
-    checks.bad(name, "not UTF-8 text", bad)
+    if not columns.is_structured(raw.columns[name].type):
+        checks.bad(name, f"not UTF-8 text{ENCODING_HINT}", bad)
     return pc.utf8_trim_whitespace(pc.fill_null(text, ""))
 
 
-def _list(raw: RawBatch, checks: RowChecks, name: str) -> Any:
-    column = raw.columns.get(name)
-    if column is None:
-        return pa.array([[]], _LIST).take(pa.array(np.zeros(len(raw.rows), np.int32)))
-    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-        values = [_names(value or ()) for value in column.to_pylist()]
-        return pa.array([value or [] for value in values], _LIST)
-    text, bad = columns.as_text(column)
-    encoded = pc.fill_null(text, "").dictionary_encode()
-    parsed = [_parse_list(value) for value in encoded.dictionary.to_pylist()]
-    broken = np.array([value is None for value in parsed], bool)
-    indices = encoded.indices
-    checks.bad(name, "not a list of names", bad | broken[indices.to_numpy(zero_copy_only=False)], column)
-    return pa.array([value or [] for value in parsed], _LIST).take(indices)
-
-
-def _parse_list(text: str) -> list[str] | None:
+def _parse_list(text: str, of_list: Parse, of_text: Callable[[str], list[str]]) -> list[str] | None:
     """None: begins like a JSON array and is none."""
     if not text.lstrip().startswith("["):
-        return _names(_SEPARATOR.split(text))
+        return of_text(text)
     try:
-        return _names(msgspec.json.decode(text, type=list[str]))
-    except msgspec.MsgspecError:
+        return of_list(msgspec.json.decode(text, type=list[str]))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 
-def _names(values: Any) -> list[str]:
-    """Each name once, in order, without empty ones."""
-    return list(dict.fromkeys(name for value in values if value is not None and (name := str(value).strip())))
-
-
-def _attributes(raw: RawBatch, checks: RowChecks) -> list[dict[str, str]]:
-    column = raw.columns["attributes"]
-    parsed: list[dict[str, str] | None] = [_parse_attributes(value) for value in column.to_pylist()]
-    checks.bad("attributes", "not an object", np.array([value is None for value in parsed], bool))
-    return [value or {} for value in parsed]
+def _tags(text: str) -> list[str]:
+    return _names(_SEPARATOR.split(text))
 
 
 def _parse_attributes(value: Any) -> dict[str, str] | None:

@@ -6,8 +6,7 @@ value is bad. Nothing here raises for bad data; the caller knows file, row and c
 
 from __future__ import annotations
 
-import math
-from datetime import UTC, datetime
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -15,19 +14,26 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recserv.types import ID_BYTES_MAX
+from recserv.training.amounts import Decimal, amounts
+from recserv.training.tables import EXACT_BELOW
+from recserv.types import ID_BYTES_MAX, ID_CONTROL
 
 Mask = npt.NDArray[np.bool_]
 
-# An epoch time is in seconds below this, else in milliseconds, microseconds, nanoseconds: each a thousand times more.
-# The bounds lie in the year 5138 read as the smaller unit and in 1973 read as the larger one.
-_SECONDS_BELOW = 1e11
-_TIME_MS_MAX = 7_258_118_400_000  # the year 2200
-_CONTROL = r"[\x00-\x1f\x7f]"
+BLANKS = " \t\r\n\u00a0\ufeff"
+"""Around an id they mean nothing; inside it they stay, or are control characters."""
+PLACEHOLDERS = ("", "null", "<null>", "\\n", "undefined", "(not set)", "(none)", "nan", "none", "n/a")
+"""What exports write for an id that is not there, in lower case."""
+_TRUE = ("true", "yes", "y", "t", "1", "in stock", "instock", "available", "preorder", "pre order", "backorder")
+_TRUE_TOO = ("back order", "onbackorder", "limited availability", "in_stock", "active", "published", "visible")
+_FALSE = ("false", "no", "n", "f", "0", "out of stock", "outofstock", "sold out", "soldout", "unavailable")
+_FALSE_TOO = ("not available", "discontinued", "archived", "draft", "hidden", "retired")
 
 
 def as_text(column: Any) -> tuple[Any, Mask]:
-    """UTF-8 strings, null where the value is missing. Bad: bytes that are not UTF-8."""
+    """UTF-8 strings, null where the value is missing. Bad: bytes that are not UTF-8, lists and objects, whole numbers
+    whose last digits were lost in a float.
+    """
     kind = column.type
     if pa.types.is_dictionary(kind):
         column = column.dictionary_decode()
@@ -35,79 +41,74 @@ def as_text(column: Any) -> tuple[Any, Mask]:
     if _is_text(kind) or _is_bytes(kind):
         return _validated(column)
     if pa.types.is_floating(kind):
-        return _float_text(column), _none_bad(column)
+        return _float_text(column)
     if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_temporal(kind) or pa.types.is_null(kind):
         return column.cast(pa.string()), _none_bad(column)
     if pa.types.is_decimal(kind):
-        return column.cast(pa.float64()).cast(pa.string()), _none_bad(column)
-    return pa.nulls(len(column), pa.string()), np.ones(len(column), bool)
+        return _decimal_text(column), _none_bad(column)
+    return pa.nulls(len(column), pa.string()), to_numpy(column.is_valid())
 
 
-def as_number(column: Any) -> tuple[npt.NDArray[np.float64], Mask]:
-    """float64, NaN where the value is missing or empty. Bad: text that is no number, NaN and infinities written out."""
-    if _is_number(column.type):
-        numbers = _to_numpy(column.cast(pa.float64(), safe=False))
-        missing = _to_numpy(column.is_null())
-        return numbers, ~np.isfinite(numbers) & ~missing
+def is_structured(kind: Any) -> bool:
+    """Lists and objects, of a file that has types."""
+    return bool(pa.types.is_nested(kind))
+
+
+def as_number(column: Any, decimal: Decimal = "") -> tuple[npt.NDArray[np.float64], Mask]:
+    """float64, NaN where the value is missing, empty or NaN. Bad: text that is no number, infinities."""
+    if is_number(column.type):
+        numbers = to_numpy(column.cast(pa.float64(), safe=False))
+        return numbers, np.isinf(numbers)
     text, bad = as_text(column)
     text = pc.utf8_trim_whitespace(text)
-    missing = _to_numpy(pc.fill_null(pc.equal(text, ""), True))
+    missing = to_numpy(pc.fill_null(pc.equal(text, ""), True))
     try:
-        numbers = _to_numpy(pc.if_else(pa.array(missing), None, text).cast(pa.float64()))
+        numbers = to_numpy(pc.if_else(pa.array(missing), None, text).cast(pa.float64()))
     except pa.ArrowInvalid:
-        numbers = np.array([_number(value) for value in text.to_pylist()], np.float64)
-    return numbers, bad | (~np.isfinite(numbers) & ~missing)
-
-
-def as_time_ms(column: Any) -> tuple[npt.NDArray[np.int64], Mask]:
-    """Milliseconds since the epoch; -1 where missing. Bad: neither ISO 8601 nor an epoch time, or before 1970."""
-    kind = column.type
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        times = pc.fill_null(
-            column.cast(pa.timestamp("ms", getattr(kind, "tz", None)), safe=False).cast(pa.int64()), -1
-        )
-        times_ms = np.array(_to_numpy(times), np.int64)
-        missing = _to_numpy(column.is_null())
-        return times_ms, ((times_ms < 0) | (times_ms > _TIME_MS_MAX)) & ~missing
-    if _is_number(kind):
-        return _epoch_ms(*as_number(column))
-    text, bad = as_text(column)
-    text = pc.utf8_trim_whitespace(text)
-    missing = _to_numpy(pc.fill_null(pc.equal(text, ""), True))
-    numeric = _to_numpy(pc.fill_null(pc.match_substring_regex(text, r"^[0-9]+(\.[0-9]*)?$"), False))
-    if (numeric | missing).all():
-        times_ms, bad_times = _epoch_ms(*as_number(text))
-    elif numeric.any():
-        times_ms, bad_times = _times_one_by_one(text)
-    else:
-        times_ms, bad_times = _iso_ms(pc.if_else(pa.array(missing), None, text))
-    return times_ms, bad | (bad_times & ~missing)
+        encoded = pc.fill_null(text, "").dictionary_encode()
+        found, _ = amounts(encoded.dictionary.to_pylist(), decimal)
+        codes = to_numpy(encoded.indices)
+        numbers = np.array([one.value for one in found], np.float64)[codes]
+        return numbers, bad | np.array([one.bad for one in found], bool)[codes]
+    return numbers, bad | np.isinf(numbers)
 
 
 def as_boolean(column: Any, missing: bool) -> tuple[npt.NDArray[np.bool_], Mask]:
-    """Booleans, `missing` where there is no value. Bad: neither true/false, yes/no, 1/0 nor a boolean."""
+    """Booleans, `missing` where there is no value. Bad: neither a boolean, nor true/false, yes/no, 1/0, nor what feeds
+    say of stock ("in stock", "out_of_stock", "https://schema.org/InStock").
+    """
     if pa.types.is_boolean(column.type):
-        return _to_numpy(pc.fill_null(column, missing)), _none_bad(column)
+        return to_numpy(pc.fill_null(column, missing)), _none_bad(column)
     text, bad = as_text(column)
     text = pc.fill_null(pc.utf8_lower(pc.utf8_trim_whitespace(text)), "")
-    true = _to_numpy(pc.is_in(text, value_set=pa.array(["true", "yes", "y", "t", "1"])))
-    false = _to_numpy(pc.is_in(text, value_set=pa.array(["false", "no", "n", "f", "0"])))
-    empty = _to_numpy(pc.equal(text, ""))
+    text = pc.replace_substring_regex(text, r"^https?://schema\.org/", "")
+    text = pc.replace_substring_regex(text, r"[_-]+", " ")
+    true = to_numpy(pc.is_in(text, value_set=pa.array([*_TRUE, *_TRUE_TOO])))
+    false = to_numpy(pc.is_in(text, value_set=pa.array([*_FALSE, *_FALSE_TOO])))
+    empty = to_numpy(pc.is_in(text, value_set=pa.array(PLACEHOLDERS)))
     return true | (empty & missing), bad | ~(true | false | empty)
 
 
-def as_ids(column: Any) -> tuple[Any, Mask, Mask]:
-    """Ids as a dictionary-encoded column, where they are missing or empty, and where they are no ids: longer than
-    ID_BYTES_MAX bytes, with control characters, not UTF-8.
+def as_ids(column: Any, placeholders: Collection[str] = PLACEHOLDERS) -> tuple[Any, Mask, Mask]:
+    """Ids as a dictionary-encoded column, without blanks around them; where they are missing, empty or a placeholder
+    (then the id is ""); and where they are no ids: longer than ID_BYTES_MAX bytes, with control characters, not UTF-8.
     """
     text, bad = as_text(column)
-    missing = _to_numpy(pc.fill_null(pc.equal(text, ""), True)) & ~bad
     encoded = pc.fill_null(text, "").dictionary_encode()
     values = encoded.dictionary
-    wrong = pc.or_(pc.greater(pc.binary_length(values), ID_BYTES_MAX), pc.match_substring_regex(values, _CONTROL))
-    wrong_values = _to_numpy(wrong)
-    if wrong_values.any():
-        bad = bad | wrong_values[_to_numpy(encoded.indices)]
+    trimmed = pc.utf8_trim(values, characters=BLANKS)
+    absent = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(list(placeholders), pa.string()))
+    cleaned = pc.if_else(absent, "", trimmed)
+    if not cleaned.equals(values):
+        encoded = cleaned.take(encoded.indices).dictionary_encode()
+        values = encoded.dictionary
+    codes = to_numpy(encoded.indices)
+    missing = to_numpy(pc.equal(values, ""))[codes] & ~bad
+    wrong = to_numpy(
+        pc.or_(pc.greater(pc.binary_length(values), ID_BYTES_MAX), pc.match_substring_regex(values, ID_CONTROL))
+    )
+    if wrong.any():
+        bad = bad | wrong[codes]
     return encoded, missing, bad
 
 
@@ -131,65 +132,35 @@ def _utf8(value: bytes | None) -> str | bool | None:
         return False
 
 
-def _float_text(column: Any) -> Any:
+def _float_text(column: Any) -> tuple[Any, Mask]:
     """Whole numbers without a fraction: tables with gaps often store integer ids as floats. NaN stands for a gap."""
     numbers = column.cast(pa.float64())
-    whole = pc.fill_null(pc.and_(pc.equal(pc.floor(numbers), numbers), pc.less(pc.abs(numbers), 2.0**53)), False)
+    exact = pc.less(pc.abs(numbers), EXACT_BELOW)
+    whole = pc.fill_null(pc.and_(pc.equal(pc.floor(numbers), numbers), exact), False)
     integers = pc.if_else(whole, numbers, 0.0).cast(pa.int64()).cast(pa.string())
     gaps = pc.fill_null(pc.is_nan(numbers), True)
-    return pc.if_else(gaps, None, pc.if_else(whole, integers, numbers.cast(pa.string())))
+    text = pc.if_else(gaps, None, pc.if_else(whole, integers, numbers.cast(pa.string())))
+    return text, to_numpy(pc.and_(pc.invert(gaps), pc.invert(pc.fill_null(exact, True))))
 
 
-def _epoch_ms(numbers: npt.NDArray[np.float64], bad: Mask) -> tuple[npt.NDArray[np.int64], Mask]:
-    missing = np.isnan(numbers) & ~bad
-    numbers = np.where(np.isfinite(numbers), numbers, -1.0)
-    scale = np.select(
-        [numbers < _SECONDS_BELOW, numbers < _SECONDS_BELOW * 1e3, numbers < _SECONDS_BELOW * 1e6],
-        [1e3, 1.0, 1e-3],
-        1e-6,
-    )
-    scaled = numbers * scale
-    bad = bad | (((scaled < 0) | (scaled > _TIME_MS_MAX)) & ~missing)
-    times_ms: npt.NDArray[np.int64] = np.where(bad | missing, -1, np.rint(scaled)).astype(np.int64)
-    return times_ms, bad
+def _decimal_text(column: Any) -> Any:
+    """Every digit, without a fraction of zeros."""
+    kind = column.type
+    if kind.scale < 0:
+        column = column.cast(pa.decimal256(76, 0))
+    text = column.cast(pa.string())
+    if kind.scale > 0:
+        text = pc.replace_substring_regex(pc.replace_substring_regex(text, r"(\.[0-9]*?)0+$", r"\1"), r"\.$", "")
+    return text
 
 
-def _iso_ms(text: Any) -> tuple[npt.NDArray[np.int64], Mask]:
-    for zone in (None, "UTC"):
-        try:
-            stamps = text.cast(pa.timestamp("us", zone))
-        except pa.ArrowInvalid:
-            continue
-        times_ms = _to_numpy(pc.fill_null(stamps.cast(pa.int64()), -1)) // 1000
-        return times_ms, times_ms < 0
-    return _times_one_by_one(text)
+def is_number(kind: Any) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
-def _times_one_by_one(text: Any) -> tuple[npt.NDArray[np.int64], Mask]:
-    """The slow way for a batch in which something is bad or notations are mixed."""
-    times_ms = np.array([_time_ms(value) for value in text.to_pylist()], np.int64)
-    return times_ms, times_ms < 0
-
-
-def _time_ms(value: str | None) -> int:
-    if not value:
-        return -1
-    number = _number(value)
-    if not math.isnan(number):
-        return int(_epoch_ms(np.array([number]), np.zeros(1, bool))[0][0])
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        return -1
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return round(moment.timestamp() * 1000)
-
-
-def _number(value: str | None) -> float:
-    try:
-        return float(value) if value else math.nan
-    except ValueError:
-        return math.nan
+def to_numpy(column: Any) -> npt.NDArray[Any]:
+    array: npt.NDArray[Any] = column.to_numpy(zero_copy_only=False)
+    return array
 
 
 def _is_text(kind: Any) -> bool:
@@ -200,14 +171,5 @@ def _is_bytes(kind: Any) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
 
 
-def _is_number(kind: Any) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
-
-
 def _none_bad(column: Any) -> Mask:
     return np.zeros(len(column), bool)
-
-
-def _to_numpy(column: Any) -> npt.NDArray[Any]:
-    array: npt.NDArray[Any] = column.to_numpy(zero_copy_only=False)
-    return array

@@ -1,6 +1,8 @@
 """Event files into one columnar event log.
 
-    read_batches -> _decode: every value read and judged -> _Collector: ids as codes -> EventLog
+    bytes -> TableBatch -> MappedBatch (`readers`, `mapped`)
+    -> EventDecoder: every value read and judged, rows that are bad or left out taken away and counted
+    -> _Collector: ids as codes, events that came twice -> EventLog
 
 No row becomes a Python object. Session and item ids are dictionary-encoded batch by batch, the dictionaries unified
 once at the end.
@@ -15,12 +17,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recserv.errors import DatasetError, UsageError
 from recserv.training import columns
-from recserv.training.problems import BadRows, Progress, RowChecks, no_progress
-from recserv.training.readers import RawBatch, Wanted, read_batches
-from recserv.types import EventType
+from recserv.training.event_names import parse_event_type
+from recserv.training.files import expand
+from recserv.training.mapped import MappedBatch
+from recserv.training.mapping_tables import TableMapping, combined
+from recserv.training.notes import IGNORED, UNKNOWN, Notes
+from recserv.training.problems import BadRows, Progress, RowChecks, SkippedRows, no_progress
+from recserv.training.readers import read_batches
+from recserv.training.times import TIME_MS_MIN, as_time_ms
+from recserv.types import EVENT_AHEAD_MS_MAX, EventType, wall_clock_ms
 
 EVENT_COLUMNS = (
     "event_type",
@@ -33,20 +42,12 @@ EVENT_COLUMNS = (
     "value",
     "search_query",
 )
-
-_ALIASES = {
-    EventType.VIEW: "view views pageview page_view detail product_view product_detail view_item item_view visit browse",
-    EventType.CLICK: "click clicks clickout",
-    EventType.ADD_TO_CART: "add_to_cart addtocart cart add add_to_basket addtobasket basket",
-    EventType.REMOVE_FROM_CART: "remove_from_cart removefromcart remove remove_from_basket",
-    EventType.PURCHASE: "purchase purchased buy bought order transaction sale checkout conversion",
-    EventType.SEARCH: "search query searched",
-    EventType.RATE: "rate rating review",
-    EventType.IMPRESSION: "impression impressions exposure show",
-    EventType.DISLIKE: "dislike hide not_interested thumbs_down",
-}
-EVENT_TYPES: Mapping[str, EventType] = {name: kind for kind, names in _ALIASES.items() for name in names.split()}
-"""What a file may call an event type, in lower case with underscores."""
+_ID_COLUMNS = ("session_id", "item_id", "event_id", "user_id")
+_NAMES_SHOWN = 20
+_CONFLICT = (
+    "this event id was there before in its session, with another event; if it names an order rather than an event,"
+    " --column event_id= leaves it out"
+)
 
 
 @dataclass(frozen=True)
@@ -62,15 +63,11 @@ class EventLog:
     event_type: npt.NDArray[np.uint8]
     time_ms: npt.NDArray[np.int64] | None
     duplicates: int = 0
+    session_ids: Any = None
+    """Arrow strings by code, where they came from files."""
 
     def __len__(self) -> int:
         return len(self.session)
-
-
-def parse_event_type(name: str) -> EventType | None:
-    """None for a name that is no event type."""
-    key = name.strip().lower().replace("-", "_").replace(" ", "_")
-    return EVENT_TYPES.get(key.removeprefix("event_type_"))
 
 
 def read_events(
@@ -78,167 +75,279 @@ def read_events(
     *,
     mapping: Mapping[str, str] | None = None,
     default_event_type: str | None = None,
+    table: TableMapping | None = None,
     problems: BadRows | None = None,
+    notes: Notes | None = None,
+    now_ms: int | None = None,
     progress: Progress = no_progress,
 ) -> EventLog:
-    """All files as one log. `mapping` gives the name in the files by our name. Raises DatasetError, UsageError."""
+    """All files, and all those in folders, as one log. `mapping` gives the name in the files by our name, over those of
+    `table`; `now_ms` is the clock that no event may be far ahead of. Raises DatasetError, UsageError.
+    """
     problems = problems or BadRows(skip=False)
-    wanted, default = _wanted(mapping or {}, default_event_type)
+    notes = notes or Notes()
+    decoder = EventDecoder(
+        combined(table or TableMapping(), mapping or {}, {}, default_event_type=default_event_type or ""),
+        problems,
+        notes,
+        (wall_clock_ms() if now_ms is None else now_ms) + EVENT_AHEAD_MS_MAX,
+    )
     collector = _Collector()
-    for path in paths:
-        seen = 0
-        for raw in read_batches(path, wanted, problems):
+    files = expand(paths)
+    for path in files:
+        for raw in read_batches(path, decoder.wanted, problems, notes):
             progress(f"reading {path.rsplit('/', 1)[-1]}", raw.done, raw.total)
-            seen += len(raw.rows)
             try:
-                collector.add(_decode(raw, default, problems))
+                collector.add(decoder.decode(raw), len(raw.rows))
             except pa.ArrowException as error:
                 raise DatasetError(path, f"a column has a type that cannot be read: {error}") from error
-        if seen == 0:
-            raise DatasetError(path, "the file has no rows")
-    return collector.finish(paths)
+    _refuse_unknown_events(problems, notes)
+    if not collector.seen:
+        raise DatasetError(files[0] if files else "events", "the file has no rows" + " and no other" * (len(files) > 1))
+    return collector.finish(files, problems)
 
 
-def check_mapping(mapping: Mapping[str, str], names: Sequence[str]) -> None:
+def check_mapping(mapping: Mapping[str, str], names: Sequence[str], option: str = "--column") -> None:
     """Raises UsageError for a mapping of a column that does not exist."""
     unknown = sorted(set(mapping) - set(names))
     if unknown:
-        raise UsageError(f"--column {unknown[0]}: no such column; known are {', '.join(names)}")
+        raise UsageError(f"{option} {unknown[0]}: no such column; known are {', '.join(names)}")
 
 
-def _wanted(mapping: Mapping[str, str], default_event_type: str | None) -> tuple[Wanted, EventType | None]:
-    default = None
-    required: tuple[str, ...] = ("event_type", "session_id", "item_id")
-    if default_event_type is not None:
-        default = parse_event_type(default_event_type)
-        if default is None:
-            raise UsageError(f"--default-event-type {default_event_type}: no such event type")
-        required = ("session_id", "item_id")
-    return Wanted(EVENT_COLUMNS, required, mapping), default
+def _refuse_unknown_events(problems: BadRows, notes: Notes) -> None:
+    """Name by name. Raises DatasetError if bad rows are not to be skipped."""
+    if not notes.unknown:
+        return
+    if problems.skip:
+        for found in notes.unknown.values():
+            problems.add(found)
+        return
+    first = min(notes.unknown.values(), key=lambda found: (found.path, found.first_row))
+    names = sorted(notes.unknown.values(), key=lambda found: -found.count)
+    listed = ", ".join(f"{found.example} ({found.count:,})" for found in names[:_NAMES_SHOWN])
+    listed += f" and {len(names) - _NAMES_SHOWN} more" * (len(names) > _NAMES_SHOWN)
+    problem = f"unknown event type: {listed}; --event-type NAME=TYPE or NAME=ignore says what each is"
+    raise DatasetError(first.path, problem, row=first.first_row, column=first.column)
 
 
 @dataclass(frozen=True)
-class _Batch:
-    """Good rows only. `time_ms` None: the file has no such column."""
+class EventBatch:
+    """Good rows only. `time_ms` None: the file has no such column; `body` what else an event says, if it has an id."""
 
     path: str
+    rows: npt.NDArray[np.int64]
     session: Any
     item: Any
     event_type: npt.NDArray[np.uint8]
     time_ms: npt.NDArray[np.int64] | None
     event_id: Any
+    body: npt.NDArray[np.float64]
+    event_id_column: str
 
 
-def _decode(raw: RawBatch, default: EventType | None, problems: BadRows) -> _Batch:
-    checks = RowChecks(raw.path, raw.rows, raw.sources)
-    session = _ids(raw, checks, "session_id", required=True)
-    event_type = _event_types(raw, checks, default)
-    item, no_item, bad_item = columns.as_ids(raw.columns["item_id"])
-    checks.bad("item_id", "not an id", bad_item, raw.columns["item_id"])
-    checks.bad("item_id", "empty", no_item & (event_type != EventType.SEARCH))
-    event_id = _ids(raw, checks, "event_id", required=True) if "event_id" in raw.columns else None
-    if "user_id" in raw.columns:
-        _ids(raw, checks, "user_id", required=False)
-    time_ms = _times(raw, checks)
-    for name in ("quantity", "value"):
-        if name in raw.columns:
-            numbers, bad = columns.as_number(raw.columns[name])
-            checks.bad(name, "not a finite number", bad, raw.columns[name])
-            checks.bad(name, "negative", numbers < 0, raw.columns[name])
-    good = checks.settle(problems)
-    keep = pa.array(good)
-    return _Batch(
-        path=raw.path,
-        session=session.filter(keep),
-        item=item.filter(keep),
-        event_type=event_type[good],
-        time_ms=None if time_ms is None else time_ms[good],
-        event_id=None if event_id is None else event_id.filter(keep),
-    )
+class EventDecoder:
+    """Reads every value of a batch and judges its rows."""
 
+    def __init__(self, table: TableMapping, problems: BadRows, notes: Notes, latest_ms: int):
+        self._table, self._problems, self._notes, self._latest_ms = table, problems, notes, latest_ms
+        self._names = table.event_names()
+        self._placeholders = table.placeholders()
+        self._default = None
+        required: tuple[str, ...] = ("event_type", "session_id", "item_id")
+        if table.read.default_event_type:
+            self._default = parse_event_type(table.read.default_event_type)
+            if self._default is None:
+                raise UsageError(f"--default-event-type {table.read.default_event_type}: no such event type")
+            required = ("session_id", "item_id")
+        self.wanted = table.wanted(EVENT_COLUMNS, required)
 
-def _ids(raw: RawBatch, checks: RowChecks, name: str, *, required: bool) -> Any:
-    encoded, missing, bad = columns.as_ids(raw.columns[name])
-    checks.bad(name, "not an id", bad, raw.columns[name])
-    if required:
-        checks.bad(name, "empty", missing)
-    return encoded
+    def decode(self, raw: MappedBatch) -> EventBatch:
+        checks = RowChecks(raw.path, raw.rows, raw.sources)
+        ids = {name: self._ids(raw, checks, name) for name in _ID_COLUMNS if name in raw.columns}
+        self._leave_out(raw, checks, ids)
+        event_type = self._event_types(raw, checks)
+        checks.bad("session_id", "empty", ids["session_id"][1])
+        item, no_item = ids["item_id"]
+        without = no_item & (event_type != EventType.SEARCH)
+        if raw.exploded:
+            self._notes.rows_without_item += checks.drop(without)
+        else:
+            checks.bad("item_id", "empty", without)
+        time_ms = self._times(raw, checks)
+        amounts = [self._amounts(raw, checks, name) for name in ("quantity", "value")]
+        good = checks.settle(self._problems)
+        keep = pa.array(good)
+        event_id = ids["event_id"][0] if "event_id" in ids else None
+        return EventBatch(
+            path=raw.path,
+            rows=raw.rows[good] if event_id is not None else raw.rows[:0],
+            session=ids["session_id"][0].filter(keep),
+            item=item.filter(keep),
+            event_type=event_type[good],
+            time_ms=None if time_ms is None else time_ms[good],
+            event_id=None if event_id is None else event_id.filter(keep),
+            body=np.column_stack(amounts)[good] if event_id is not None else np.zeros((0, 2)),
+            event_id_column=raw.sources.get("event_id", "event_id"),
+        )
 
+    def _ids(self, raw: MappedBatch, checks: RowChecks, name: str) -> tuple[Any, columns.Mask]:
+        """The ids and where there is none. Checked here; whether one must be there is for the caller to say."""
+        column = raw.columns[name]
+        encoded, missing, bad = columns.as_ids(column, self._placeholders)
+        structured = raw.structured.get(name)
+        if columns.is_structured(column.type):
+            structured = bad
+        if structured is not None:
+            checks.bad(name, "a list, not an id", structured, column)
+        checks.bad(name, "not an id", bad, column)
+        return encoded, missing
 
-def _event_types(raw: RawBatch, checks: RowChecks, default: EventType | None) -> npt.NDArray[np.uint8]:
-    if "event_type" not in raw.columns:
-        return np.full(len(raw.rows), default or EventType.VIEW, np.uint8)
-    encoded, missing, bad = columns.as_ids(raw.columns["event_type"])
-    known = [parse_event_type(name) for name in encoded.dictionary.to_pylist()]
-    codes = np.array([0 if kind is None else kind for kind in known], np.uint8)
-    kinds: npt.NDArray[np.uint8] = codes[encoded.indices.to_numpy(zero_copy_only=False)]
-    if default is not None:
-        kinds = np.where(missing, np.uint8(default), kinds)
-    checks.bad("event_type", "empty", missing & (kinds == 0))
-    checks.bad("event_type", "unknown event type", bad | (kinds == 0), raw.columns["event_type"])
-    return kinds
+    def _leave_out(self, raw: MappedBatch, checks: RowChecks, ids: Mapping[str, tuple[Any, columns.Mask]]) -> None:
+        """Rows without any value are no rows."""
+        if not ids["session_id"][1].any() or not ids["item_id"][1].any() or raw.exploded:
+            return
+        blank = np.ones(len(raw.rows), bool)
+        for name, column in raw.columns.items():
+            if name in ids:
+                blank &= ids[name][1]
+            else:
+                text, bad = columns.as_text(column)
+                blank &= columns.to_numpy(pc.fill_null(pc.equal(pc.utf8_trim_whitespace(text), ""), True)) & ~bad
+        self._notes.rows_blank += checks.drop(blank)
 
+    def _event_types(self, raw: MappedBatch, checks: RowChecks) -> npt.NDArray[np.uint8]:
+        if "event_type" not in raw.columns:
+            kinds = np.full(len(raw.rows), self._default or EventType.VIEW, np.uint8)
+            self._notes.event_name("", EventType(int(kinds[0])).name.lower() if len(kinds) else "", len(kinds))
+            return kinds
+        encoded, missing, bad = columns.as_ids(raw.columns["event_type"])
+        names = encoded.dictionary.to_pylist()
+        indices = columns.to_numpy(encoded.indices)
+        taken = [self._names.taken_as(name) if name else self._default for name in names]
+        unknown = np.array([name != "" and kind is None for name, kind in zip(names, taken, strict=True)], bool)
+        ignored = np.array([kind is EventType.UNSPECIFIED for kind in taken], bool)
+        codes = np.array([0 if kind is None else kind for kind in taken], np.uint8)
+        checks.bad("event_type", "not a name", bad, raw.columns["event_type"])
+        checks.bad("event_type", "empty", missing & (codes[indices] == 0))
+        counts = np.bincount(indices[checks.good], minlength=len(names))
+        for code, name in enumerate(names):
+            kind = taken[code]
+            if counts[code]:
+                label = UNKNOWN if kind is None else IGNORED if ignored[code] else kind.name.lower()
+                self._notes.event_name(name, label, int(counts[code]))
+            if unknown[code] and counts[code]:
+                mask = (indices == code) & checks.good
+                row = int(raw.rows[np.flatnonzero(mask)[0]])
+                source = raw.sources.get("event_type", "event_type")
+                count = checks.drop(mask)
+                self._notes.unknown_event(SkippedRows(raw.path, source, "unknown event type", row, count, repr(name)))
+        self._notes.rows_ignored += checks.drop(ignored[indices])
+        found: npt.NDArray[np.uint8] = codes[indices]
+        return found
 
-def _times(raw: RawBatch, checks: RowChecks) -> npt.NDArray[np.int64] | None:
-    if "event_time" not in raw.columns:
-        return None
-    time_ms, bad = columns.as_time_ms(raw.columns["event_time"])
-    checks.bad("event_time", "neither ISO 8601 nor an epoch time", bad, raw.columns["event_time"])
-    checks.bad("event_time", "empty", time_ms < 0)
-    return time_ms
+    def _times(self, raw: MappedBatch, checks: RowChecks) -> npt.NDArray[np.int64] | None:
+        if "event_time" not in raw.columns:
+            return None
+        column = raw.columns["event_time"]
+        time_ms, bad = as_time_ms(column, self._table.read.time)
+        checks.bad("event_time", "neither ISO 8601 nor an epoch time", bad, column)
+        checks.bad("event_time", "empty", time_ms < 0)
+        checks.bad("event_time", "before 1990, so no time of this shop", time_ms < TIME_MS_MIN, column)
+        checks.bad("event_time", "more than 5 minutes ahead of the clock", time_ms > self._latest_ms, column)
+        return time_ms
+
+    def _amounts(self, raw: MappedBatch, checks: RowChecks, name: str) -> npt.NDArray[np.float64]:
+        if name not in raw.columns:
+            return np.zeros(len(raw.rows))
+        numbers, bad = columns.as_number(raw.columns[name], self._table.read.decimal)
+        checks.left_out(self._notes, name, "not a finite number", bad, raw.columns[name])
+        # A row that takes something back is no sale.
+        checks.bad(name, "negative", numbers < 0, raw.columns[name])
+        return np.nan_to_num(numbers, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 @dataclass
 class _Collector:
     """Batches so far; `finish` makes one log of them."""
 
-    sessions: list[Any] = field(default_factory=list)
-    items: list[Any] = field(default_factory=list)
-    event_ids: list[Any] = field(default_factory=list)
-    types: list[npt.NDArray[np.uint8]] = field(default_factory=list)
-    times: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    batches: list[EventBatch] = field(default_factory=list)
+    seen: bool = False
     with_time: str = ""
     without_time: str = ""
 
-    def add(self, batch: _Batch) -> None:
-        self.sessions.append(batch.session)
-        self.items.append(batch.item)
-        self.types.append(batch.event_type)
-        self.event_ids.append(batch.event_id)
+    def add(self, batch: EventBatch, rows: int) -> None:
+        """`rows`: how many it had, good and bad."""
+        if not rows:
+            return
+        self.seen = True
+        self.batches.append(batch)
         if batch.time_ms is None:
             self.without_time = batch.path
         else:
-            self.times.append(batch.time_ms)
             self.with_time = batch.path
         if self.with_time and self.without_time:
             raise DatasetError(self.without_time, f"has no event_time, but {self.with_time} has", column="event_time")
 
-    def finish(self, paths: Sequence[str]) -> EventLog:
-        if not any(len(types) for types in self.types):
+    def finish(self, paths: Sequence[str], problems: BadRows) -> EventLog:
+        if not any(len(batch.event_type) for batch in self.batches):
             raise DatasetError(paths[0] if paths else "events", "no good row is left")
-        session, session_ids = _unify(self.sessions)
-        item, names = _compact(*_unify(self.items))
-        keep = self._first_of_each_id(session)
+        session, session_ids = _unify([batch.session for batch in self.batches])
+        item, names = _compact(*_unify([batch.item for batch in self.batches]))
+        event_type = np.concatenate([batch.event_type for batch in self.batches])
+        times = [batch.time_ms for batch in self.batches if batch.time_ms is not None]
+        time_ms = np.concatenate(times) if times else None
+        same = self._same_as_before(session, item, event_type, time_ms, problems)
+        keep = slice(None) if same is None else ~same[0] & ~same[1]
         return EventLog(
             item_ids=names,
             session_count=len(session_ids),
             session=session[keep],
             item=item[keep],
-            event_type=np.concatenate(self.types)[keep],
-            time_ms=np.concatenate(self.times)[keep] if self.times else None,
-            duplicates=len(session) - int(np.count_nonzero(keep)),
+            event_type=event_type[keep],
+            time_ms=None if time_ms is None else time_ms[keep],
+            duplicates=0 if same is None else int(np.count_nonzero(same[0])),
+            session_ids=session_ids,
         )
 
-    def _first_of_each_id(self, session: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
-        """An event id is unique within its session: what carries it again is the same event, sent twice."""
-        keep = np.ones(len(session), bool)
-        if any(ids is None for ids in self.event_ids):
-            return keep
-        event, names = _unify(self.event_ids)
-        _, first = np.unique(session.astype(np.int64) * len(names) + event, return_index=True)
-        keep[:] = False
-        keep[first] = True
-        return keep
+    def _same_as_before(
+        self,
+        session: npt.NDArray[np.int32],
+        item: npt.NDArray[np.int32],
+        event_type: npt.NDArray[np.uint8],
+        time_ms: npt.NDArray[np.int64] | None,
+        problems: BadRows,
+    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]] | None:
+        """An event id is unique within its session: what carries it again is the same event, sent twice, if it says the
+        same, and a conflict if not. Masks of both; None where events have no ids.
+        """
+        if any(batch.event_id is None for batch in self.batches):
+            return None
+        event, names = _unify([batch.event_id for batch in self.batches])
+        _, first, place = np.unique(
+            session.astype(np.int64) * len(names) + event, return_index=True, return_inverse=True
+        )
+        first = first[place]
+        nameless = columns.to_numpy(pc.equal(names, ""))[event]
+        again = (first != np.arange(len(event))) & ~nameless
+        body = np.concatenate([batch.body for batch in self.batches])
+        equal = (item == item[first]) & (event_type == event_type[first]) & (body == body[first]).all(axis=1)
+        if time_ms is not None:
+            equal &= time_ms == time_ms[first]
+        conflict = again & ~equal
+        self._refuse(conflict, event, names, problems)
+        return again & equal, conflict
+
+    def _refuse(
+        self, conflict: npt.NDArray[np.bool_], event: npt.NDArray[np.int32], names: Any, problems: BadRows
+    ) -> None:
+        begin = 0
+        for batch in self.batches:
+            found = np.flatnonzero(conflict[begin : begin + len(batch.rows)])
+            if len(found):
+                example = repr(names[int(event[begin + found[0]])].as_py())
+                row = int(batch.rows[found[0]])
+                problems.add(SkippedRows(batch.path, batch.event_id_column, _CONFLICT, row, len(found), example))
+            begin += len(batch.rows)
 
 
 def _compact(codes: npt.NDArray[np.int32], values: Any) -> tuple[npt.NDArray[np.int32], list[str]]:

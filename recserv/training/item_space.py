@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recserv.training.catalog import Catalog
+from recserv.training.category_paths import last_name
 from recserv.training.dataset import EventLog
 from recserv.training.popularity import popularity
 from recserv.types import Item
@@ -71,8 +72,16 @@ def item_space(log: EventLog, catalog: Catalog | None) -> ItemSpace:
 
 
 def _categories(items: list[Item]) -> tuple[list[str], npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-    names = sorted({name for item in items for name in item.categories})
+    """Also the last name of each path is a category, of the items of all paths that end with it: of one item first the
+    last names, then its categories from general to specific.
+    """
+    listed = [(*_last_names(item.categories), *item.categories) for item in items]
+    names = sorted({name for each in listed for name in each})
     position = {name: place for place, name in enumerate(names)}
     offsets = np.zeros(len(items) + 1, np.int64)
-    np.cumsum([len(item.categories) for item in items], out=offsets[1:])
-    return names, offsets, np.array([position[name] for item in items for name in item.categories], np.int32)
+    np.cumsum([len(each) for each in listed], out=offsets[1:])
+    return names, offsets, np.array([position[name] for each in listed for name in each], np.int32)
+
+
+def _last_names(categories: tuple[str, ...]) -> list[str]:
+    return [name for name in dict.fromkeys(map(last_name, categories)) if name and name not in categories]

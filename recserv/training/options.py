@@ -11,6 +11,7 @@ from recserv.model.manifest import DIMENSIONS_MAX
 from recserv.model.writer import check_target
 from recserv.training.catalog import CATALOG_COLUMNS
 from recserv.training.dataset import EVENT_COLUMNS, check_mapping
+from recserv.training.mapping_tables import TableMapping
 
 EPOCHS_MAX = 100
 EXAMPLES_MAX = 1_000_000
@@ -18,13 +19,19 @@ EXAMPLES_MAX = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class BuildOptions:
-    """As on the command line. `columns` gives a file's column name by ours, for events and catalogue alike."""
+    """As on the command line. `columns` gives a file's column name by ours, for events and catalogue alike, over what
+    `table` says of the events and, for a catalogue whose `catalog_table` does not say otherwise, over that.
+    """
 
     events: tuple[str, ...]
     out: str
     catalog: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
+    table: TableMapping = field(default_factory=TableMapping)
+    catalog_table: TableMapping = field(default_factory=TableMapping)
     default_event_type: str | None = None
+    allow_unknown_items: bool = False
+    """Build even if most events are of items that the catalogue does not have."""
     skip_bad_rows: bool = False
     seed: int = 0
     dimensions: int = 64

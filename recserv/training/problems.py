@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from recserv.errors import DatasetError
+
+if TYPE_CHECKING:
+    from recserv.training.notes import Notes
 
 Progress = Callable[[str, int, int], None]
 """Called with the stage, how much is done and how much there is; the unit is the stage's own. `total` 0: unknown."""
@@ -78,6 +81,27 @@ class RowChecks:
             SkippedRows(self._path, self._sources.get(column, column), problem, row, len(fresh), example)
         )
         self.good[fresh] = False
+
+    def drop(self, mask: npt.NDArray[np.bool_]) -> int:
+        """Rows that are left out without being bad; how many."""
+        fresh = mask & self.good
+        self.good = self.good & ~fresh
+        return int(np.count_nonzero(fresh))
+
+    def left_out(
+        self, notes: Notes, column: str, problem: str, mask: npt.NDArray[np.bool_], values: Any
+    ) -> npt.NDArray[np.bool_]:
+        """Optional values that cannot be read, of rows that stay without them. Returns `mask`."""
+        found = np.flatnonzero(mask & self.good)
+        if len(found):
+            row, name = int(self._rows[found[0]]), self._sources.get(column, column)
+            example = _shown(values[int(found[0])])
+            notes.left_out(SkippedRows(self._path, name, problem, row, len(found), example))
+        return mask
+
+    def of_good(self) -> RowChecks:
+        """For a later look at the rows that are good."""
+        return RowChecks(self._path, self._rows[self.good], self._sources)
 
     def settle(self, problems: BadRows) -> npt.NDArray[np.bool_]:
         """Hands the verdicts on and returns which rows are good: bool [rows]."""

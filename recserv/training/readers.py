@@ -1,140 +1,126 @@
-"""Rows of event and catalogue files as Arrow batches, whatever the format: one reader a format, chosen by the name.
+"""Event and catalogue files as batches of a table, one reader a kind.
 
-    file -> reader -> RawBatch: the wanted columns under our names, of whatever type the file has, and their row numbers
+    bytes (`files`) -> UTF-8 (`text`) -> TableBatch: what the file has, by its own names (`tables`)
+    -> MappedBatch: the wanted columns by our names (`mapped`), of whatever type the file has
 
-Parquet, CSV (`.csv`, `.tsv`), JSON lines (`.jsonl`, `.ndjson`, `.json`) and session lines (`.txt`: one session a line,
-its item ids oldest first); all but Parquet also with `.gz` behind. Batches are bounded, files are streamed.
+Parquet; delimited text (`csv_dialect`, `quotes`); JSON, an object a line or one array (`json_records`); session lines
+(`.txt`: one session a line, its item ids oldest first). All but Parquet also packed. Batches are bounded, files are
+streamed. A reader asks what is wanted as soon as it knows the names, and reads no other column.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
+from typing import Any, TypeVar
 
-import msgspec
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from recserv.errors import DatasetError
+from recserv.training import json_records
+from recserv.training.checked_text import CheckedText
+from recserv.training.csv_dialect import QUOTES_HINT, Dialect, ReadAs, find_dialect
+from recserv.training.files import Kind, kind_of
+from recserv.training.mapped import MappedBatch, Wanted
+from recserv.training.notes import Notes
 from recserv.training.problems import BadRows, SkippedRows
+from recserv.training.quotes import BrokenQuotes, QuoteCheck
+from recserv.training.tables import Rows, TableBatch
+from recserv.training.text import ENCODING_HINT, TextStream, first_line
 
 BATCH_ROWS = 1 << 16
 _CSV_BLOCK_BYTES = 4 << 20
-_LINE_BYTES_MAX = 8 << 20
-_LINES_A_BATCH = 1 << 15
+_LINES_A_BATCH = json_records.LINES_A_BATCH
 _SESSION_LINES_A_BATCH = 1 << 13
+_NO_ROWS = "Empty CSV file"
+"""What Arrow says of a file without rows."""
 
-Rows = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class RawBatch:
-    """`rows` numbers the rows from 1, the header not counted. `done` of `total` of the file is read: rows or bytes.
-    `sources` is what the file calls our columns.
-    """
-
-    path: str
-    rows: Rows
-    columns: dict[str, Any]
-    sources: Mapping[str, str]
-    done: int
-    total: int
+Batch = TypeVar("Batch")
+Choose = Callable[[list[str]], Collection[str]]
+"""From the names that a file has to those that are to be read. Called again when JSON objects bring new ones."""
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """Our column names, those of them that a file must have, and what a file calls them where it differs. With
-    `own_names` a file may also call a required column what we call it.
-    """
-
-    names: tuple[str, ...]
-    required: tuple[str, ...]
-    mapping: Mapping[str, str]
-    own_names: bool = False
-
-    def sources(self, path: str, available: list[str]) -> dict[str, str]:
-        """Name in the file by our name, for the columns that the file has. Raises DatasetError."""
-        found = {}
-        for name in self.names:
-            source = self.mapping.get(name, name)
-            if self.own_names and source not in available and name in self.required and name in available:
-                source = name
-            if available.count(source) > 1:
-                raise DatasetError(path, "the file has this column twice", column=source)
-            if source in available:
-                found[name] = source
-            elif name in self.required or name in self.mapping:
-                has = ", ".join(available[:20])
-                raise DatasetError(path, f"the file has no such column; it has: {has}", column=source)
-        return found
-
-
-def read_batches(path: str, wanted: Wanted, problems: BadRows) -> Iterator[RawBatch]:
+def read_batches(path: str, wanted: Wanted, problems: BadRows, notes: Notes | None = None) -> Iterator[MappedBatch]:
     """Streams a file. Raises DatasetError for a file that is missing, empty, of an unknown kind or unreadable."""
-    if not Path(path).is_file():
-        raise DatasetError(path, "no such file")
-    if Path(path).stat().st_size == 0:
-        raise DatasetError(path, "the file is empty")
-    suffixes = [suffix.lower() for suffix in Path(path).suffixes]
-    kind = suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else (suffixes or [""])[-1]
-    reader = _READERS.get(kind)
-    if reader is None or (kind in (".parquet", ".pq") and suffixes[-1] == ".gz"):
-        raise DatasetError(path, f"unknown kind of file; known are {', '.join(sorted(_READERS))}")
+    kind = kind_of(path)
+    columns = wanted.of_file(path)
+    if kind == "sessions":
+        for batch in _as_read(path, _read_sessions(path, wanted, problems)):
+            if notes is not None:
+                notes.rows_read += len(batch.rows)
+            yield batch
+    else:
+        tables = read_tables(path, kind, wanted.read_as, wanted.known(), columns.choose, problems)
+        yield from _as_read(path, (columns.apply(table) for table in _counted(tables, notes)))
+    if notes is not None:
+        notes.columns(columns.unused())
+
+
+def _counted(tables: Iterator[TableBatch], notes: Notes | None) -> Iterator[TableBatch]:
+    for table in tables:
+        if notes is not None:
+            notes.rows_read += len(table.rows)
+        yield table
+
+
+def read_tables(
+    path: str, kind: Kind, told: ReadAs, known: Collection[str], choose: Choose, problems: BadRows
+) -> Iterator[TableBatch]:
+    """What the file has. Raises DatasetError."""
+    if kind == "parquet":
+        return _as_read(path, _read_parquet(path, choose))
+    if kind == "csv":
+        return _as_read(path, _read_csv(path, told, known, choose, problems))
+    return _as_read(path, _read_json(path, told, choose, problems))
+
+
+def _as_read(path: str, batches: Iterator[Batch]) -> Iterator[Batch]:
     try:
-        yield from reader(path, wanted, problems)
+        yield from batches
     except (pa.ArrowException, OSError, EOFError) as error:
-        raise DatasetError(path, f"cannot be read: {_first_line(error)}") from error
+        raise DatasetError(path, f"cannot be read: {first_line(error)}") from error
 
 
-def _read_parquet(path: str, wanted: Wanted, _problems: BadRows) -> Iterator[RawBatch]:
+def _read_parquet(path: str, choose: Choose) -> Iterator[TableBatch]:
     with pq.ParquetFile(path) as file:
-        sources = wanted.sources(path, file.schema_arrow.names)
+        used = list(choose(file.schema_arrow.names))
         total, done = file.metadata.num_rows, 0
-        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(dict.fromkeys(sources.values()))):
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=used):
             rows = np.arange(done + 1, done + 1 + batch.num_rows)
             done += batch.num_rows
-            columns = {name: batch.column(source) for name, source in sources.items()}
-            yield RawBatch(path, rows, columns, sources, done, total)
+            arrays = {name: batch.column(name) for name in used}
+            yield TableBatch(path, rows, arrays, done=done, total=total)
 
 
-def _read_csv(path: str, wanted: Wanted, problems: BadRows) -> Iterator[RawBatch]:
-    names, delimiter = _csv_header(path)
-    sources = wanted.sources(path, names)
+def _read_csv(
+    path: str, told: ReadAs, known: Collection[str], choose: Choose, problems: BadRows
+) -> Iterator[TableBatch]:
     broken: set[int] = set()
     pending: list[SkippedRows] = []
 
     def on_broken_row(row: Any) -> str:
-        # Arrow swallows what a handler raises, so problems are only noted here. It counts the header as a row.
+        # Arrow swallows what a handler raises, so problems are only noted here.
         problem = f"{row.actual_columns} values where the header names {row.expected_columns}"
-        broken.add(row.number - 1)
-        pending.append(SkippedRows(path, "", problem, row.number - 1, 1))
+        broken.add(row.number)
+        pending.append(SkippedRows(path, "", problem, row.number, 1))
         return "skip"
 
-    used = list(dict.fromkeys(sources.values()))
-    with _Counted(path) as counted:
-        stream = pa.input_stream(pa.PythonFile(counted, mode="r"), compression="gzip" if counted.gzipped else None)
-        reader = pa_csv.open_csv(
-            stream,
-            read_options=pa_csv.ReadOptions(use_threads=False, block_size=_CSV_BLOCK_BYTES),
-            parse_options=pa_csv.ParseOptions(
-                delimiter=delimiter, newlines_in_values=True, invalid_row_handler=on_broken_row
-            ),
-            # Bytes as they are: text, numbers and times are read by `columns`, which can name the row that is bad.
-            convert_options=pa_csv.ConvertOptions(
-                include_columns=used, column_types={name: pa.binary() for name in used}, check_utf8=False
-            ),
-        )
+    with TextStream(path, told.encoding) as stream:
+        dialect = find_dialect(path, stream.head, stream.whole, told, known)
+        used = list(choose([name for name in dialect.names if name]))
+        # By number: names may repeat or be empty where nobody asks for them.
+        column = {name: f"c{dialect.names.index(name)}" for name in used}
+        text = CheckedText(stream, dialect)
+        if len(stream.head) == dialect.header_bytes and stream.whole:
+            return
+        reader = partial(_open_csv, text, dialect, list(column.values()), on_broken_row)
         next_row = 1
-        for batch in _until_end(reader):
+        for batch in _until_end(reader, text, stream, dialect, told):
             for problem in pending:
                 problems.add(problem)
             pending.clear()
@@ -142,14 +128,66 @@ def _read_csv(path: str, wanted: Wanted, problems: BadRows) -> Iterator[RawBatch
                 break
             rows = _number_rows(next_row, batch.num_rows, broken)
             next_row = int(rows[-1]) + 1 if len(rows) else next_row
-            columns = {name: batch.column(batch.schema.get_field_index(source)) for name, source in sources.items()}
-            yield RawBatch(path, rows, columns, sources, counted.done, counted.total)
+            arrays = {name: batch.column(batch.schema.get_field_index(column[name])) for name in used}
+            yield TableBatch(path, rows, arrays, done=stream.done, total=stream.total)
 
 
-def _until_end(reader: Any) -> Iterator[Any]:
-    """The batches, then None."""
-    yield from reader
+def _open_csv(text: CheckedText, dialect: Dialect, used: list[str], on_broken_row: Callable[[Any], str]) -> Any:
+    return pa_csv.open_csv(
+        pa.PythonFile(text, mode="r"),
+        read_options=pa_csv.ReadOptions(
+            use_threads=False,
+            block_size=_CSV_BLOCK_BYTES,
+            column_names=[f"c{number}" for number in range(len(dialect.names))],
+        ),
+        parse_options=pa_csv.ParseOptions(
+            delimiter=dialect.delimiter,
+            quote_char='"' if dialect.quotes else False,
+            newlines_in_values=dialect.quotes,
+            invalid_row_handler=on_broken_row,
+        ),
+        # Bytes as they are: text, numbers and times are read by `columns`, which can name the row that is bad.
+        convert_options=pa_csv.ConvertOptions(
+            include_columns=used, column_types={name: pa.binary() for name in used}, check_utf8=False
+        ),
+    )
+
+
+def _until_end(
+    reader: Callable[[], Any], text: CheckedText, stream: TextStream, dialect: Dialect, told: ReadAs
+) -> Iterator[Any]:
+    """The batches, then None. Raises DatasetError if the text ended because something is wrong with it: whatever a
+    parser made of the rest, and whatever it complains of, comes from that.
+    """
+    failure: Exception | None = None
+    try:
+        for batch in reader():
+            if text.broken:
+                break
+            yield batch
+    except pa.ArrowException as error:
+        failure = error
+    if text.broken:
+        raise _quotes_error(stream.path, dialect, told)
+    if stream.problem is not None:
+        raise stream.problem
+    if failure is not None and _NO_ROWS not in str(failure):
+        raise failure
     yield None
+
+
+def _quotes_error(path: str, dialect: Dialect, told: ReadAs) -> DatasetError:
+    """Looks a second time, for the row."""
+    check = QuoteCheck(dialect.delimiter, numbered=True)
+    with TextStream(path, told.encoding) as stream:
+        stream.skip(dialect.header_bytes)
+        try:
+            while data := stream.read(1 << 20):
+                check.feed(data)
+            check.finish()
+        except BrokenQuotes as error:
+            return DatasetError(path, f"{error.problem}{QUOTES_HINT}", row=error.row)
+    return DatasetError(path, f"a quotation mark opens and is not closed{QUOTES_HINT}")
 
 
 def _number_rows(first: int, count: int, broken: Collection[int]) -> Rows:
@@ -160,90 +198,46 @@ def _number_rows(first: int, count: int, broken: Collection[int]) -> Rows:
     return rows[:count]
 
 
-def _csv_header(path: str) -> tuple[list[str], str]:
-    with _Counted(path) as counted:
-        line = counted.open_lines().readline(_LINE_BYTES_MAX)
-    try:
-        text = line.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DatasetError(path, "the header is not UTF-8") from error
-    delimiter = max(",\t;|", key=text.count)
-    names = next(csv.reader(io.StringIO(text), delimiter=delimiter), [])
-    if len(set(names)) != len(names):
-        raise DatasetError(path, "the header names a column twice")
-    return names, delimiter
+def _read_json(path: str, told: ReadAs, choose: Choose, problems: BadRows) -> Iterator[TableBatch]:
+    found: dict[str, None] = {}
+    with TextStream(path, told.encoding) as stream:
+        for rows, good, bad in json_records.records(stream, _LINES_A_BATCH):
+            for number, problem in bad:
+                hint = ENCODING_HINT if problem == json_records.NOT_UTF8 else ""
+                problems.add(SkippedRows(path, "", problem + hint, number, 1))
+            known = len(found)
+            for record in good:
+                found.update(dict.fromkeys(record))
+            if not good:
+                continue
+            if len(found) > known:
+                choose(list(found))
+            yield TableBatch(path, np.array(rows, np.int64), objects=good, done=stream.done, total=stream.total)
+        if stream.problem is not None:
+            raise stream.problem
 
 
-def _read_jsonl(path: str, wanted: Wanted, problems: BadRows) -> Iterator[RawBatch]:
-    found: set[str] = set()
-    first = True
-    for numbers, lines, done, total in _lines(path, _LINES_A_BATCH):
-        records, rows = [], []
-        for number, line in zip(numbers, lines, strict=True):
-            record = _record(line)
-            if isinstance(record, dict):
-                records.append(record)
-                rows.append(number)
-                found.update(record)
-            else:
-                problems.add(SkippedRows(path, "", record, number, 1))
-        if not records:
-            continue
-        sources = wanted.sources(path, sorted(found)) if first else {n: wanted.mapping.get(n, n) for n in wanted.names}
-        first = False
-        columns = {
-            name: _json_column([record.get(source) for record in records])
-            for name, source in sources.items()
-            if source in found
-        }
-        yield RawBatch(path, np.array(rows, np.int64), columns, sources, done, total)
-
-
-def _record(line: bytes) -> dict[str, Any] | str:
-    """The object in a line, or what is wrong with the line."""
-    try:
-        record = msgspec.json.decode(line)
-    except UnicodeDecodeError:
-        return "not UTF-8"
-    except (msgspec.DecodeError, RecursionError) as error:
-        return "not UTF-8" if "UTF-8" in str(error) or "utf-8" in str(error) else "not a JSON object"
-    return record if isinstance(record, dict) else "not a JSON object"
-
-
-def _json_column(values: list[Any]) -> Any:
-    """Text, numbers and booleans keep their type if all have the same; lists and objects become JSON text."""
-    if not any(isinstance(value, list | dict) for value in values):
-        try:
-            return pa.array(values)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-            pass  # Mixed types: all as text.
-    return pa.array([_json_text(value) for value in values], pa.string())
-
-
-def _json_text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return msgspec.json.encode(value).decode()
-
-
-def _read_sessions(path: str, wanted: Wanted, problems: BadRows) -> Iterator[RawBatch]:
+def _read_sessions(path: str, wanted: Wanted, problems: BadRows) -> Iterator[MappedBatch]:
     if "item_id" not in wanted.names or "session_id" not in wanted.names:
         raise DatasetError(path, "session lines hold events, not items")
     # Lines of different files are different sessions.
     prefix = hashlib.blake2b(path.encode(), digest_size=8).hexdigest()
-    for numbers, lines, done, total in _lines(path, _SESSION_LINES_A_BATCH):
-        keep = []
-        for number, line in zip(numbers, lines, strict=True):
-            text = _line_text(line)
-            if text is None:
-                problems.add(SkippedRows(path, "", "not UTF-8", number, 1))
-            else:
-                keep.append((number, text))
-        items = pc.utf8_split_whitespace(pc.utf8_trim_whitespace(pa.array([text for _, text in keep], pa.string())))
-        rows = np.array([number for number, _ in keep], np.int64)[pc.list_parent_indices(items).to_numpy()]
-        sessions = pc.binary_join_element_wise(prefix, pa.array(rows).cast(pa.string()), ":")
-        columns = {"session_id": sessions, "item_id": items.flatten()}
-        yield RawBatch(path, rows, columns, {}, done, total)
+    with TextStream(path, wanted.read_as.encoding) as stream:
+        for numbers, lines in json_records.numbered_lines(stream, _SESSION_LINES_A_BATCH):
+            keep = []
+            for number, line in zip(numbers, lines, strict=True):
+                text = _line_text(line)
+                if text is None:
+                    problems.add(SkippedRows(path, "", "not UTF-8", number, 1))
+                else:
+                    keep.append((number, text))
+            items = pc.utf8_split_whitespace(pc.utf8_trim_whitespace(pa.array([text for _, text in keep], pa.string())))
+            rows = np.array([number for number, _ in keep], np.int64)[pc.list_parent_indices(items).to_numpy()]
+            sessions = pc.binary_join_element_wise(prefix, pa.array(rows).cast(pa.string()), ":")
+            columns = {"session_id": sessions, "item_id": items.flatten()}
+            yield MappedBatch(path, rows, columns, {}, stream.done, stream.total)
+        if stream.problem is not None:
+            raise stream.problem
 
 
 def _line_text(line: bytes) -> str | None:
@@ -251,75 +245,3 @@ def _line_text(line: bytes) -> str | None:
         return line.decode()
     except UnicodeDecodeError:
         return None
-
-
-def _lines(path: str, batch: int) -> Iterator[tuple[list[int], list[bytes], int, int]]:
-    """Lines that are not blank, with their numbers from 1, in batches."""
-    numbers: list[int] = []
-    lines: list[bytes] = []
-    size = 0
-    with _Counted(path) as counted:
-        for number, line in enumerate(_bounded_lines(path, counted.open_lines()), 1):
-            if line and not line.isspace():
-                numbers.append(number)
-                lines.append(line)
-                size += len(line)
-            if len(lines) == batch or size > _LINE_BYTES_MAX:
-                yield numbers, lines, counted.done, counted.total
-                numbers, lines, size = [], [], 0
-        if lines:
-            yield numbers, lines, counted.done, counted.total
-
-
-def _bounded_lines(path: str, file: io.BufferedIOBase) -> Iterator[bytes]:
-    number = 0
-    while line := file.readline(_LINE_BYTES_MAX):
-        number += 1
-        if len(line) == _LINE_BYTES_MAX:
-            raise DatasetError(path, f"a line of more than {_LINE_BYTES_MAX} bytes", row=number)
-        yield line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-
-
-class _Counted(io.RawIOBase):
-    """A file that knows how much of it has been read, before decompression."""
-
-    def __init__(self, path: str):
-        self._file = Path(path).open("rb")  # noqa: SIM115 - closed by close()
-        self.total = Path(path).stat().st_size
-        self.done = 0
-        self.gzipped = path.lower().endswith(".gz")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        count = self._file.readinto(buffer)
-        self.done += count
-        return count
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-    def open_lines(self) -> io.BufferedIOBase:
-        """The decompressed content."""
-        if not self.gzipped:
-            return io.BufferedReader(self, 1 << 20)
-        stream = pa.input_stream(pa.PythonFile(self, mode="r"), compression="gzip")
-        return io.BufferedReader(stream, 1 << 20)
-
-
-_READERS = {
-    ".parquet": _read_parquet,
-    ".pq": _read_parquet,
-    ".csv": _read_csv,
-    ".tsv": _read_csv,
-    ".jsonl": _read_jsonl,
-    ".ndjson": _read_jsonl,
-    ".json": _read_jsonl,
-    ".txt": _read_sessions,
-}
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

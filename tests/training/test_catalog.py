@@ -9,6 +9,7 @@ import pytest
 
 from recserv.errors import DatasetError, UsageError
 from recserv.training.catalog import read_catalog
+from recserv.training.notes import Notes
 from recserv.training.problems import BadRows
 from recserv.types import Item
 
@@ -50,7 +51,7 @@ def test_every_field_of_an_item_is_read_from_csv(tmp_path: Path) -> None:
     path = write(
         tmp_path / "c.csv",
         "item_id,title,description,brand,categories,tags,price,currency_code,available,image_uri,attributes\n"
-        '1, Lamp ,bright,Lux,Home > Lighting,"[""new"",""LED""]",9.5,EUR,no,https://example.org/1.png,'
+        '1, Lamp ,bright,Lux,Home|Lighting,"[""new"",""LED""]",9.5,EUR,no,https://example.org/1.png,'
         '"{""colour"":""red""}"\n'
         "2,,,,,,,,,,\n",
     )
@@ -74,12 +75,6 @@ def test_mapped_names_hold_where_the_file_has_them(tmp_path: Path) -> None:
 BAD_ROWS = {
     "duplicate id": ("1,Lamp,1,,,", "item_id", "was there before"),
     "no id": (",Lamp,1,,,", "item_id", "empty"),
-    "infinite price": ("2,Lamp,inf,,,", "price", "not a finite number: 'inf'"),
-    "price that is no number": ("2,Lamp,cheap,,,", "price", "not a finite number: 'cheap'"),
-    "negative price": ("2,Lamp,-1,,,", "price", "negative: '-1'"),
-    "availability": ("2,Lamp,1,perhaps,,", "available", "neither true nor false: 'perhaps'"),
-    "list": ('2,Lamp,1,,"[1,",', "categories", "not a list of names"),
-    "attributes": ("2,Lamp,1,,,5", "attributes", "not an object"),
 }
 
 
@@ -96,6 +91,29 @@ def test_a_bad_row_is_named_or_counted(tmp_path: Path, case: str) -> None:
     problems = BadRows(skip=True)
     assert read_catalog(path, problems=problems).ids == ["1", "3"]
     assert problems.total == 1
+
+
+LEFT_OUT = {
+    "infinite price": ("2,Lamp,inf,,,", "price", "not a price", "'inf'"),
+    "price that is no number": ("2,Lamp,from 14.99,,,", "price", "not a price", "'from 14.99'"),
+    "negative price": ("2,Lamp,-1,,,", "price", "negative", "'-1'"),
+    "availability": ("2,Lamp,,perhaps,,", "available", "neither true nor false", "'perhaps'"),
+    "list": ('2,Lamp,,,"[1,",', "categories", "not a list of names", "'[1,'"),
+    "attributes": ("2,Lamp,,,,5", "attributes", "not an object", "'5'"),
+}
+
+
+@pytest.mark.parametrize("case", LEFT_OUT)
+def test_an_optional_value_that_cannot_be_read_is_left_out_and_counted(tmp_path: Path, case: str) -> None:
+    row, column, problem, example = LEFT_OUT[case]
+    path = write(
+        tmp_path / "c.csv", f"item_id,title,price,available,categories,attributes\n1,Lamp,1,,,\n{row}\n3,Bowl,,,,\n"
+    )
+    notes = Notes()
+    assert list(read_catalog(path, notes=notes).items())[1] == Item(item_id="2", title="Lamp")
+    (found,) = notes.values_left_out()
+    assert (found.column, found.first_row, found.count, found.example) == (column, 2, 1, example)
+    assert found.problem.startswith(problem)
 
 
 def test_title_bytes_that_are_not_utf8_are_named(tmp_path: Path) -> None:

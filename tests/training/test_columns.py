@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recserv.training.columns import as_boolean, as_ids, as_number, as_text, as_time_ms
+from recserv.training.columns import as_boolean, as_ids, as_number, as_text
+from recserv.training.times import as_time_ms
 
 MOMENT_MS = 1_483_271_606_000
 """2017-01-01T11:53:26Z"""
@@ -47,7 +48,7 @@ def test_notations_may_be_mixed_and_bad_times_are_found_among_them() -> None:
     assert times[[0, 2, 4]].tolist() == [MOMENT_MS] * 3
 
 
-@pytest.mark.parametrize("value", [-5, float("nan"), float("inf"), "-5", "1e99", "99999999999999999999"])
+@pytest.mark.parametrize("value", [-5, float("inf"), "-5", "1e99", "99999999999999999999"])
 def test_impossible_times_are_bad(value: object) -> None:
     assert as_time_ms(pa.array([value]))[1].tolist() == [True]
 
@@ -75,9 +76,9 @@ def test_any_text_is_a_number_or_missing_or_bad(values: list[object]) -> None:
 
 def test_numbers_tell_missing_from_not_a_number() -> None:
     numbers, bad = as_number(pa.array(["1.5", "", None, "nan", "inf", "x", "-2"]))
-    assert bad.tolist() == [False, False, False, True, True, True, False]
+    assert bad.tolist() == [False, False, False, False, True, True, False]
     assert numbers[[0, 6]].tolist() == [1.5, -2]
-    assert np.isnan(numbers[[1, 2]]).all()
+    assert np.isnan(numbers[[1, 2, 3]]).all()
 
 
 def test_integer_ids_stored_as_floats_lose_the_fraction() -> None:
@@ -88,7 +89,7 @@ def test_integer_ids_stored_as_floats_lose_the_fraction() -> None:
 @pytest.mark.parametrize("kind", [pa.int64(), pa.uint16(), pa.string(), pa.large_string(), pa.decimal128(20, 0)])
 def test_ids_of_any_type_become_text(kind: pa.DataType) -> None:
     text, bad = as_text(pa.array([7]).cast(kind))
-    assert text.to_pylist() in (["7"], ["7.0"])
+    assert text.to_pylist() == ["7"]
     assert not bad.any()
 
 

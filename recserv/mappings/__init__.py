@@ -1,0 +1,1 @@
+"""Tables that say how well-known exports name things: data, read by `recserv.training.mapping_tables`."""

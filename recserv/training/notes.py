@@ -1,0 +1,65 @@
+"""What reading found that is no bad row but must be said: counted while batches pass, one `DataReport` at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from recserv.model.data_report import EventName, Finding
+from recserv.training.problems import SkippedRows
+
+IGNORED = "ignored"
+UNKNOWN = "unknown"
+
+
+class Notes:
+    """`unknown`: names that are no event type, each with its first row."""
+
+    def __init__(self) -> None:
+        self.files = 0
+        self.rows_read = 0
+        self.rows_blank = 0
+        self.rows_without_item = 0
+        self.rows_ignored = 0
+        self.unknown: dict[str, SkippedRows] = {}
+        self.remarks: dict[str, None] = {}
+        self._event_names: dict[tuple[str, str], int] = {}
+        self._left_out: dict[tuple[str, str, str], SkippedRows] = {}
+        self._unused: dict[str, None] = {}
+
+    def columns(self, unused: Iterable[str]) -> None:
+        """After a file was read."""
+        self.files += 1
+        self._unused.update(dict.fromkeys(unused))
+
+    def left_out(self, new: SkippedRows) -> None:
+        """Values that could not be read, of rows that stay."""
+        key = (new.path, new.column, new.problem)
+        old = self._left_out.get(key)
+        self._left_out[key] = msgspec.structs.replace(old, count=old.count + new.count) if old else new
+
+    def event_name(self, name: str, taken_as: str, count: int) -> None:
+        self._event_names[name, taken_as] = self._event_names.get((name, taken_as), 0) + count
+
+    def unknown_event(self, new: SkippedRows) -> None:
+        old = self.unknown.get(new.example)
+        self.unknown[new.example] = msgspec.structs.replace(old, count=old.count + new.count) if old else new
+
+    def event_names(self) -> tuple[EventName, ...]:
+        """The most frequent first."""
+        found = sorted(self._event_names.items(), key=lambda entry: (-entry[1], entry[0]))
+        return tuple(EventName(name, taken_as, count) for (name, taken_as), count in found)
+
+    def values_left_out(self) -> tuple[Finding, ...]:
+        return findings(self._left_out.values())
+
+    def unused_columns(self) -> tuple[str, ...]:
+        return tuple(self._unused)
+
+
+def findings(skipped: Iterable[SkippedRows]) -> tuple[Finding, ...]:
+    return tuple(
+        Finding(Path(one.path).name, one.column, one.problem, one.first_row, one.count, one.example) for one in skipped
+    )

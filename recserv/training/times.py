@@ -1,0 +1,151 @@
+"""Times of any notation into milliseconds since the epoch.
+
+Epoch seconds, milliseconds, microseconds, nanoseconds (by size, or told); days and moments as numbers (20240501,
+20240501102233); ISO 8601 with or without an offset, also with a space before it or the word UTC behind.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recserv.training.columns import Mask, as_number, as_text, is_number, to_numpy
+
+TimeUnit = Literal["auto", "seconds", "milliseconds", "microseconds", "nanoseconds"]
+
+TIME_MS_MIN = 631_152_000_000
+"""1990: what is older was no time, but a number of another kind read as one."""
+_TIME_MS_MAX = 7_258_118_400_000  # the year 2200
+# An epoch time is in seconds below this, else in milliseconds, microseconds, nanoseconds: each a thousand times more.
+# The bounds lie in the year 5138 read as the smaller unit and in 1973 read as the larger one.
+_SECONDS_BELOW = 1e11
+_SCALES: dict[str, float] = {"seconds": 1e3, "milliseconds": 1.0, "microseconds": 1e-3, "nanoseconds": 1e-6}
+# As epoch seconds the first would be 1970, as milliseconds the second beyond 2200: neither can be meant.
+_DAYS = (19_900_101, 22_001_231)
+_MOMENTS = (19_900_101_000_000, 22_001_231_235_959)
+_ZONES = (
+    (r"\s*(?:UTC|GMT|Z)$", "Z"),
+    (r"\s+([+-][0-9]{2}(?::?[0-9]{2})?)$", r"\1"),
+    (r"([.,][0-9]{6})[0-9]+", r"\1"),
+)
+
+
+def as_time_ms(column: Any, unit: TimeUnit = "auto") -> tuple[npt.NDArray[np.int64], Mask]:
+    """Milliseconds since the epoch; -1 where missing. Bad: none of the notations, or before 1970."""
+    kind = column.type
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        times = column.cast(pa.timestamp("ms", getattr(kind, "tz", None)), safe=False).cast(pa.int64())
+        times_ms = np.array(to_numpy(pc.fill_null(times, -1)), np.int64)
+        missing = to_numpy(column.is_null())
+        return times_ms, ((times_ms < 0) | (times_ms > _TIME_MS_MAX)) & ~missing
+    if is_number(kind):
+        return _epoch_ms(*as_number(column), unit)
+    text, bad = as_text(column)
+    whole = _whole_numbers(text)
+    if whole is not None:
+        times_ms, bad_times = _epoch_ms(whole, bad, unit)
+        return times_ms, bad | bad_times
+    text = pc.utf8_trim_whitespace(text)
+    missing = to_numpy(pc.fill_null(pc.equal(text, ""), True))
+    numeric = to_numpy(pc.fill_null(pc.match_substring_regex(text, r"^[0-9]+(\.[0-9]*)?$"), False))
+    if (numeric | missing).all():
+        times_ms, bad_times = _epoch_ms(*as_number(text), unit)
+    elif numeric.any():
+        times_ms, bad_times = _one_by_one(text, unit)
+    else:
+        times_ms, bad_times = _iso_ms(pc.if_else(pa.array(missing), None, text))
+    return times_ms, bad | (bad_times & ~missing)
+
+
+def _whole_numbers(text: Any) -> npt.NDArray[np.float64] | None:
+    """The short way for what most logs have; None where a value is something else. NaN where it is missing."""
+    try:
+        numbers = pc.if_else(pc.equal(text, ""), None, text).cast(pa.int64())
+    except pa.ArrowInvalid:
+        return None
+    whole: npt.NDArray[np.float64] = to_numpy(numbers.cast(pa.float64(), safe=False))
+    return whole
+
+
+def _epoch_ms(numbers: npt.NDArray[np.float64], bad: Mask, unit: TimeUnit) -> tuple[npt.NDArray[np.int64], Mask]:
+    missing = np.isnan(numbers) & ~bad
+    numbers = np.where(np.isfinite(numbers), numbers, -1.0)
+    if unit != "auto":
+        scaled = numbers * _SCALES[unit]
+    else:
+        bounds = [numbers < _SECONDS_BELOW * size for size in (1, 1e3, 1e6)]
+        scaled = numbers * np.select(bounds, list(_SCALES.values())[:3], _SCALES["nanoseconds"])
+        for (least, most), digits in ((_DAYS, 1), (_MOMENTS, 1_000_000)):
+            written = (numbers >= least) & (numbers <= most)
+            if written.any():
+                scaled[written] = _written_ms(numbers[written].astype(np.int64), digits)
+    bad = bad | (((scaled < 0) | (scaled > _TIME_MS_MAX)) & ~missing)
+    times_ms: npt.NDArray[np.int64] = np.where(bad | missing, -1, np.rint(scaled)).astype(np.int64)
+    return times_ms, bad
+
+
+def _written_ms(numbers: npt.NDArray[np.int64], digits: int) -> npt.NDArray[np.float64]:
+    """Of numbers that spell a day, followed by a time of day where `digits` is a million; -1 for none."""
+    days, clock = np.divmod(numbers, digits)
+    month, day = days // 100 % 100, days % 100
+    first = ((days // 10_000 - 1970) * 12 + np.clip(month, 1, 12) - 1).astype("datetime64[M]")
+    moment = first.astype("datetime64[D]") + (day - 1)
+    hour, minute, second = clock // 10_000, clock // 100 % 100, clock % 100
+    real = (month >= 1) & (month <= 12) & (day >= 1) & (moment.astype("datetime64[M]") == first)
+    real &= (hour < 24) & (minute < 60) & (second < 61)
+    within = ((hour * 60 + minute) * 60 + second) * 1000
+    result: npt.NDArray[np.float64] = np.where(real, moment.astype("datetime64[ms]").astype(np.int64) + within, -1)
+    return result
+
+
+def _iso_ms(text: Any) -> tuple[npt.NDArray[np.int64], Mask]:
+    stamps = _cast(text)
+    if stamps is None:
+        for pattern, replacement in _ZONES:
+            text = pc.replace_substring_regex(text, pattern, replacement)
+        stamps = _cast(text)
+    if stamps is None:
+        return _one_by_one(text, "auto")
+    times_ms = to_numpy(pc.fill_null(stamps.cast(pa.int64()), -1)) // 1000
+    return times_ms, times_ms < 0
+
+
+def _cast(text: Any) -> Any:
+    """None where a value is not ISO 8601, or only some name their offset."""
+    for zone in (None, "UTC"):
+        try:
+            return text.cast(pa.timestamp("us", zone))
+        except pa.ArrowInvalid:
+            continue
+    return None
+
+
+def _one_by_one(text: Any, unit: TimeUnit) -> tuple[npt.NDArray[np.int64], Mask]:
+    """The slow way for a batch in which something is bad or notations are mixed."""
+    for pattern, replacement in _ZONES:
+        text = pc.replace_substring_regex(text, pattern, replacement)
+    times_ms = np.array([_time_ms(value, unit) for value in text.to_pylist()], np.int64)
+    return times_ms, times_ms < 0
+
+
+def _time_ms(value: str | None, unit: TimeUnit) -> int:
+    if not value:
+        return -1
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not math.isnan(number):
+        return int(_epoch_ms(np.array([number]), np.zeros(1, bool), unit)[0][0])
+    try:
+        moment = datetime.fromisoformat(value)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return round(moment.timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return -1
