@@ -50,6 +50,7 @@ def test_a_command_that_nobody_knows_is_exit_code_2(capsys: pytest.CaptureFixtur
 def test_a_mistyped_flag_shows_the_usage_of_its_own_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     needed = {
         "build": ["--events", "e", "--out", "o"],
+        "inspect": ["f"],
         "check": ["m"],
         "eval": ["--model", "m", "--sessions", "s"],
         "query": ["--target", "127.0.0.1:1"],

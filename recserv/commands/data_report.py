@@ -20,8 +20,9 @@ _LOW = 0.95
 
 def facts_of(report: DataReport) -> list[tuple[str, str]]:
     """Label and text of each line, but for the bad rows."""
+    files = "1 file" if report.files == 1 else f"{report.files:,} files"
     facts = [
-        ("read", f"{report.rows_read:,} rows of events; {report.files:,} files in all{_left_out(report)}"),
+        ("read", f"{report.rows_read:,} rows of events; {files} in all{_left_out(report)}"),
         ("span", _span(report)),
         ("types", _types(report)),
     ]
