@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from recserv.commands.server_process import ServerProcess
     from tests.redis_server import RedisServer
 
+
+# Threads of the BLAS spin while they wait for each other: where others use the processors, a small model took ten times
+# as long to build. Before anything imports NumPy; what tests start inherits it.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # The gate draws the same examples at every run. `--hypothesis-profile=random` is for those who look for new ones; what
 # fails there is printed as an @reproduce_failure, which is how it gets into the gate.
