@@ -28,7 +28,7 @@ from recserv.stores.hooks import StoreHooks
 from recserv.stores.keys import profile_key, timeline_key
 from recserv.stores.known_keys import KnownKeys
 from recserv.stores.memory import LiveState
-from recserv.stores.sqlite_file import FileLock, at_start
+from recserv.stores.sqlite_file import FileLock, at_start, token_key
 from recserv.stores.sqlite_log import LoggedEvent, Written, known_profiles, replay, select_log, select_profiles
 from recserv.stores.sqlite_reader import SqliteReader
 from recserv.stores.sqlite_sweep import CounterRow, Retention, Sweeper, Swept, read_counters
@@ -118,6 +118,7 @@ class EmbeddedStore:
                 rows_per_step=limits.sweep_rows_per_step,
             )
         )
+        self._token_key = b""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._serving = False
         self._closing: asyncio.Task[None] | None = None
@@ -137,6 +138,10 @@ class EmbeddedStore:
     def profile_misses(self) -> int:
         """Profiles looked for in memory in vain, ever."""
         return self._live.profiles.misses
+
+    @property
+    def token_key(self) -> bytes:
+        return self._token_key
 
     @property
     def sequence(self) -> int:
@@ -175,6 +180,7 @@ class EmbeddedStore:
     def _open_file(self) -> LiveState:
         try:
             log = self._writer.open_log()
+            self._token_key = token_key(log.connection)
             known = known_profiles(log.connection)
             live = self._new_live(known)
             live.apply(replay(log.connection, self._clock() - SESSION_TTL_MS), {}, log.sequence)

@@ -1,6 +1,6 @@
 """The embedded store's file: its lock, its settings, its schema.
 
-Two files on the disk, besides those that SQLite keeps while it is open, and four tables:
+Two files on the disk, besides those that SQLite keeps while it is open, and five tables:
 
     PATH         SQLite, WAL; `application_id` says it is ours, `user_version` which schema
     PATH.lock    held with flock while a store has the file open; it stays behind, empty of meaning
@@ -9,17 +9,22 @@ Two files on the disk, besides those that SQLite keeps while it is open, and fou
     ids          digest of (timeline, event id) -> hash of the body; its own table because it is kept for another time
     profiles     cart, purchases and taste of users and anonymous sessions
     counters     events accepted and swept per tenant and type: accepted - swept is what the log holds
+    token_key    the key of this state's consistency tokens, one row; earlier releases neither make nor mind it
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import sqlite3
 from pathlib import Path
 
 from recserv.errors import StoreUnavailable, UsageError
+from recserv.stores.token_key import TOKEN_KEY_BYTES, new_token_key
+
+_log = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x72637376
 SCHEMA_VERSION = 1
@@ -55,6 +60,7 @@ _SCHEMA = (
     ) WITHOUT ROWID""",
 )
 
+_TOKEN_KEY_TABLE = "CREATE TABLE IF NOT EXISTS token_key (key BLOB NOT NULL)"
 _WAL_BYTES_KEPT = 64 * 1024 * 1024
 _CACHE_KIB = 16 * 1024
 _BUSY_TIMEOUT_S = 1.0
@@ -141,6 +147,31 @@ def open_reader(path: Path) -> sqlite3.Connection:
     except BaseException:
         connection.close()
         raise
+
+
+def token_key(connection: sqlite3.Connection) -> bytes:
+    """The key of this state's consistency tokens; made if it has none. Raises sqlite3.Error, DamagedRow among them."""
+    there = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'token_key'").fetchone()
+    row = connection.execute("SELECT key FROM token_key").fetchone() if there else None
+    if row is not None:
+        [key] = row
+        if not isinstance(key, bytes) or len(key) != TOKEN_KEY_BYTES:
+            raise DamagedRow("the key of consistency tokens is not one")
+        return key
+    key = new_token_key()
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(_TOKEN_KEY_TABLE)
+        connection.execute("INSERT INTO token_key (key) VALUES (?)", (key,))
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        if cause_of(error) != "disk_full":
+            raise
+        # What the file holds can be served all the same.
+        _log.warning("no room for the key of consistency tokens: until the next start a passing one serves")
+    return key
 
 
 def cause_of(error: sqlite3.Error) -> str:
