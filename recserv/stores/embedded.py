@@ -152,7 +152,7 @@ class EmbeddedStore:
         """Takes the file, creates it if there is none, and rebuilds the live sessions from its log.
 
         Raises UsageError: in use, not ours, damaged, of another schema version, a place that cannot hold it. Raises
-        StoreUnavailable: disk full, I/O error.
+        StoreUnavailable: disk full, I/O error. Then every file that it made is gone again.
         """
         self._loop = asyncio.get_running_loop()
         self._lock.acquire()
@@ -162,7 +162,7 @@ class EmbeddedStore:
         except BaseException:
             self._writer.stop()
             await asyncio.to_thread(self._writer.join)
-            self._lock.release()
+            self._lock.release(undo=True)
             raise
         self._serving = True
         self._sweeping = asyncio.create_task(endless(self._sweep_forever, "sweep", _log))

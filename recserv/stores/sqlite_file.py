@@ -3,7 +3,8 @@
 Two files on the disk, besides those that SQLite keeps while it is open, and five tables:
 
     PATH         SQLite, WAL; `application_id` says it is ours, `user_version` which schema
-    PATH.lock    held with flock while a store has the file open; it stays behind, empty of meaning
+    PATH.lock    held with flock while a store has the file open; it stays behind, empty of meaning, unless a start
+                 made it and failed: such a start leaves none of these files
 
     log          the events, whole, in the order of acknowledgement; AUTOINCREMENT, so no sequence is ever used twice
     ids          digest of (timeline, event id) -> hash of the body; its own table because it is kept for another time
@@ -64,6 +65,8 @@ _TOKEN_KEY_TABLE = "CREATE TABLE IF NOT EXISTS token_key (key BLOB NOT NULL)"
 _WAL_BYTES_KEPT = 64 * 1024 * 1024
 _CACHE_KIB = 16 * 1024
 _BUSY_TIMEOUT_S = 1.0
+_BESIDE = ("-wal", "-shm", "-journal")
+"""What SQLite adds to the path for files of its own."""
 
 
 class DamagedRow(sqlite3.DatabaseError):
@@ -71,19 +74,40 @@ class DamagedRow(sqlite3.DatabaseError):
 
 
 class FileLock:
-    """At most one store has a file open, in this process or any other."""
+    """At most one store has a file open, in this process or any other. Knows what was there before it."""
 
     def __init__(self, path: Path):
         self._path = path
         self._fd: int | None = None
+        self._new: list[str] = []
 
     def acquire(self) -> None:
         """Raises UsageError if another store holds it or it cannot be created."""
-        lock_path = f"{os.path.realpath(self._path)}.lock"
+        place = os.path.realpath(self._path)
+        lock_path = f"{place}.lock"
+        self._new = [] if os.path.lexists(lock_path) else [lock_path]
+        while True:
+            fd = self._open(lock_path)
+            self._lock(fd)
+            if _is_at(fd, lock_path):
+                break
+            # A start that failed has taken it away between the two calls: what is locked is nobody's.
+            os.close(fd)
+        self._fd = fd
+        if not os.path.lexists(place):
+            self._new = [place, *[place + suffix for suffix in _BESIDE], *self._new]
+        # The process id is a courtesy to whoever is refused; on a full disk the lock holds without it.
+        with contextlib.suppress(OSError):
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+
+    def _open(self, lock_path: str) -> int:
         try:
-            fd = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            return os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise UsageError(f"state file {self._path}: cannot create its lock file: {error.strerror}") from error
+
+    def _lock(self, fd: int) -> None:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -94,16 +118,27 @@ class FileLock:
                 f"state file {self._path} is in use by another server{by}: an embedded store serves one process; "
                 "give each server a file of its own, or use redis for more than one"
             ) from error
-        self._fd = fd
-        # The process id is a courtesy to whoever is refused; on a full disk the lock holds without it.
-        with contextlib.suppress(OSError):
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
 
-    def release(self) -> None:
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+    def release(self, *, undo: bool = False) -> None:
+        """`undo`: removes what was not there before, for a start that failed."""
+        if self._fd is None:
+            return
+        if undo:
+            # While it is held; the lock is the last of them.
+            for path in self._new:
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+        os.close(self._fd)
+        self._fd = None
+
+
+def _is_at(fd: int, path: str) -> bool:
+    held = os.fstat(fd)
+    try:
+        there = os.stat(path)
+    except OSError:
+        return False
+    return (held.st_dev, held.st_ino) == (there.st_dev, there.st_ino)
 
 
 def open_writer(path: Path, *, synchronous: str, file_bytes_max: int | None) -> sqlite3.Connection:
