@@ -165,6 +165,16 @@ def load_settings(
     return settings
 
 
+def setting_of(key: str, flag: object, environ: Mapping[str, str], problems: list[str]) -> Any:
+    """One setting, for a command that needs no others: of the flag (None: not given), else of the environment, checked
+    as in `load_settings`. None: neither says anything, or a problem was noted.
+    """
+    name = _label("environment", key)
+    if flag is not None:
+        return _convert(_label("flag", key), key, flag, environ, problems)
+    return _convert(name, key, environ[name], environ, problems) if name in environ else None
+
+
 def _label(origin: str, key: str) -> str:
     if origin == "environment":
         return ENV_PREFIX + key.upper()
