@@ -204,6 +204,6 @@ class RecommendationPipeline:
             degraded_reasons=trail.reasons,
             explanation_token=token,
             missing_item_ids=context.missing_item_ids,
-            missing_categories=(query.category,) if self._engine.lacks(query.category) else (),
+            missing_categories=(query.category,) if query.category and self._engine.lacks(query.category) else (),
             shared=shared,
         )
