@@ -55,8 +55,9 @@ _SESSION_CHECKS_PER_STEP = 1000
 
 
 class EmbeddedLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Every bound of the store. Three quarters of `memory_bytes_max` are for sessions, an eighth for profiles of the
-    loop and of the writer each. `file_bytes_max` None: the disk is the bound; beyond it events are UNAVAILABLE.
+    """Every bound of the store. Of `memory_bytes_max` eleven sixteenths are for sessions, two each for profiles of the
+    loop and of the writer, one for the filter of known profiles. `file_bytes_max` None: the disk is the bound; beyond
+    it events are UNAVAILABLE.
     """
 
     queue_events_max: int = 20_000
@@ -172,16 +173,16 @@ class EmbeddedStore:
         return LiveState(
             sessions_max=limits.sessions_max,
             profiles_max=limits.profiles_in_memory_max,
-            session_bytes_max=limits.memory_bytes_max * 3 // 4,
+            session_bytes_max=limits.memory_bytes_max * 11 // 16,
             profile_bytes_max=limits.memory_bytes_max // 8,
-            known=known,
+            known=known or KnownKeys(bytes_max=limits.memory_bytes_max // 16),
         )
 
     def _open_file(self) -> LiveState:
         try:
             log = self._writer.open_log()
             self._token_key = token_key(log.connection)
-            known = known_profiles(log.connection)
+            known = known_profiles(log.connection, self._limits.memory_bytes_max // 16)
             live = self._new_live(known)
             live.apply(replay(log.connection, self._clock() - SESSION_TTL_MS), {}, log.sequence)
         except sqlite3.Error as error:

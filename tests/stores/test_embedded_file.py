@@ -118,7 +118,7 @@ async def test_a_start_that_is_refused_leaves_what_it_found(kind: str, path: Pat
 async def test_a_start_that_fails_on_a_file_that_it_made_leaves_none(
     error: Exception, path: Path, opened: OpenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(connection: sqlite3.Connection) -> None:
+    def fail(connection: sqlite3.Connection, bytes_max: int) -> None:
         assert path.exists()
         raise error
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recserv.stores.lru import LruCache
+from recserv.resilience.lru import LruCache
 from recserv.stores.memory import Accepted, LiveState
 from recserv.stores.sizes import SESSION_BYTES, event_bytes, profile_bytes
 from recserv.types import SESSION_TTL_MS, EventType, Profile, Purchase, Taste
