@@ -90,7 +90,7 @@ class RecommendationPipeline:
         self._settings = settings
         self._clock = clock
         self._observer = observer or SilentObserver()
-        self._contexts = ContextCache() if settings.context_cache else None
+        self._contexts = ContextCache(settings.context_cache_bytes) if settings.context_cache else None
         self._builder = ContextBuilder(engine, settings)
         self._nothing_known = self._builder.build(NOTHING_STORED, RecommendQuery(), 0)
         self._retrieval = Retrieval(engine, settings, self._observer, guards.index)
