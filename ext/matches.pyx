@@ -201,3 +201,22 @@ cdef class WordMatches:
                 if p < ends[j] and self.items[p] == wanted[i]:
                     view[i] += weights[j]
         return scores
+
+    def holding(self, const int32_t[::1] words, const int32_t[::1] wanted):
+        """Who of the wanted items holds which of any number of words (-1: not in the index): uint8 [wanted, words]."""
+        cdef int64_t p, end
+        cdef Py_ssize_t i, j
+        held = np.zeros((wanted.shape[0], words.shape[0]), np.uint8)
+        cdef uint8_t[:, ::1] view = held
+        for j in range(words.shape[0]):
+            if not -1 <= words[j] < self.offsets.shape[0] - 1:
+                raise ValueError("a word is not in the index")
+            if words[j] < 0:
+                continue
+            end = self.offsets[words[j] + 1]
+            for i in range(wanted.shape[0]):
+                p = self.offsets[words[j]]
+                if p < end:
+                    p = leap(&self.items[0], p, end, wanted[i])
+                    view[i, j] = p < end and self.items[p] == wanted[i]
+        return held

@@ -51,6 +51,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """embedded:PATH, redis://..., redis+sentinel://... or redis+cluster://... (rediss: with TLS)."""
     state_memory_mib: Annotated[int, Meta(ge=16, le=1_048_576)] = 1024
     """What an embedded state may keep in memory of sessions and profiles; the ones unused for longest go first."""
+    cache_memory_mib: Annotated[int, Meta(ge=2, le=1_048_576)] = 128
+    """What a process may keep to save work, whatever the state: half for contexts, half for explanation tokens."""
     require_durable: bool = False
     """Refuse a Redis whose settings could lose acknowledged events."""
     redis_connect_timeout_ms: Annotated[int, Meta(ge=1, le=60_000)] = 150
@@ -163,6 +165,16 @@ def load_settings(
     for warning in ignored:
         warn(warning)
     return settings
+
+
+def setting_of(key: str, flag: object, environ: Mapping[str, str], problems: list[str]) -> Any:
+    """One setting, for a command that needs no others: of the flag (None: not given), else of the environment, checked
+    as in `load_settings`. None: neither says anything, or a problem was noted.
+    """
+    name = _label("environment", key)
+    if flag is not None:
+        return _convert(_label("flag", key), key, flag, environ, problems)
+    return _convert(name, key, environ[name], environ, problems) if name in environ else None
 
 
 def _label(origin: str, key: str) -> str:

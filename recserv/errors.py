@@ -14,8 +14,8 @@ class Violation(msgspec.Struct, frozen=True):
 
     field: str
     description: str
-    reason: str = "INVALID"
-    """For programs: one of a fixed few, in UPPER_SNAKE_CASE."""
+    reason: str
+    """For programs: one of the few that the contract names, in UPPER_SNAKE_CASE."""
 
 
 class RecservError(Exception):

@@ -20,6 +20,7 @@ from recserv.pipeline.enrich import ExplanationBoard
 from recserv.pipeline.enrich_outbox import Outbox
 from recserv.pipeline.enrich_runner import EnrichRunner
 from recserv.resilience.metrics import ResilienceMetrics
+from recserv.stores.embedded import MIB
 from recserv.stores.explanations_base import ExplanationStore
 from recserv.stores.explanations_memory import MemoryExplanationStore
 from recserv.stores.explanations_redis import RedisExplanationStore
@@ -60,6 +61,7 @@ async def explanation_board(
             outbox=outbox,
             observer=observer,
             prompt_version=prompts.VERSION,
+            tokens_bytes_max=settings.cache_memory_mib * MIB // 2,
         )
 
 

@@ -35,6 +35,7 @@ from recserv.pipeline.settings import PipelineSettings
 from recserv.resilience.metrics import ResilienceMetrics
 from recserv.server.assembly import GrpcServer, ServerLimits
 from recserv.stores.base import StateStore
+from recserv.stores.embedded import MIB
 from recserv.types import HOUR_MS, EventType, wall_clock_ms
 
 
@@ -133,7 +134,11 @@ def guard_settings(settings: Settings) -> StoreGuardSettings:
 
 def _make_server(parts: Parts, engine: Engine, worker: str) -> tuple[LiveModel, GrpcServer, EventIngestor]:
     settings, store, metrics, resilience = parts.settings, parts.store, parts.metrics, parts.resilience
-    chosen = PipelineSettings(exclude_purchased=settings.exclude_purchased, context_cache=settings.context_cache)
+    chosen = PipelineSettings(
+        exclude_purchased=settings.exclude_purchased,
+        context_cache=settings.context_cache,
+        context_cache_bytes=settings.cache_memory_mib * MIB // 2,
+    )
     observer = PipelineMetrics(metrics)
     store_guard = StoreGuard(
         guard_settings(settings), on_transition=resilience.on_transition, on_retry=resilience.retried

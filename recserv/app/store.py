@@ -61,6 +61,10 @@ class RetriedStore:
         """Taken and neither written nor given up."""
         return getattr(self._store, "queued_events", 0)
 
+    @property
+    def token_key(self) -> bytes:
+        return b"" if self._store is None else self._store.token_key
+
     async def open(self) -> None:
         if not await self._try():
             self._retrying = asyncio.create_task(self._retry())

@@ -7,9 +7,13 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from recserv.config import Settings
+from recserv.stores.redis_router import RedisTimeouts
 from recserv.stores.redis_tail import RedisLogTail, TailedEntry
 from recserv.types import Event
 
+BATCH_TIMEOUT_MS = 5_000
+"""Unless told otherwise: a batch asks every partition at once, for 8,192 events at most, and nobody waits for it."""
 CLAIM_IDLE_MS = 60_000
 PAUSE_S = 0.25
 
@@ -24,12 +28,28 @@ class TailedLine(msgspec.Struct, frozen=True):
     event: Event
 
 
-async def tail(url: str, tenant: str, group: str, consumer: str, emit: Callable[[bytes], None], *, once: bool) -> None:
+def tail_timeouts(connect_ms: int | None, batch_ms: int | None) -> RedisTimeouts:
+    """None: the default."""
+    usual_ms: int = Settings(model="").redis_connect_timeout_ms
+    batch_s = (batch_ms or BATCH_TIMEOUT_MS) / 1000
+    return RedisTimeouts(connect_s=(connect_ms or usual_ms) / 1000, read_s=batch_s, write_s=batch_s)
+
+
+async def tail(
+    url: str,
+    tenant: str,
+    group: str,
+    consumer: str,
+    emit: Callable[[bytes], None],
+    *,
+    once: bool,
+    timeouts: RedisTimeouts,
+) -> None:
     """Emits the events that the group has not seen, in the order of each partition; acknowledges them afterwards.
 
     `once`: until there are none, else until it is cancelled. Raises StoreUnavailable, UsageError.
     """
-    log = RedisLogTail(url, tenant=tenant, group=group, consumer=consumer)
+    log = RedisLogTail(url, tenant=tenant, group=group, consumer=consumer, timeouts=timeouts)
     try:
         await log.open()
         while True:

@@ -24,6 +24,10 @@ _FLAGS: dict[str, tuple[str, str]] = {
         ),
     ),
     "state_memory_mib": ("MIB", "for the sessions and profiles that an embedded state keeps in memory (1024)"),
+    "cache_memory_mib": (
+        "MIB",
+        "for what each process keeps besides: contexts of sessions, explanation tokens (128)",
+    ),
     "require_durable": ("on|off", "refuse a Redis that may lose acknowledged events, see below (off)"),
     "redis_connect_timeout_ms": ("MS", "for a connection to Redis (150)"),
     "redis_read_timeout_ms": ("MS", "for a batch of reads; what takes longer is answered without stored state (150)"),

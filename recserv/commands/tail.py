@@ -8,9 +8,15 @@ import os
 import sys
 from typing import Any
 
+from recserv.config import setting_of
 from recserv.config_llm import resolved
-from recserv.errors import UsageError
+from recserv.errors import ConfigError, UsageError
 from recserv.types import DEFAULT_TENANT
+
+_TIMEOUTS = {
+    "redis_connect_timeout_ms": "for a connection to Redis (150)",
+    "redis_write_timeout_ms": "for a batch of the log, to read or to acknowledge it (5000)",
+}
 
 
 def register(subparsers: Any) -> None:
@@ -25,21 +31,25 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--consumer", default=f"tail-{os.getpid()}", metavar="NAME", help="of this one (tail-PID)")
     parser.add_argument("--tenant", default=DEFAULT_TENANT, metavar="NAME", help=f"({DEFAULT_TENANT})")
     parser.add_argument("--once", action="store_true", help="end when there are no more")
+    for key, text in _TIMEOUTS.items():
+        parser.add_argument("--" + key.replace("_", "-"), metavar="MS", help=f"{text}; or RECSERV_{key.upper()}")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     problems: list[str] = []
     state = resolved("--state", args.state or os.environ.get("RECSERV_STATE", ""), os.environ, problems)
-    if state is None:
-        raise UsageError(problems[0])
+    connect_ms, batch_ms = (setting_of(key, getattr(args, key), os.environ, problems) for key in _TIMEOUTS)
+    if state is None or problems:
+        raise ConfigError(problems)
     if not state.startswith("redis"):
         raise UsageError("--state: only a Redis state (redis://...) has an event log that others can read")
-    from recserv.app.tail import tail
+    from recserv.app.tail import tail, tail_timeouts
 
     def emit(line: bytes) -> None:
         sys.stdout.buffer.write(line + b"\n")
         sys.stdout.buffer.flush()
 
-    asyncio.run(tail(state, args.tenant, args.group, args.consumer, emit, once=args.once))
+    timeouts = tail_timeouts(connect_ms, batch_ms)
+    asyncio.run(tail(state, args.tenant, args.group, args.consumer, emit, once=args.once, timeouts=timeouts))
     return 0

@@ -24,7 +24,9 @@ QUERY_TOKENS_MAX = 16
 _TOKEN = re.compile(r"[^\W_]+")
 _APOSTROPHES = re.compile(r"(?<=\w)['\u2019](?=\w)")
 _PLURAL_LETTERS_MIN = 4
-_ALIKE_MAX = 100_000
+_ALIKE_MAX = 20_000
+_ALIKE_LETTERS_MAX = 32
+"""Words are the callers': what is kept of them is bounded in number and in length, 20,000 of some 250 bytes."""
 
 
 def cut(text: str) -> list[str]:
@@ -34,11 +36,14 @@ def cut(text: str) -> list[str]:
     return _TOKEN.findall(_APOSTROPHES.sub("", text.casefold()))
 
 
-@lru_cache(_ALIKE_MAX)
 def alike(word: str) -> str:
     """What a word of `cut` has in common with its simple plural: "box" of "boxes", "cherry" of "cherries". It need not
     be a word itself; words that are not plurals may lose an s, and do so everywhere.
     """
+    return _kept_alike(word) if len(word) <= _ALIKE_LETTERS_MAX else _alike(word)
+
+
+def _alike(word: str) -> str:
     if len(word) < _PLURAL_LETTERS_MIN or not word.isalpha():
         return word
     if len(word) > _PLURAL_LETTERS_MIN:
@@ -49,6 +54,9 @@ def alike(word: str) -> str:
         if word.endswith(("sses", "shes", "ches", "xes")) or (word.endswith("oes") and not word.endswith("shoes")):
             return word[:-2]
     return word[:-1] if word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
+
+
+_kept_alike = lru_cache(_ALIKE_MAX)(_alike)
 
 
 def tokens(text: str) -> list[str]:

@@ -35,6 +35,8 @@ Positions = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 
 CATEGORY_MASKS_MAX = 32
+CATEGORY_MASKS_BYTES_MAX = 64 * 1024 * 1024
+"""A mask has a byte for each item of the catalogue."""
 POPULAR_HEAD = 50
 NEIGHBOURS = 100
 SESSIONS_PER_ITEM = 300
@@ -185,7 +187,7 @@ class Engine:
             mask = np.zeros(len(self._available), np.uint8)
             mask[self.category_items(category)] = 1
             self._category_masks[category] = mask
-            if len(self._category_masks) > CATEGORY_MASKS_MAX:
+            if len(self._category_masks) > max(1, min(CATEGORY_MASKS_MAX, CATEGORY_MASKS_BYTES_MAX // len(mask))):
                 self._category_masks.popitem(last=False)
         else:
             self._category_masks.move_to_end(category)

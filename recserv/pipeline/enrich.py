@@ -16,8 +16,8 @@ import asyncio
 import base64
 import binascii
 import os
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
+from sys import getsizeof
 
 import msgspec
 from msgspec.structs import replace
@@ -32,13 +32,21 @@ from recserv.pipeline.enrich_outbox import Outbox
 from recserv.pipeline.enrich_remote import RemoteTokens
 from recserv.pipeline.enrich_runner import EnrichRunner
 from recserv.pipeline.situation import Asked, asked, templates
+from recserv.resilience.lru import LruCache
 from recserv.stores.explanations_base import ExplanationStore
 from recserv.types import Clock, Explanation, ExplanationState, RecommendQuery, Result, TemplateCause
 
 TOKENS_MAX = 10_000
+TOKENS_BYTES_MAX = 64 * 1024 * 1024
 TOKEN_TTL_S = 600.0
 GRACE_MS = 500
 """After a job's deadline: then nobody will write for it any more."""
+
+# Measured with tracemalloc on CPython 3.11, 64 bits; a test measures again and compares.
+_POSTED_BYTES = 400
+"""Of a token, its text and its tuple."""
+_ENTRY_BYTES = 120
+_SLOT_BYTES = 180
 
 
 class Posted(msgspec.Struct, frozen=True):
@@ -50,7 +58,9 @@ class Posted(msgspec.Struct, frozen=True):
 
 
 class ExplanationBoard:
-    """`runner` None: no language model. `store` None: tokens are known to this process only."""
+    """`runner` None: no language model. `store` None: tokens are known to this process only. `tokens_bytes_max`: of the
+    tokens kept here the oldest are forgotten beyond it.
+    """
 
     def __init__(
         self,
@@ -62,14 +72,14 @@ class ExplanationBoard:
         outbox: Outbox | None = None,
         observer: LlmObserver | None = None,
         prompt_version: str = "",
-        tokens_max: int = TOKENS_MAX,
+        tokens_bytes_max: int = TOKENS_BYTES_MAX,
     ):
         self._clock, self._settings, self._runner, self._outbox = clock, settings, runner, outbox
         self._observer = observer or SilentLlmObserver()
-        self._prompt_version, self._tokens_max = prompt_version, tokens_max
+        self._prompt_version = prompt_version
         self._token_ttl_ms = round((settings.token_ttl_s if settings else TOKEN_TTL_S) * 1000)
         self._life_ms = round(settings.job_deadline_s * 1000) + GRACE_MS if settings else 0
-        self._tokens: OrderedDict[tuple[str, str], Posted] = OrderedDict()
+        self._tokens: LruCache[tuple[str, str], Posted] = LruCache(TOKENS_MAX, tokens_bytes_max, posted_bytes)
         self._remote = RemoteTokens(store, clock) if store is not None and store.shared else None
 
     def post(
@@ -96,8 +106,8 @@ class ExplanationBoard:
             situation = asked(query, context, items, self._settings, self._prompt_version)
             entries = self._entries(situation, places, template, results, now_ms)
         posted = Posted(tuple(entries), now_ms + self._life_ms, now_ms + self._token_ttl_ms)
-        self._tokens[query.tenant, token] = posted
-        self._drop(now_ms)
+        self._drop_expired(now_ms)
+        self._tokens.put((query.tenant, token), posted)
         if self._remote is not None and self._outbox is not None:
             self._outbox.token(query.tenant, token, posted.entries, posted.end_ms)
         return tuple(map(_told, results, entries)), token
@@ -176,16 +186,21 @@ class ExplanationBoard:
                     slot.watchers.remove(changed)
 
     def _local(self, tenant: str, token: str) -> Posted | None:
-        posted = self._tokens.get((tenant, token))
+        posted = self._tokens.peek((tenant, token))
         return posted if posted is not None and posted.until_ms > self._clock() else None
 
-    def _drop(self, now_ms: int) -> None:
-        """Entries are in order of age: the oldest go first, whether expired or too many."""
-        while self._tokens:
-            key, posted = next(iter(self._tokens.items()))
-            if posted.until_ms > now_ms and len(self._tokens) <= self._tokens_max:
-                return
-            del self._tokens[key]
+    def _drop_expired(self, now_ms: int) -> None:
+        """They are in order of age. Of too many the oldest go first, too."""
+        while (oldest := self._tokens.oldest()) is not None and oldest[1].until_ms <= now_ms:
+            self._tokens.drop(oldest[0])
+
+
+def posted_bytes(posted: Posted) -> int:
+    """What a token keeps in memory, from its contents. Texts and slots that it shares are counted each time."""
+    size = _POSTED_BYTES
+    for entry in posted.entries:
+        size += _ENTRY_BYTES + getsizeof(entry.template) + (_SLOT_BYTES if entry.slot is not None else 0)
+    return size
 
 
 def _told(result: Result, entry: Entry) -> Result:

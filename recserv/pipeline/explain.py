@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from recserv._rank import FEATURE_NAMES, NAMED_BY, SESSION_COLUMNS, SHARE_NAMES
-from recserv.model.words import alike, cut, item_words
+from recserv.model.words import alike, cut
 from recserv.pipeline.context import Context, Role
 from recserv.pipeline.engine import Engine, Floats
 from recserv.pipeline.rank import Ranking
@@ -25,9 +25,8 @@ from recserv.types import (
     Source,
 )
 
-COSINE = FEATURE_NAMES.index("context_cosine")
-COVISITATION = FEATURE_NAMES.index("covisitation")
-SESSION_KNN = FEATURE_NAMES.index("session_knn")
+VOTES = np.array([FEATURE_NAMES.index(name) for name in ("context_cosine", "covisitation", "session_knn")])
+"""Of the features, those that reasons are told by."""
 IN_SESSION_COUNT = SESSION_COLUMNS.index("count")
 BY_CATEGORY, BY_GIVEN = NAMED_BY["category"], NAMED_BY["given"]
 ANY_POPULAR = NAMED_BY["popular"] | BY_CATEGORY
@@ -44,6 +43,11 @@ TELLING = 0.2
 """Of the request's strongest co-visitation or session vote: from here on it is worth a sentence."""
 TELLING_COSINE = 0.3
 REASONS_MAX = 2
+LINKED = {
+    "bought": (ReasonType.OFTEN_BOUGHT_WITH, "Often bought with"),
+    "viewed": (ReasonType.OFTEN_VIEWED_WITH, "Often viewed with"),
+}
+"""By what the model learned from."""
 NAMELESS = "an item"
 """What has no title; its id is in the reason beside the text."""
 
@@ -71,64 +75,78 @@ NOT_ITSELF = np.float32("-inf")
 
 class Because:
     """Which item of the context stands behind each result of a page: by co-visitation, by nearness; and its words. It
-    is another item than the result, so there may be none: -1.
+    is another item than the result, so there may be none: -1. `items`: those of the page. `searched`: what the newest
+    search has to do with each result; None: there was none.
     """
 
-    def __init__(self, engine: Engine, page: Ranking, context: Context):
+    def __init__(self, engine: Engine, page: Ranking, items: list[int], context: Context):
         self._engine = engine
         self._context = context
-        self._reasons: dict[tuple[ReasonType, int], Reason] = {}
-        self._searched = {alike(word): word for word in cut(context.search[0])} if context.search else {}
-        size = len(page.items)
-        self.own, self.linked, self.nearest, self.heaviest = [-1] * size, [-1] * size, [-1] * size, [-1] * size
+        self._reasons: dict[tuple[str, int], Reason] = {}
+        self.searched = None if context.search is None else Searched(engine, page, context.search[0], context.empty)
+        self.linked_kind, self.linked_words = LINKED[engine.snapshot.behaviour]
+        size = len(items)
+        self.heaviest = -1
+        self.own = self.linked = self.nearest = [-1] * size
         if context.empty:
             return
         closeness = (engine.embeddings[page.items] @ engine.embeddings[context.items].T) * context.weights
         self.linked = engine.covisitation.strongest(page.items, context.items, context.weights).tolist()
-        self.heaviest = [int(context.weights.argmax())] * size
-        place_of = {at: place for place, at in enumerate(context.items.tolist())}
-        for row, at in enumerate(page.items.tolist()):
-            place = place_of.get(at, -1)
-            if place < 0:
-                continue
-            self.own[row] = place
-            closeness[row, place] = NOT_ITSELF
-            if self.heaviest[row] == place:
-                self.heaviest[row] = _second(context.weights, place)
+        self.heaviest = int(context.weights.argmax())
+        places = context.items.tolist()
+        # Mostly a page repeats nothing of a short session.
+        if not set(places).isdisjoint(items):
+            place_of = {at: place for place, at in enumerate(places)}
+            self.own = [place_of.get(at, -1) for at in items]
+            for row, place in enumerate(self.own):
+                if place >= 0:
+                    closeness[row, place] = NOT_ITSELF
         self.nearest = closeness.argmax(axis=1).tolist()
+
+    def heaviest_but(self, own: int) -> int:
+        """The place of the largest weight, but for that of the result itself; -1 if there is no other."""
+        return self.heaviest if own != self.heaviest or own < 0 else _second(self._context.weights, own)
 
     def again(self, place: int) -> Reason:
         """What is said of the item at a place of the context itself: of its session, or of what outlives it."""
         role = self._context.roles[place]
         return IN_SESSION[role] if self._context.session[place, IN_SESSION_COUNT] else BEFORE[role]
 
-    def search(self, at: int, source: Source) -> Reason | None:
-        """What the newest search has to do with an item: it holds its words, all or half of them, or lies near it."""
-        if self._context.search is None:
-            return None
-        text = self._context.search[0]
-        words = item_words(self._engine.items.get(at))
-        held = [word for key, word in self._searched.items() if key in words]
-        if len(held) == len(self._searched):
-            return Reason(ReasonType.MATCHES_SEARCH, (), f'Matches your search "{text}"')
-        if 2 * len(held) >= len(self._searched):
-            return Reason(ReasonType.SIMILAR_TO, (), f'Has "{" ".join(held)}" of your search "{text}"')
-        if source == Source.CONTEXT_VECTOR and self._context.empty:
-            return Reason(ReasonType.SIMILAR_TO, (), f'Goes with your search "{text}"')
-        return None
-
     def reason(self, kind: ReasonType, words: str, place: int) -> Reason:
         """`words` and the item at a place of the context: "Often bought with COFFEE FILTERS in your cart"."""
         # A page says the same of many of its results.
-        known = self._reasons.get((kind, place))
+        known = self._reasons.get((words, place))
         if known is None:
             at = int(self._context.items[place])
             item = self._engine.items.id(at)
             # An id says nothing to a shopper, and this text is a model's hint, too.
             name = self._engine.items.title(at) or NAMELESS
             text = f"{words} {name} {WHERE[self._context.roles[place]]}".rstrip()
-            known = self._reasons[kind, place] = Reason(kind, (item,), text)
+            known = self._reasons[words, place] = Reason(kind, (item,), text)
         return known
+
+
+class Searched:
+    """What a search has to do with each result of a page: it holds its words, all or half of them, or lies near it. The
+    model's index knows who holds what: no item is decoded and cut into words for it.
+    """
+
+    def __init__(self, engine: Engine, page: Ranking, text: str, alone: bool):
+        words = {alike(word): word for word in cut(text)}
+        holding = engine.word_search.holding(words, page.items)
+        names = list(words.values())
+        self._held = [[name for name, has in zip(names, row, strict=True) if has] for row in holding.tolist()]
+        self._words, self._text = len(names), text
+        self._matches = Reason(ReasonType.MATCHES_SEARCH, (), f'Matches your search "{text}"')
+        self._near = Reason(ReasonType.SIMILAR_TO, (), f'Goes with your search "{text}"') if alone else None
+
+    def reason(self, row: int, source: Source) -> Reason | None:
+        held = self._held[row]
+        if len(held) == self._words:
+            return self._matches
+        if 2 * len(held) >= self._words:
+            return Reason(ReasonType.SIMILAR_TO, (), f'Has "{" ".join(held)}" of your search "{self._text}"')
+        return self._near if source == Source.CONTEXT_VECTOR else None
 
 
 def _second(weights: Floats, largest: int) -> int:
@@ -140,17 +158,17 @@ def _second(weights: Floats, largest: int) -> int:
 
 def explain(engine: Engine, page: Ranking, context: Context, query: RecommendQuery) -> tuple[Result, ...]:
     """The results of a page with source, and with reasons unless the query wants none."""
-    because = Because(engine, page, context) if query.explain != ExplainMode.NONE else None
     items, scores, shares, named = page.items.tolist(), page.scores.tolist(), page.shares.tolist(), page.named.tolist()
-    features = page.features.tolist() if because else []
-    id_of = engine.items.id
+    because = Because(engine, page, items, context) if query.explain != ExplainMode.NONE else None
+    votes = page.features[:, VOTES].tolist() if because else []
+    ids = engine.items.ids
     results = []
     for row, at in enumerate(items):
         source = source_of(shares[row], named[row])
-        reasons = reasons_of(engine, because, row, at, features[row], source, query) if because else ()
+        reasons = reasons_of(engine, because, row, at, votes[row], source, query) if because else ()
         results.append(
             Result(
-                item_id=id_of(at),
+                item_id=ids[at],
                 score=scores[row],
                 rank=row + 1,
                 source=source,
@@ -179,30 +197,31 @@ def reasons_of(
     because: Because,
     row: int,
     at: int,
-    features: list[float],
+    votes: list[float],
     source: Source,
     query: RecommendQuery,
 ) -> tuple[Reason, ...]:
-    """At most REASONS_MAX, the most telling first; none for an item that nothing but the request speaks for."""
+    """At most REASONS_MAX, the most telling first; none for an item that nothing but the request speaks for. `votes`:
+    its features at VOTES.
+    """
     told: list[Reason] = []
-    if (searched := because.search(at, source)) is not None:
+    if because.searched is not None and (searched := because.searched.reason(row, source)) is not None:
         told.append(searched)
-    if (place := because.own[row]) >= 0:
-        told.append(because.again(place))
-    if because.heaviest[row] < 0 or source in POPULAR_SOURCES:
+    if (own := because.own[row]) >= 0:
+        told.append(because.again(own))
+    heaviest = because.heaviest_but(own)
+    if heaviest < 0 or source in POPULAR_SOURCES:
         if told:
             return tuple(told)
         return () if source == Source.REQUESTED else (_popular(engine, at, source, query),)
+    cosine, covisitation, session_knn = votes
     linked = because.linked[row]
-    if features[COVISITATION] >= TELLING and linked >= 0:
-        if engine.snapshot.behaviour == "bought":
-            told.append(because.reason(ReasonType.OFTEN_BOUGHT_WITH, "Often bought with", linked))
-        else:
-            told.append(because.reason(ReasonType.OFTEN_VIEWED_WITH, "Often viewed with", linked))
-    if features[SESSION_KNN] >= TELLING or (not told and source == Source.SESSION_KNN):
-        place = linked if linked >= 0 else because.heaviest[row]
+    if covisitation >= TELLING and linked >= 0:
+        told.append(because.reason(because.linked_kind, because.linked_words, linked))
+    if session_knn >= TELLING or (not told and source == Source.SESSION_KNN):
+        place = linked if linked >= 0 else heaviest
         told.append(because.reason(ReasonType.SIMILAR_SESSIONS, "Chosen by shoppers who also chose", place))
-    if len(told) < REASONS_MAX and (features[COSINE] >= TELLING_COSINE or not told):
+    if len(told) < REASONS_MAX and (cosine >= TELLING_COSINE or not told):
         told.append(because.reason(ReasonType.SIMILAR_TO, "Goes with", because.nearest[row]))
     return tuple(told[:REASONS_MAX])
 

@@ -77,6 +77,11 @@ class GuardedStore:
         self._store = store
         self._guard = guard or StoreGuard()
 
+    @property
+    def token_key(self) -> bytes:
+        """As StateStore.token_key."""
+        return self._store.token_key
+
     async def read(self, tenant: str, keys: Sequence[ShopperKey], within_s: float) -> list[ShopperState]:
         """As StateStore.read. Raises StoreUnavailable (at once while the breaker is open) or TimeoutError."""
         guard = self._guard

@@ -71,7 +71,7 @@ class EventIngestor:
         appends = [entry for entry in admitted if isinstance(entry, AppendEvent)]
         results = iter(await self._append(tenant, appends) if appends else ())
         outcomes = [
-            _outcome(tenant, entry.event, next(results))
+            _outcome(self._store.token_key, tenant, entry.event, next(results))
             if isinstance(entry, AppendEvent)
             else IngestOutcome(IngestStatus.REJECTED, error=entry)
             for entry in admitted
@@ -97,7 +97,7 @@ class EventIngestor:
             ahead_s = (time_ms - now_ms) / 1000
             limit_s = EVENT_AHEAD_MS_MAX // 1000
             text = f"is {ahead_s:.0f} s ahead of the server's clock; at most {limit_s} s are accepted"
-            return InvalidInput([Violation("event_time", text)])
+            return InvalidInput([Violation("event_time", text, "OUT_OF_RANGE")])
         if time_ms < now_ms - self._retention_ms:
             age_s, kept_s = (now_ms - time_ms) / 1000, self._retention_ms // 1000
             return EventTooOld(f"event_time is {age_s:.0f} s ago; event ids are kept for {kept_s} s")
@@ -124,10 +124,10 @@ class EventIngestor:
             self._hooks.on_unknown_items(unknown)
 
 
-def _outcome(tenant: str, event: Event, result: AppendResult) -> IngestOutcome:
+def _outcome(token_key: bytes, tenant: str, event: Event, result: AppendResult) -> IngestOutcome:
     if result.status == AppendStatus.CONFLICT:
         return IngestOutcome(IngestStatus.REJECTED, error=EventConflict(f"event_id: {result.error}"))
     if result.status == AppendStatus.UNAVAILABLE:
         return IngestOutcome(IngestStatus.REJECTED, error=StoreUnavailable(result.error))
     status = IngestStatus.ACCEPTED if result.status == AppendStatus.ACCEPTED else IngestStatus.DUPLICATE
-    return IngestOutcome(status, encode_token(tenant, event.session_id, event.user_id, result.sequence))
+    return IngestOutcome(status, encode_token(token_key, tenant, event.session_id, event.user_id, result.sequence))

@@ -90,7 +90,7 @@ class RecommendationPipeline:
         self._settings = settings
         self._clock = clock
         self._observer = observer or SilentObserver()
-        self._contexts = ContextCache() if settings.context_cache else None
+        self._contexts = ContextCache(settings.context_cache_bytes) if settings.context_cache else None
         self._builder = ContextBuilder(engine, settings)
         self._nothing_known = self._builder.build(NOTHING_STORED, RecommendQuery(), 0)
         self._retrieval = Retrieval(engine, settings, self._observer, guards.index)
@@ -204,6 +204,6 @@ class RecommendationPipeline:
             degraded_reasons=trail.reasons,
             explanation_token=token,
             missing_item_ids=context.missing_item_ids,
-            missing_categories=(query.category,) if self._engine.lacks(query.category) else (),
+            missing_categories=(query.category,) if query.category and self._engine.lacks(query.category) else (),
             shared=shared,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 
 import msgspec
 import numpy as np
@@ -69,14 +70,19 @@ class RankStage:
     def __init__(self, engine: Engine, settings: PipelineSettings, guard: Guard):
         self._engine, self._settings, self._guard = engine, settings, guard
 
-    async def rank(
+    def rank(
         self, context: Context, keep: int, deadline: Deadline, trail: Trail, matching: Neighbours = NONE_MATCHES
-    ) -> Ranking:
+    ) -> Awaitable[Ranking]:
         """The `keep` best candidates; ties by position. `matching`: what holds the words of a search comes before
         everything else, whatever the ranker makes of it.
         """
         if not len(matching[0]):
-            return await self._ranked(context, keep, deadline, trail)
+            return self._ranked(context, keep, deadline, trail)
+        return self._words_first(context, keep, deadline, trail, matching)
+
+    async def _words_first(
+        self, context: Context, keep: int, deadline: Deadline, trail: Trail, matching: Neighbours
+    ) -> Ranking:
         everything = await self._ranked(context, self._engine.table.count, deadline, trail)
         return words_first(everything, matching, keep, cold=context.empty)
 

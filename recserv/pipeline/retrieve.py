@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, ParamSpec
+from typing import TypeVarTuple, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,6 @@ from recserv.pipeline.settings import PipelineSettings
 from recserv.pipeline.side_thread import within
 from recserv.pipeline.trail import Trail
 from recserv.pipeline.vector_search import Neighbours
-from recserv.pipeline.word_search import WordQuery
 from recserv.resilience.deadline import Deadline
 from recserv.resilience.quiet_log import QuietLog
 from recserv.types import DegradedReason, RecommendQuery
@@ -55,8 +54,7 @@ CATEGORY_CANDIDATES = 12
 NO_CATEGORY = -1
 EMPTY: Neighbours = (np.empty(0, np.int32), np.empty(0, np.float32))
 
-P = ParamSpec("P")
-Array = npt.NDArray[Any]
+Ts = TypeVarTuple("Ts")
 
 
 class Retrieval:
@@ -115,7 +113,7 @@ class Retrieval:
         """The candidates of all sources into the engine's table. Returns those that hold words of what was searched for
         last, best first, with the rarity of these words.
         """
-        engine, category = self._engine, self.category(query)
+        engine, category, asked = self._engine, self.category(query), context.asked
         if category == NO_CATEGORY:
             engine.table.begin(engine.nothing)
             return EMPTY
@@ -123,9 +121,11 @@ class Retrieval:
             engine.table.begin(allowed)
             if query.candidate_item_ids:
                 wanted = self._score_given(context, query)
-                return self._matching(context, trail, engine.word_search.among, wanted)
-            matching = self._matching(context, trail, engine.word_search.top, allowed)
-            engine.table.put(matching[0], BY_VECTOR)
+                return EMPTY if asked is None else _answer(engine.word_search.among, trail, asked, wanted)
+            matching = EMPTY
+            if asked is not None:
+                matching = _answer(engine.word_search.top, trail, asked, allowed)
+                engine.table.put(matching[0], BY_VECTOR)
             engine.table.add(*found, BY_VECTOR)
             if not context.empty:
                 self._add_lists(context, allowed, self._extra(query), trail)
@@ -134,11 +134,6 @@ class Retrieval:
             elif self._settings.popular_candidates:
                 self._put_popular(context, query)
         return matching
-
-    def _matching(
-        self, context: Context, trail: Trail, ask: Callable[[WordQuery, Array], Neighbours], of: Array
-    ) -> Neighbours:
-        return EMPTY if context.asked is None else _answer(ask, trail, context.asked, of)
 
     def _add_lists(self, context: Context, allowed: npt.NDArray[np.uint8], extra: int, trail: Trail) -> None:
         engine, settings = self._engine, self._settings
@@ -195,10 +190,10 @@ def _descending(items: Positions, scores: Floats) -> Neighbours:
     return items[order], scores[order]
 
 
-def _answer(source: Callable[P, Neighbours], trail: Trail, *args: P.args, **kwargs: P.kwargs) -> Neighbours:
+def _answer(source: Callable[[Unpack[Ts]], Neighbours], trail: Trail, *args: *Ts) -> Neighbours:
     """What a source finds; nothing, and a word in the trail, if it fails."""
     try:
-        return source(*args, **kwargs)
+        return source(*args)
     except Exception as error:
         logger.log(logging.ERROR, "source", "a candidate source failed", error=error)
         trail.degrade(DegradedReason.SOURCE_UNAVAILABLE)

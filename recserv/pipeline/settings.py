@@ -25,6 +25,7 @@ class PipelineSettings(msgspec.Struct, frozen=True, kw_only=True):
     exclude_cart: bool = True
     """An item that lies in the cart is not recommended again (candidate_item_ids still ranks it)."""
     context_cache: bool = True
+    context_cache_bytes: int = 64 * 1024 * 1024
     type_weights: dict[EventType, float] = msgspec.field(default_factory=TYPE_WEIGHTS_DEFAULT.copy)
     half_life_s: float = 15 * 60.0
     position_decay: float = 0.7

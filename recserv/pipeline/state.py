@@ -20,9 +20,9 @@ class StateStage:
         self._store, self._settings = store, settings
 
     async def of_query(self, query: RecommendQuery, deadline: Deadline, trail: Trail) -> ShopperState:
-        """The stored state; STALE_STATE if it has not what the consistency token stands for. There is nothing to wait
-        for then: a store shows an event before it is acknowledged, so what the newest read has not got is lost, of
-        another state, or was never there. Raises InvalidInput for a token that is none of ours.
+        """The stored state; STALE_STATE if it has not what the consistency token stands for, or never gave that token.
+        There is nothing to wait for then: a store shows an event before it is acknowledged, so what the newest read has
+        not got is lost, of another state, or was never there. Raises InvalidInput for text that is no token.
         """
         key = ShopperKey(query.session_id, query.user_id)
         token = decode_token(query.consistency_token) if query.consistency_token else None
@@ -33,7 +33,9 @@ class StateStage:
         except (TimeoutError, StoreUnavailable):
             trail.degrade(DegradedReason.STATE_UNAVAILABLE)
             return NOTHING_STORED
-        if token is not None and not token.reflected_in(state, query.tenant, key):
+        if token is not None and not (
+            token.made_with(self._store.token_key) and token.reflected_in(state, query.tenant, key)
+        ):
             trail.degrade(DegradedReason.STALE_STATE)
         return state
 

@@ -1,10 +1,28 @@
 """The consistency token: which event a later read must at least reflect.
 
-    (tenant, timeline, sequence) -> text of 32 characters, safe in a URL -> ConsistencyToken
+    (key, tenant, timeline, sequence) -> text of 32 characters, safe in a URL -> ConsistencyToken
 
-The text is base64url of version (1 byte), hash of tenant and timeline (10), sequence (8), checksum of these (5). It is
-opaque to callers and no secret: it lets nobody read anything, and a token of another tenant or shopper simply does not
-apply to the one who presents it.
+The text is base64url of version (1 byte), hash of tenant and timeline (4), MAC (6), sequence (8) and a checksum of all
+of them (5). The MAC is HMAC-SHA256 of version, hash and sequence, cut to 48 bits, under a key that is kept with the
+state (`StateStore.token_key`).
+
+A token is opaque to callers and no secret: it lets nobody read anything, and one of another tenant or shopper simply
+does not apply to the one who presents it. What the key is for are tokens that stand for nothing:
+
+- One that outlived its state: of a file or a Redis that was lost and begun anew. Sequences begin again, so by its
+  sequence it would soon count as reflected, and its event is gone. The new state has a new key. (A state that was put
+  back from a backup has its old one: there a token only shows by a sequence that is not reached yet.)
+- A forged or altered one. All that it could do is to label answers to whoever presents it: as STALE_STATE or not.
+  Hence 48 bits: to guess a MAC takes some 10^14 requests, and what is won is an answer without the label. The same
+  goes for the hash, which only tells whether a token is about the shopper who asks.
+
+Neither is an error: the answer is STALE_STATE at once. Text that is no token at all is (InvalidInput): the checksum
+tells the two apart, so a token that was cut or garbled on its way is found by the caller's own tests.
+
+Tokens of releases before the key have ten bytes of hash in the place of hash and MAC. They are STALE_STATE: there is
+nothing in them that the state could vouch for, and to judge them as before would leave the old form to whoever forges.
+It is a label on a whole answer, for as long as callers hold such tokens or servers of both releases share a Redis.
+Those releases take a token of this one for somebody else's: it asks nothing of them.
 """
 
 from __future__ import annotations
@@ -12,6 +30,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 import struct
 from functools import lru_cache
 
@@ -23,8 +42,10 @@ from recserv.types import ShopperKey, ShopperState
 FIELD = "consistency_token"
 
 _VERSION = 1
-_KEY_HASH_BYTES = 10
-_LAYOUT = struct.Struct(f">B{_KEY_HASH_BYTES}sQ")
+_KEY_HASH_BYTES = 4
+_MAC_BYTES = 6
+_LAYOUT = struct.Struct(f">B{_KEY_HASH_BYTES}s{_MAC_BYTES}sQ")
+_SIGNED = struct.Struct(f">B{_KEY_HASH_BYTES}sQ")
 _CHECK_BYTES = 5
 _TEXT_CHARS = (_LAYOUT.size + _CHECK_BYTES) * 4 // 3
 _KEYS_CACHED = 4096
@@ -33,7 +54,12 @@ _SEQUENCE_MAX = 2**63 - 1
 
 class ConsistencyToken(msgspec.Struct, frozen=True, gc=False):
     key_hash: bytes
+    mac: bytes
     sequence: int
+
+    def made_with(self, key: bytes) -> bool:
+        """Whether a server of the state that has this key gave it. Nothing was made with an empty key."""
+        return bool(key) and hmac.compare_digest(self.mac, _mac(key, self.key_hash, self.sequence))
 
     def reflected_in(self, state: ShopperState, tenant: str, key: ShopperKey) -> bool:
         """Whether a state read for `key` has reached the event; also true if the token is about somebody else.
@@ -47,14 +73,15 @@ class ConsistencyToken(msgspec.Struct, frozen=True, gc=False):
         return True
 
 
-def encode_token(tenant: str, session_id: str, user_id: str, sequence: int) -> str:
-    """The token of an event of that session, else of that user."""
-    payload = _LAYOUT.pack(_VERSION, _key_hash(tenant, session_id, user_id), sequence)
+def encode_token(key: bytes, tenant: str, session_id: str, user_id: str, sequence: int) -> str:
+    """The token of an event of that session, else of that user; `key` as in `StateStore.token_key`."""
+    key_hash = _key_hash(tenant, session_id, user_id)
+    payload = _LAYOUT.pack(_VERSION, key_hash, _mac(key, key_hash, sequence), sequence)
     return base64.urlsafe_b64encode(payload + _check(payload)).decode("ascii")
 
 
 def decode_token(text: str) -> ConsistencyToken:
-    """Raises InvalidInput, naming `consistency_token`, for whatever `encode_token` did not write."""
+    """What a token says, whoever made it. Raises InvalidInput, naming `consistency_token`, for what is no token."""
     if len(text) != _TEXT_CHARS:
         raise _invalid(f"{len(text)} characters long, a token has {_TEXT_CHARS}")
     try:
@@ -64,12 +91,12 @@ def decode_token(text: str) -> ConsistencyToken:
     if len(raw) != _LAYOUT.size + _CHECK_BYTES:
         raise _invalid("is not whole")
     payload, check = raw[: _LAYOUT.size], raw[_LAYOUT.size :]
-    version, key_hash, sequence = _LAYOUT.unpack(payload)
+    version, key_hash, mac, sequence = _LAYOUT.unpack(payload)
     if check != _check(payload):
         raise _invalid("was changed on its way: the checksum does not match")
     if version != _VERSION or sequence > _SEQUENCE_MAX:
         raise _invalid("is of a version that this server does not know")
-    return ConsistencyToken(key_hash, sequence)
+    return ConsistencyToken(key_hash, mac, sequence)
 
 
 @lru_cache(maxsize=_KEYS_CACHED)
@@ -79,9 +106,13 @@ def _key_hash(tenant: str, session_id: str, user_id: str) -> bytes:
     return hashlib.blake2b(scope, digest_size=_KEY_HASH_BYTES).digest()
 
 
+def _mac(key: bytes, key_hash: bytes, sequence: int) -> bytes:
+    return hmac.digest(key, _SIGNED.pack(_VERSION, key_hash, sequence), "sha256")[:_MAC_BYTES]
+
+
 def _check(payload: bytes) -> bytes:
     return hashlib.blake2b(payload, digest_size=_CHECK_BYTES).digest()
 
 
 def _invalid(description: str) -> InvalidInput:
-    return InvalidInput([Violation(FIELD, description)])
+    return InvalidInput([Violation(FIELD, description, "MALFORMED")])

@@ -7,6 +7,7 @@ Pure computation over resident memory, of a bounded number of items however comm
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -41,17 +42,26 @@ class WordSearch:
 
     def query(self, text: str) -> WordQuery | None:
         """What the index knows of a text; None if it knows none of its words."""
-        keys = word_keys(dict.fromkeys(tokens(text)[:QUERY_TOKENS_MAX]))
-        if not len(keys) or not len(self._keys):
-            return None
-        rows = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-        rows = rows[self._keys[rows] == keys]
+        rows = self._rows(dict.fromkeys(tokens(text)[:QUERY_TOKENS_MAX]))
+        rows = rows[rows >= 0]
         if not len(rows):
             return None
         counts = self._offsets[rows + 1] - self._offsets[rows]
         order = np.lexsort((rows, counts))
         rarity = np.maximum(np.log((1 + self._matches.size) / (1 + counts[order])), RARITY_MIN)
         return WordQuery(tuple(rows[order].tolist()), tuple(rarity.tolist()))
+
+    def holding(self, words: Iterable[str], wanted: Positions) -> npt.NDArray[np.uint8]:
+        """Who of the wanted items holds which of the words, as `tokens` gives them: uint8 [wanted, words]."""
+        return self._matches.holding(self._rows(words).astype(np.int32), wanted)
+
+    def _rows(self, words: Iterable[str]) -> npt.NDArray[np.int64]:
+        """Of distinct words in the index, int64; -1 for those that no item holds."""
+        keys = word_keys(words)
+        if not len(self._keys):
+            return np.full(len(keys), -1, np.int64)
+        rows = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        return np.where(self._keys[rows] == keys, rows, -1)
 
     def top(self, query: WordQuery, allowed: npt.NDArray[np.uint8]) -> tuple[Positions, Floats]:
         """At most MATCHES_MAX allowed items (uint8 [n]), those that hold every word first, then by the rarity of what

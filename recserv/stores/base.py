@@ -60,6 +60,12 @@ class AppendEvent(msgspec.Struct, frozen=True):
 
 
 class StateStore(Protocol):
+    @property
+    def token_key(self) -> bytes:
+        """What consistency tokens are made with, never waited for: random, kept with the state, the same for all who
+        share it, and another one if the state was lost. Empty while there is no state at all.
+        """
+
     async def open(self) -> None:
         """Makes the store ready; raises StoreUnavailable, or UsageError if what it was given can never work."""
 

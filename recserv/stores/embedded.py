@@ -28,7 +28,7 @@ from recserv.stores.hooks import StoreHooks
 from recserv.stores.keys import profile_key, timeline_key
 from recserv.stores.known_keys import KnownKeys
 from recserv.stores.memory import LiveState
-from recserv.stores.sqlite_file import FileLock, at_start
+from recserv.stores.sqlite_file import FileLock, at_start, token_key
 from recserv.stores.sqlite_log import LoggedEvent, Written, known_profiles, replay, select_log, select_profiles
 from recserv.stores.sqlite_reader import SqliteReader
 from recserv.stores.sqlite_sweep import CounterRow, Retention, Sweeper, Swept, read_counters
@@ -55,8 +55,9 @@ _SESSION_CHECKS_PER_STEP = 1000
 
 
 class EmbeddedLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Every bound of the store. Three quarters of `memory_bytes_max` are for sessions, an eighth for profiles of the
-    loop and of the writer each. `file_bytes_max` None: the disk is the bound; beyond it events are UNAVAILABLE.
+    """Every bound of the store. Of `memory_bytes_max` eleven sixteenths are for sessions, two each for profiles of the
+    loop and of the writer, one for the filter of known profiles. `file_bytes_max` None: the disk is the bound; beyond
+    it events are UNAVAILABLE.
     """
 
     queue_events_max: int = 20_000
@@ -118,6 +119,7 @@ class EmbeddedStore:
                 rows_per_step=limits.sweep_rows_per_step,
             )
         )
+        self._token_key = b""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._serving = False
         self._closing: asyncio.Task[None] | None = None
@@ -139,6 +141,10 @@ class EmbeddedStore:
         return self._live.profiles.misses
 
     @property
+    def token_key(self) -> bytes:
+        return self._token_key
+
+    @property
     def sequence(self) -> int:
         """Of the newest committed event."""
         return self._live.sequence
@@ -147,7 +153,7 @@ class EmbeddedStore:
         """Takes the file, creates it if there is none, and rebuilds the live sessions from its log.
 
         Raises UsageError: in use, not ours, damaged, of another schema version, a place that cannot hold it. Raises
-        StoreUnavailable: disk full, I/O error.
+        StoreUnavailable: disk full, I/O error. Then every file that it made is gone again.
         """
         self._loop = asyncio.get_running_loop()
         self._lock.acquire()
@@ -157,7 +163,7 @@ class EmbeddedStore:
         except BaseException:
             self._writer.stop()
             await asyncio.to_thread(self._writer.join)
-            self._lock.release()
+            self._lock.release(undo=True)
             raise
         self._serving = True
         self._sweeping = asyncio.create_task(endless(self._sweep_forever, "sweep", _log))
@@ -167,15 +173,16 @@ class EmbeddedStore:
         return LiveState(
             sessions_max=limits.sessions_max,
             profiles_max=limits.profiles_in_memory_max,
-            session_bytes_max=limits.memory_bytes_max * 3 // 4,
+            session_bytes_max=limits.memory_bytes_max * 11 // 16,
             profile_bytes_max=limits.memory_bytes_max // 8,
-            known=known,
+            known=known or KnownKeys(bytes_max=limits.memory_bytes_max // 16),
         )
 
     def _open_file(self) -> LiveState:
         try:
             log = self._writer.open_log()
-            known = known_profiles(log.connection)
+            self._token_key = token_key(log.connection)
+            known = known_profiles(log.connection, self._limits.memory_bytes_max // 16)
             live = self._new_live(known)
             live.apply(replay(log.connection, self._clock() - SESSION_TTL_MS), {}, log.sequence)
         except sqlite3.Error as error:

@@ -10,17 +10,27 @@ from __future__ import annotations
 PROBES = 4
 BITS_PER_KEY = 16
 _ROOM_MIN = 1 << 20
+_BYTES_MIN = 64
 
 
 class KnownKeys:
-    """`expected`: keys that there are already; there is room for as many again, and for a million at least."""
+    """`expected`: keys that there are already; there is room for as many again, and for a million at least, within
+    `bytes_max`. Beyond 8 keys a byte it knows hardly anything any more, and every shopper costs a read.
+    """
 
     __slots__ = ("_bits", "_mask")
 
-    def __init__(self, expected: int = 0):
+    def __init__(self, expected: int = 0, bytes_max: int | None = None):
         bits = 1 << ((expected + max(expected, _ROOM_MIN)) * BITS_PER_KEY - 1).bit_length()
+        if bytes_max is not None:
+            # A power of two.
+            bits = min(bits, 1 << (max(bytes_max, _BYTES_MIN) * 8).bit_length() - 1)
         self._mask = bits - 1
         self._bits = bytearray(bits >> 3)
+
+    @property
+    def bytes(self) -> int:
+        return len(self._bits)
 
     def add(self, key: str) -> None:
         code = hash(key)

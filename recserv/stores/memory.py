@@ -20,9 +20,9 @@ from sys import getsizeof
 
 import msgspec
 
+from recserv.resilience.lru import LruCache
 from recserv.stores.base import AppendEvent
 from recserv.stores.known_keys import KnownKeys
-from recserv.stores.lru import LruCache
 from recserv.stores.sizes import SESSION_BYTES, event_bytes, profile_bytes
 from recserv.stores.state import EMPTY_PROFILE, EMPTY_SESSION, apply_to_session, visible_session
 from recserv.types import (

@@ -26,6 +26,7 @@ import msgspec
 from recserv._codec import scan_session
 from recserv.errors import StoreUnavailable, UsageError
 from recserv.resilience.deadline import MonotonicClock
+from recserv.resilience.endless import endless
 from recserv.stores.base import AppendEvent, AppendResult, AppendStatus
 from recserv.stores.decide import prepare
 from recserv.stores.hooks import StoreHooks
@@ -50,6 +51,7 @@ from recserv.stores.redis_faults import Fault
 from recserv.stores.redis_keys import Partition
 from recserv.stores.redis_link import Call, LinkTimeouts, RedisLink
 from recserv.stores.redis_router import RedisTimeouts, Router
+from recserv.stores.redis_token_key import RedisTokenKey
 from recserv.stores.redis_url import RedisTarget, parse_target
 from recserv.stores.state import EMPTY_PROFILE, EMPTY_SESSION, merge_profiles, merge_sessions
 from recserv.types import (
@@ -79,6 +81,7 @@ class RedisLimits(msgspec.Struct, frozen=True, kw_only=True):
     log_entries_max: int = 100_000
     profile_retention_ms: int = 400 * DAY_MS
     anonymous_profile_retention_ms: int = 30 * DAY_MS
+    token_key_check_s: float = 10.0
     timeouts: RedisTimeouts = RedisTimeouts()
 
 
@@ -116,6 +119,8 @@ class RedisStore:
             anonymous_profile_ms=limits.anonymous_profile_retention_ms,
         )
         self._router = Router(self._target, self._timeouts, (APPEND_SCRIPT, PROFILE_SCRIPT), monotonic)
+        self._token_key = RedisTokenKey(self._router, limits.token_key_check_s)
+        self._watching: asyncio.Task[None] | None = None
         self._serving = False
         self._closing: asyncio.Task[None] | None = None
         self._writes: set[asyncio.Task[list[AppendResult]]] = set()
@@ -129,10 +134,16 @@ class RedisStore:
                 check_s = max(CHECK_TIMEOUT_S, self._timeouts.connect_s)
                 timeouts = LinkTimeouts(connect_s=check_s, exchange_s=check_s)
                 await self._check(RedisLink(self._target, address, timeouts))
+            await self._token_key.look()
         except BaseException:
             await self._router.close()
             raise
         self._serving = True
+        self._watching = asyncio.create_task(endless(self._token_key.watch, "token key", _log))
+
+    @property
+    def token_key(self) -> bytes:
+        return self._token_key.value
 
     async def _check(self, link: RedisLink) -> None:
         try:
@@ -154,6 +165,9 @@ class RedisStore:
             await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         while self._writes:
             await asyncio.wait(self._writes)
         await self._router.close()

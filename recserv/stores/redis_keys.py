@@ -8,6 +8,7 @@
     {TENANT:pNNN}:i:DIGEST       an event id in use: body hash (16 bytes), sequence u64, arrival i64,
                                  u8 = 1 if its profile is left to the second script
     {TENANT:pNNN}:a:DIGEST       the event was applied to the profile in this partition: its sequence in its own
+    {recserv}:token-key          32 random bytes that consistency tokens are made with; never expires
 
 NNN = CRC16(session id, else user id) mod 256. KEY = `s` and the session id, or `u` and the user id. DIGEST is
 keys.event_digest in base64url. What stands in braces is what Redis Cluster hashes, so a partition is in one place. A

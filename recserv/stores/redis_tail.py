@@ -38,13 +38,14 @@ class TailedEntry(msgspec.Struct, frozen=True):
 class RedisLogTail:
     """Opened, used and closed on one event loop. Every method raises StoreUnavailable.
 
-    `undecodable` counts entries that are none of ours: they are acknowledged and left out.
+    `timeouts`: every batch counts as a write. `undecodable` counts entries that are none of ours: they are acknowledged
+    and left out.
     """
 
-    def __init__(self, url: str, *, tenant: str, group: str, consumer: str, timeouts: RedisTimeouts | None = None):
+    def __init__(self, url: str, *, tenant: str, group: str, consumer: str, timeouts: RedisTimeouts):
         self._partitions = partitions(tenant)
         self._group, self._consumer = group, consumer
-        self._router = Router(parse_target(url), timeouts or RedisTimeouts(write_s=5.0), ())
+        self._router = Router(parse_target(url), timeouts, ())
         self.undecodable = 0
 
     async def open(self) -> None:

@@ -1,25 +1,31 @@
 """The embedded store's file: its lock, its settings, its schema.
 
-Two files on the disk, besides those that SQLite keeps while it is open, and four tables:
+Two files on the disk, besides those that SQLite keeps while it is open, and five tables:
 
     PATH         SQLite, WAL; `application_id` says it is ours, `user_version` which schema
-    PATH.lock    held with flock while a store has the file open; it stays behind, empty of meaning
+    PATH.lock    held with flock while a store has the file open; it stays behind, empty of meaning, unless a start
+                 made it and failed: such a start leaves none of these files
 
     log          the events, whole, in the order of acknowledgement; AUTOINCREMENT, so no sequence is ever used twice
     ids          digest of (timeline, event id) -> hash of the body; its own table because it is kept for another time
     profiles     cart, purchases and taste of users and anonymous sessions
     counters     events accepted and swept per tenant and type: accepted - swept is what the log holds
+    token_key    the key of this state's consistency tokens, one row; earlier releases neither make nor mind it
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import sqlite3
 from pathlib import Path
 
 from recserv.errors import StoreUnavailable, UsageError
+from recserv.stores.token_key import TOKEN_KEY_BYTES, new_token_key
+
+_log = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x72637376
 SCHEMA_VERSION = 1
@@ -55,9 +61,12 @@ _SCHEMA = (
     ) WITHOUT ROWID""",
 )
 
+_TOKEN_KEY_TABLE = "CREATE TABLE IF NOT EXISTS token_key (key BLOB NOT NULL)"
 _WAL_BYTES_KEPT = 64 * 1024 * 1024
 _CACHE_KIB = 16 * 1024
 _BUSY_TIMEOUT_S = 1.0
+_BESIDE = ("-wal", "-shm", "-journal")
+"""What SQLite adds to the path for files of its own."""
 
 
 class DamagedRow(sqlite3.DatabaseError):
@@ -65,19 +74,40 @@ class DamagedRow(sqlite3.DatabaseError):
 
 
 class FileLock:
-    """At most one store has a file open, in this process or any other."""
+    """At most one store has a file open, in this process or any other. Knows what was there before it."""
 
     def __init__(self, path: Path):
         self._path = path
         self._fd: int | None = None
+        self._new: list[str] = []
 
     def acquire(self) -> None:
         """Raises UsageError if another store holds it or it cannot be created."""
-        lock_path = f"{os.path.realpath(self._path)}.lock"
+        place = os.path.realpath(self._path)
+        lock_path = f"{place}.lock"
+        self._new = [] if os.path.lexists(lock_path) else [lock_path]
+        while True:
+            fd = self._open(lock_path)
+            self._lock(fd)
+            if _is_at(fd, lock_path):
+                break
+            # A start that failed has taken it away between the two calls: what is locked is nobody's.
+            os.close(fd)
+        self._fd = fd
+        if not os.path.lexists(place):
+            self._new = [place, *[place + suffix for suffix in _BESIDE], *self._new]
+        # The process id is a courtesy to whoever is refused; on a full disk the lock holds without it.
+        with contextlib.suppress(OSError):
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+
+    def _open(self, lock_path: str) -> int:
         try:
-            fd = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            return os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise UsageError(f"state file {self._path}: cannot create its lock file: {error.strerror}") from error
+
+    def _lock(self, fd: int) -> None:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -88,16 +118,27 @@ class FileLock:
                 f"state file {self._path} is in use by another server{by}: an embedded store serves one process; "
                 "give each server a file of its own, or use redis for more than one"
             ) from error
-        self._fd = fd
-        # The process id is a courtesy to whoever is refused; on a full disk the lock holds without it.
-        with contextlib.suppress(OSError):
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
 
-    def release(self) -> None:
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+    def release(self, *, undo: bool = False) -> None:
+        """`undo`: removes what was not there before, for a start that failed."""
+        if self._fd is None:
+            return
+        if undo:
+            # While it is held; the lock is the last of them.
+            for path in self._new:
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+        os.close(self._fd)
+        self._fd = None
+
+
+def _is_at(fd: int, path: str) -> bool:
+    held = os.fstat(fd)
+    try:
+        there = os.stat(path)
+    except OSError:
+        return False
+    return (held.st_dev, held.st_ino) == (there.st_dev, there.st_ino)
 
 
 def open_writer(path: Path, *, synchronous: str, file_bytes_max: int | None) -> sqlite3.Connection:
@@ -141,6 +182,31 @@ def open_reader(path: Path) -> sqlite3.Connection:
     except BaseException:
         connection.close()
         raise
+
+
+def token_key(connection: sqlite3.Connection) -> bytes:
+    """The key of this state's consistency tokens; made if it has none. Raises sqlite3.Error, DamagedRow among them."""
+    there = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'token_key'").fetchone()
+    row = connection.execute("SELECT key FROM token_key").fetchone() if there else None
+    if row is not None:
+        [key] = row
+        if not isinstance(key, bytes) or len(key) != TOKEN_KEY_BYTES:
+            raise DamagedRow("the key of consistency tokens is not one")
+        return key
+    key = new_token_key()
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(_TOKEN_KEY_TABLE)
+        connection.execute("INSERT INTO token_key (key) VALUES (?)", (key,))
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        if cause_of(error) != "disk_full":
+            raise
+        # What the file holds can be served all the same.
+        _log.warning("no room for the key of consistency tokens: until the next start a passing one serves")
+    return key
 
 
 def cause_of(error: sqlite3.Error) -> str:

@@ -15,11 +15,11 @@ from typing import TypeVar
 
 import msgspec
 
+from recserv.resilience.lru import LruCache
 from recserv.stores.base import AppendEvent, AppendResult, AppendStatus
 from recserv.stores.decide import Decision, KnownId, LogBody, Prepared, decide, new_entries, prepare
 from recserv.stores.keys import profile_key, timeline_key
 from recserv.stores.known_keys import KnownKeys
-from recserv.stores.lru import LruCache
 from recserv.stores.memory import Accepted
 from recserv.stores.sizes import profile_bytes
 from recserv.stores.sqlite_file import DamagedRow, cause_of, is_breaking
@@ -227,10 +227,10 @@ def _decoded(decode: Callable[[bytes], T], stored: bytes, table: str) -> T:
         raise DamagedRow(f"a row of {table} cannot be decoded: {error}") from error
 
 
-def known_profiles(connection: sqlite3.Connection) -> KnownKeys:
-    """The keys of all profiles in the file. Raises sqlite3.Error, DamagedRow among them."""
+def known_profiles(connection: sqlite3.Connection, bytes_max: int) -> KnownKeys:
+    """The keys of all profiles in the file, in so much memory at most. Raises sqlite3.Error, DamagedRow among them."""
     [[count]] = connection.execute("SELECT count(*) FROM profiles")
-    known = KnownKeys(count)
+    known = KnownKeys(count, bytes_max)
     for [key] in connection.execute("SELECT key FROM profiles"):
         known.add(_decoded(bytes.decode, key, "profiles"))
     return known

@@ -27,6 +27,8 @@ SEEN = ShopperState(
 class HeldStore:
     """Answers reads once it is let go."""
 
+    token_key = b""
+
     def __init__(self) -> None:
         self.let_go, self.waiting = asyncio.Event(), asyncio.Event()
 

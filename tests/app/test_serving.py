@@ -125,3 +125,12 @@ async def test_a_start_that_fails_halfway_lets_go_of_everything(tiny_model: Path
         third = settings(tiny_model, tmp_path, state=f"embedded:{tmp_path / 'other.db'}")
         async with running(third, model):
             pass
+
+
+async def test_what_a_process_keeps_besides_is_bounded_by_the_setting(tiny_model: Path, tmp_path: Path) -> None:
+    chosen = settings(tiny_model, tmp_path, cache_memory_mib=3)
+    async with running(chosen, load_model(chosen)) as app:
+        serving = app.live._now.pipeline
+        assert serving._contexts is not None
+        bounds = [serving._contexts._entries.bytes_max, serving.board._tokens.bytes_max]
+        assert bounds == [3 * 1024 * 1024 // 2] * 2

@@ -23,6 +23,8 @@ from tests.stores.support import make
 class Flaky:
     """A store that opens at the given attempt."""
 
+    token_key = b"kept with the state"
+
     def __init__(self, opens: Callable[[], bool]):
         self._opens, self.closed = opens, False
 
@@ -54,7 +56,7 @@ async def test_a_store_that_cannot_be_opened_is_unavailable_and_tried_again() ->
     store = RetriedStore(make, retry_s=0.001)
     await store.open()
     [result] = await store.append("t", [EVENT])
-    assert result.status == AppendStatus.UNAVAILABLE
+    assert (result.status, store.token_key) == (AppendStatus.UNAVAILABLE, b"")
     with pytest.raises(StoreUnavailable):
         await store.read("t", [ShopperKey("s")])
     able.set()
@@ -64,6 +66,7 @@ async def test_a_store_that_cannot_be_opened_is_unavailable_and_tried_again() ->
 
     await eventually_async(accepted)
     assert [state.sequence for state in await store.read("t", [ShopperKey("s")])] == [1]
+    assert store.token_key == Flaky.token_key
     await store.close()
     assert made[-1].closed
 

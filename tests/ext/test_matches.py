@@ -96,3 +96,26 @@ def test_words_that_cannot_be_are_refused(asked):
 def test_a_mask_that_is_too_short_is_refused():
     with pytest.raises(ValueError, match="allowed"):
         index([[0, 3]], 5).top(np.zeros(1, np.int32), np.ones(1, np.float32), np.ones(4, np.uint8), 3)
+
+
+@given(seeds, st.integers(0, 40), st.integers(1, 2000))
+def test_who_holds_which_of_many_words_is_what_their_lists_say(seed, words, size):
+    rng = np.random.default_rng(seed)
+    lists = random_lists(rng, 30, size)
+    asked = rng.integers(-1, 30, words).astype(np.int32)
+    wanted = rng.integers(0, size, 20).astype(np.int32)
+    held = index(lists, size).holding(asked, wanted)
+    expected = [[word >= 0 and item in lists[word] for word in asked] for item in wanted]
+    assert (held.dtype, held.shape) == (np.uint8, (20, words))
+    assert (held != 0).tolist() == np.array(expected, bool).reshape(20, words).tolist()
+
+
+@pytest.mark.parametrize("word", [-2, 1])
+def test_a_word_that_no_index_has_is_refused(word):
+    with pytest.raises(ValueError, match="word"):
+        index([[0, 3]], 5).holding(np.array([word], np.int32), np.zeros(1, np.int32))
+
+
+def test_of_an_empty_index_nobody_holds_anything():
+    held = index([[]], 5).holding(np.array([0, -1], np.int32), np.array([3], np.int32))
+    assert held.tolist() == [[0, 0]]

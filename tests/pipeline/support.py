@@ -9,6 +9,7 @@ from recserv.types import Event, EventType, SessionEvent, SessionState, ShopperS
 from tests.patience import HANG_GUARD_S
 
 NOW_MS = 1_800_000_000_000
+TOKEN_KEY = bytes(range(32))
 
 
 def no_hurry() -> Deadline:
@@ -23,6 +24,8 @@ def no_time_passes() -> float:
 
 class FakeStore:
     """Answers what it is told to, as often as it is asked."""
+
+    token_key = TOKEN_KEY
 
     def __init__(self, *states: ShopperState | Exception, hang: bool = False):
         self.states = list(states)

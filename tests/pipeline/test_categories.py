@@ -69,3 +69,12 @@ async def test_a_category_smaller_than_the_page_gives_all_it_has(pipeline: Any, 
         assert set(ids(answer)) == expected
     cold = await pipeline().recommend(RecommendQuery(category="Toys/puzzle", page_size=100), no_hurry())
     assert {result.source for result in cold.results} == {Source.POPULAR_IN_CATEGORY}
+
+
+def test_the_masks_of_categories_are_within_their_bytes(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mask has as many bytes as the catalogue has items: of a large one fewer are kept."""
+    monkeypatch.setattr("recserv.pipeline.engine.CATEGORY_MASKS_BYTES_MAX", 3 * len(engine.items))
+    for category in range(6):
+        with engine.allowing(category, np.empty(0, np.int32)) as mask:
+            assert mask.sum() == engine.category_size(category)
+    assert list(engine._category_masks) == [3, 4, 5]

@@ -23,7 +23,7 @@ from recserv.types import (
     ShopperState,
     Source,
 )
-from tests.pipeline.support import FakeStore, ids, no_hurry, no_time_passes, viewed
+from tests.pipeline.support import TOKEN_KEY, FakeStore, ids, no_hurry, no_time_passes, viewed
 
 
 async def test_a_damaged_model_can_serve_its_popular_items(tiny_model):
@@ -65,7 +65,7 @@ async def test_a_store_that_hangs_costs_its_share_of_the_budget_only(pipeline, v
 
 
 async def test_a_token_whose_event_is_there_changes_nothing(pipeline):
-    token = encode_token("default", "s", "", 7)
+    token = encode_token(TOKEN_KEY, "default", "s", "", 7)
     answer = await pipeline(FakeStore(ShopperState(sequence=7))).recommend(
         RecommendQuery(session_id="s", consistency_token=token), no_hurry()
     )
@@ -74,11 +74,28 @@ async def test_a_token_whose_event_is_there_changes_nothing(pipeline):
 
 @pytest.mark.parametrize("sequence", [8, 2**63 - 1])
 async def test_a_token_beyond_the_newest_event_is_answered_as_stale_after_one_read(pipeline, sequence):
-    token = encode_token("default", "s", "", sequence)
+    token = encode_token(TOKEN_KEY, "default", "s", "", sequence)
     store = FakeStore(ShopperState(sequence=7))
     answer = await pipeline(store).recommend(RecommendQuery(session_id="s", consistency_token=token), no_hurry())
     assert answer.degraded_reasons == (DegradedReason.STALE_STATE,)
     assert store.reads == 1
+
+
+async def test_a_token_of_another_state_is_answered_as_stale_though_its_sequence_is_there(pipeline):
+    token = encode_token(b"the key of a state that was lost", "default", "s", "", 3)
+    store = FakeStore(ShopperState(sequence=7))
+    answer = await pipeline(store).recommend(RecommendQuery(session_id="s", consistency_token=token), no_hurry())
+    assert answer.degraded_reasons == (DegradedReason.STALE_STATE,)
+    assert store.reads == 1
+
+
+async def test_a_token_is_no_error_while_there_is_no_state(pipeline):
+    store = FakeStore(StoreUnavailable("down since the start"))
+    store.token_key = b""
+    token = encode_token(TOKEN_KEY, "default", "s", "", 3)
+    answer = await pipeline(store).recommend(RecommendQuery(session_id="s", consistency_token=token), no_hurry())
+    assert answer.degraded_reasons == (DegradedReason.STATE_UNAVAILABLE,)
+    assert len(answer.results) == 10
 
 
 async def test_a_token_that_is_none_is_refused(pipeline):

@@ -9,18 +9,21 @@ import pytest
 
 from recserv.errors import NotFound, StoreUnavailable
 from recserv.pipeline import enrich_outbox
-from recserv.pipeline.enrich import GRACE_MS, ExplanationBoard, new_token, token_ms
+from recserv.pipeline.enrich import GRACE_MS, ExplanationBoard, Posted, new_token, posted_bytes, token_ms
+from recserv.pipeline.enrich_jobs import Entry, Slot
 from recserv.pipeline.enrich_outbox import Outbox
 from recserv.pipeline.pipeline import RecommendationPipeline
 from recserv.pipeline.settings import PipelineSettings
 from recserv.resilience.deadline import MonotonicClock
+from recserv.resilience.lru import LruCache
 from recserv.stores.explanations_memory import MemoryExplanationStore, Shelf
 from recserv.types import ExplainMode, ExplanationState, Priority, RecommendQuery, TemplateCause
 from tests.llm.support import Recorder
+from tests.memory import bytes_of
 from tests.patience import HANG_GUARD_S, eventually_async
 from tests.pipeline.enrich_worker import Counted
 from tests.pipeline.support import no_hurry, viewed
-from tests.stores.support import ManualClock
+from tests.stores.support import START_MS, ManualClock
 
 READY, PENDING, TEMPLATE = ExplanationState.READY, ExplanationState.PENDING, ExplanationState.TEMPLATE
 
@@ -220,7 +223,7 @@ async def test_a_watcher_that_leaves_leaves_nothing_behind(make: Any) -> None:
     worker = await make()
     worker.writer.gate.clear()
     answer = await worker.ask("item-5")
-    slots = [entry.slot for entry in worker.board._tokens["default", answer.explanation_token].entries]
+    slots = [entry.slot for entry in worker.board._local("default", answer.explanation_token).entries]
     watching = asyncio.create_task(worker.watched(answer.explanation_token))
     await eventually_async(lambda: all(slot.watchers for slot in slots))
     watching.cancel()
@@ -375,3 +378,40 @@ async def test_a_shared_store_that_is_away_leaves_the_worker_on_its_own(
     assert {(w.state, w.cause) for w in watched} == {(TEMPLATE, TemplateCause.PROVIDER_FAILED)}
     await asyncio.wait_for(worker.outbox.idle.wait(), HANG_GUARD_S)
     assert worker.recorder.drops["outbox"] >= 3
+
+
+@pytest.mark.parametrize("items", [1, 10, 100])
+def test_tokens_are_as_large_as_they_are_said_to_be(items: int) -> None:
+    sizes: list[int] = []
+
+    def posted(number: int) -> tuple[tuple[str, str], Posted]:
+        entries = []
+        for at in range(items):
+            text, key = f"Often bought with COFFEE FILTERS {number} {at} in your cart", bytes([at] * 16)
+            entries.append(Entry("an item's own id", text, key, slot=None if at % 2 else Slot("t", key)))
+        made = Posted(tuple(entries), START_MS + number, START_MS + number)
+        sizes.append(posted_bytes(made))
+        return ("default", new_token(START_MS + number)), made
+
+    def fill() -> LruCache[tuple[str, str], Posted]:
+        kept: LruCache[tuple[str, str], Posted] = LruCache(1000)
+        for number in range(1000 // items):
+            kept.put(*posted(number))
+        return kept
+
+    measured = bytes_of(fill)
+    assert 0.85 < sum(sizes) / measured < 1.15
+
+
+async def test_the_oldest_tokens_are_forgotten_beyond_their_bytes(engine: Any, clock: ManualClock) -> None:
+    board = ExplanationBoard(clock, tokens_bytes_max=20_000)
+    pipeline = RecommendationPipeline(engine, None, PipelineSettings(), board=board, clock=clock)
+    query = RecommendQuery(context_events=viewed("item-5"), explain=ExplainMode.LLM_ASYNC)
+    tokens = [(await pipeline.recommend(query, no_hurry())).explanation_token for _ in range(20)]
+    assert await board.explanations("default", tokens[-1])
+    with pytest.raises(NotFound):
+        await board.explanations("default", tokens[0])
+    assert board._tokens.bytes <= 20_000
+    clock.advance(601_000)
+    await pipeline.recommend(query, no_hurry())
+    assert len(board._tokens) == 1

@@ -29,6 +29,8 @@ class Clock:
 class Store:
     """Does what it is told, and counts how often it is asked."""
 
+    token_key = b""
+
     def __init__(self) -> None:
         self.reads = self.appends = 0
         self.error: BaseException | None = None

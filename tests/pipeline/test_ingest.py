@@ -9,6 +9,7 @@ from recserv.pipeline.tokens import decode_token
 from recserv.stores.base import EVENT_AHEAD_MS_MAX, AppendEvent, AppendResult, AppendStatus
 from recserv.types import Event, EventType, IngestStatus, ShopperKey, ShopperState, body_hash
 from tests.patience import eventually_async
+from tests.pipeline.support import TOKEN_KEY
 from tests.stores.support import DAY_MS, START_MS, ManualClock
 
 ACCEPTED, DUPLICATE, REJECTED = IngestStatus.ACCEPTED, IngestStatus.DUPLICATE, IngestStatus.REJECTED
@@ -16,6 +17,8 @@ ACCEPTED, DUPLICATE, REJECTED = IngestStatus.ACCEPTED, IngestStatus.DUPLICATE, I
 
 class ScriptedStore:
     """Answers each append with the next of `answers`, else accepts; `gate` holds the answer back."""
+
+    token_key = TOKEN_KEY
 
     def __init__(self, *answers: list[AppendResult] | Exception):
         self.answers = list(answers)
@@ -93,7 +96,7 @@ async def test_good_events_go_to_the_store_in_one_call_beside_bad_ones() -> None
     assert [decode_token(o.consistency_token).sequence for o in outcomes if o.status == ACCEPTED] == [10, 11]
     refused = outcomes[1].error
     assert isinstance(refused, InvalidInput)
-    assert refused.violations[0].field == "event_time"
+    assert [(v.field, v.reason) for v in refused.violations] == [("event_time", "OUT_OF_RANGE")]
 
 
 async def test_the_limits_of_event_time_are_inside() -> None:
@@ -119,6 +122,7 @@ async def test_every_answer_of_the_store_has_its_outcome() -> None:
     outcomes = await ingestor(ScriptedStore(answers), hooks).ingest("default", [view(f"e{n}") for n in range(4)])
     assert summary(outcomes) == [ACCEPTED, DUPLICATE, EventConflict, StoreUnavailable]
     token = decode_token(outcomes[1].consistency_token)
+    assert token.made_with(TOKEN_KEY)
     assert token.reflected_in(ShopperState(sequence=2), "default", ShopperKey("s"))
     assert not token.reflected_in(ShopperState(sequence=1), "default", ShopperKey("s"))
     assert [o.consistency_token for o in outcomes[2:]] == ["", ""]

@@ -114,7 +114,7 @@ def session_of(events: list) -> SessionState:
 
 
 def test_a_context_is_not_kept_when_a_packed_session_changes(engine: Engine) -> None:
-    cache, builder = ContextCache(), ContextBuilder(engine, PipelineSettings())
+    cache, builder = ContextCache(10_000_000), ContextBuilder(engine, PipelineSettings())
     query = RecommendQuery(session_id="s")
     before = ShopperState(packed(session_of([(EventType.VIEW, "item-1", 5, "")])))
     after = ShopperState(packed(session_of([(EventType.VIEW, "item-1", 5, ""), (EventType.VIEW, "item-2", 4, "")])))

@@ -176,3 +176,24 @@ def test_a_query_is_looked_up_not_looked_through(engine: Any) -> None:
     assert engine.word_search.query("zzz") is None
     assert engine.word_search.query("") is None
     assert len(engine.word_search.query(" ".join(f"{n}" for n in range(100))).words) <= 16
+
+
+@pytest.mark.parametrize("text", QUERIES)
+def test_the_index_knows_of_every_item_which_words_it_holds(engine: Any, catalogue: Catalogue, text: str) -> None:
+    words = tokens(text)
+    held = engine.word_search.holding(words, np.arange(len(engine.items), dtype=np.int32))
+    expected = [[word in catalogue.words[item] for word in words] for item in engine.items.ids]
+    assert held.tolist() == expected
+
+
+async def test_no_item_is_cut_into_words_by_a_request(
+    pipeline: Any, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each request of a session that holds a search would cut those of its whole page again."""
+    text = "red kettle"
+    monkeypatch.setattr("recserv.model.items.ItemTable.get", lambda table, at: 1 / 0)
+    answer = await found(pipeline, search(text), *viewed("item-5"), page_size=100)
+    assert answer.degraded_reasons == ()
+    matching = {r.item_id for r in answer.results if any(x.type == ReasonType.MATCHES_SEARCH for x in r.reasons)}
+    assert matching == catalogue.holders(text) & set(ids(answer))
+    assert matching

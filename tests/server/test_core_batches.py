@@ -122,7 +122,7 @@ def test_statuses_whose_client_has_gone_leave_memory(service: Service, monkeypat
         assert hung_up.acquire(timeout=HANG_GUARD_S)
         # The core hears of it beside this thread; a status that it is given before is sent, and leaves nothing behind.
         time.sleep(0.004)
-        raise InvalidInput([Violation("field", "x" * STATUS_BYTES)])
+        raise InvalidInput([Violation("field", "x" * STATUS_BYTES, "TOO_LONG")])
 
     def gone() -> None:
         call = service.channel.unary_unary(f"/{SERVICE}/Recommend").future(b"")

@@ -400,6 +400,17 @@ class StoreContract:
         finally:
             await store.close()
 
+    async def test_the_key_of_tokens_is_kept_with_the_state(self, backend: Backend, clock: ManualClock) -> None:
+        store = await backend.start(clock)
+        key = store.token_key
+        assert (type(key), len(key)) == (bytes, 32)
+        await put(store, make("e1", "a"))
+        assert store.token_key == key
+        await store.close()
+        store = await backend.start(clock)
+        await store.close()
+        assert store.token_key == key
+
     async def test_the_window_goes_on_over_a_restart(self, backend: Backend, clock: ManualClock) -> None:
         store = await backend.start(clock)
         await put(store, make("e1", "a"))

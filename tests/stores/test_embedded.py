@@ -27,6 +27,7 @@ from tests.stores.support import (
 )
 
 UNAVAILABLE = AppendStatus.UNAVAILABLE
+PUT = EventType.ADD_TO_CART
 
 
 class WriterGate:
@@ -228,3 +229,14 @@ async def test_memory_holds_a_bounded_number_of_bytes_on_the_loop_and_on_the_wri
     assert max(store._live.profiles.bytes, on_writer) <= 1_000
     assert (await read_one(store, "s0")).profile.event_count == 1
     assert items_of(await read_one(store, "s49")) == ["item"]
+
+
+async def test_the_filter_of_known_profiles_is_within_the_bound_of_memory(opened: OpenStore) -> None:
+    store = await opened()
+    await put(store, *[make(f"e{n}", session_id=f"s{n}", kind=PUT) for n in range(300)])
+    await store.close()
+    store = await opened(memory_bytes_max=16 * 1024)
+    assert store._live._known.bytes <= 1024
+    # It cannot tell strangers any more and still answers for whoever it knows.
+    assert (await read_one(store, "s7")).profile.cart == {"item": 1}
+    assert (await read_one(store, "stranger")).profile.cart == {}

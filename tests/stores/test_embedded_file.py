@@ -12,6 +12,7 @@ import pytest
 from recserv.errors import UsageError
 from recserv.stores.base import EVENT_AHEAD_MS_MAX, AppendStatus
 from recserv.stores.embedded import EmbeddedStore
+from recserv.stores.sqlite_file import FileLock
 from recserv.types import SESSION_TTL_MS, EventType
 from tests.patience import HANG_GUARD_S, eventually_async
 from tests.stores.support import (
@@ -90,6 +91,71 @@ async def test_a_place_that_cannot_hold_a_file_is_refused(tmp_path: Path) -> Non
         store = EmbeddedStore(bad)
         with pytest.raises(UsageError):
             await store.open()
+
+
+@pytest.mark.parametrize("kind", ["another's", "no database", "a folder", "another version"])
+async def test_a_start_that_is_refused_leaves_what_it_found(kind: str, path: Path, opened: OpenStore) -> None:
+    if kind == "a folder":
+        path.mkdir()
+    elif kind == "no database":
+        path.write_bytes(b"x" * 5000)
+    elif kind == "another's":
+        with sqlite3.connect(path) as connection:
+            connection.execute("CREATE TABLE theirs (x)")
+        connection.close()
+    else:
+        await (await opened()).close()
+        with sqlite3.connect(path) as connection:
+            connection.execute("PRAGMA user_version = 99")
+        connection.close()
+    before = sorted(path.parent.iterdir())
+    with pytest.raises(UsageError):
+        await opened()
+    assert sorted(path.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize("error", [UsageError("no write-ahead log here"), sqlite3.OperationalError("disk I/O error")])
+async def test_a_start_that_fails_on_a_file_that_it_made_leaves_none(
+    error: Exception, path: Path, opened: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(connection: sqlite3.Connection, bytes_max: int) -> None:
+        assert path.exists()
+        raise error
+
+    monkeypatch.setattr("recserv.stores.embedded.known_profiles", fail)
+    with pytest.raises(UsageError):
+        await opened()
+    assert list(path.parent.iterdir()) == []
+
+
+async def test_a_second_store_that_is_refused_leaves_the_lock_to_the_first(path: Path, opened: OpenStore) -> None:
+    await opened()
+    before = sorted(path.parent.iterdir())
+    for _ in range(2):
+        with pytest.raises(UsageError, match="in use"):
+            await EmbeddedStore(path).open()
+    assert sorted(path.parent.iterdir()) == before
+
+
+def test_a_lock_that_was_taken_away_meanwhile_is_not_held(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start that failed removes its lock just before another one, which had opened it, locks it."""
+    failing, other = FileLock(path), FileLock(path)
+    failing.acquire()
+    open_lock, times = other._open, []
+
+    def opened_before_it_was_removed(lock_path: str) -> int:
+        fd = open_lock(lock_path)
+        times.append(fd)
+        if len(times) == 1:
+            failing.release(undo=True)
+        return fd
+
+    monkeypatch.setattr(other, "_open", opened_before_it_was_removed)
+    other.acquire()
+    assert len(times) == 2
+    with pytest.raises(UsageError, match="in use"):
+        FileLock(path).acquire()
+    other.release()
 
 
 async def test_an_empty_file_becomes_a_state_file(path: Path, opened: OpenStore) -> None:

@@ -1,18 +1,16 @@
 from __future__ import annotations
 
-import gc
-import tracemalloc
-from collections.abc import Callable
 from sys import getsizeof
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recserv.stores.lru import LruCache
+from recserv.resilience.lru import LruCache
 from recserv.stores.memory import Accepted, LiveState
 from recserv.stores.sizes import SESSION_BYTES, event_bytes, profile_bytes
 from recserv.types import SESSION_TTL_MS, EventType, Profile, Purchase, Taste
+from tests.memory import bytes_of
 from tests.stores.support import MINUTE_MS, START_MS, make
 
 
@@ -126,21 +124,6 @@ def test_the_cache_keeps_what_was_used_last_and_counts() -> None:
 
 
 # Bounds in bytes
-
-
-def bytes_of(build: Callable[[], object]) -> int:
-    """What the result of `build` keeps allocated."""
-    gc.collect()
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        kept = build()
-        gc.collect()
-        after = tracemalloc.get_traced_memory()[0]
-        del kept
-        return after - before
-    finally:
-        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(("events", "query"), [(1, ""), (20, ""), (20, "red shoes for children"), (130, "")])

@@ -189,7 +189,9 @@ def test_the_command_prints_each_event_once_as_json(redis_server: RedisServer) -
         await store.close()
 
     asyncio.run(write())
-    command = python("tests.stores.patient_tail", "--state", redis_server.url, "--group", "g", "--once")
+    guard_ms = str(round(HANG_GUARD_S * 1000))
+    patience = ("--redis-connect-timeout-ms", guard_ms, "--redis-write-timeout-ms", guard_ms)
+    command = python("recserv", "tail", "--state", redis_server.url, "--group", "g", "--once", *patience)
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANG_GUARD_S)
     assert ended.returncode == 0, ended.stderr
     lines = [json.loads(line) for line in ended.stdout.splitlines()]

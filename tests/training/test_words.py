@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recserv.model.words import WordTable, item_words, tokens, word_keys
+from recserv.model import words as model_words
+from recserv.model.words import WordTable, alike, item_words, tokens, word_keys
 from recserv.training.words import holders, word_lists, word_vectors
 from recserv.types import Item
 
@@ -99,3 +100,12 @@ def test_the_lists_of_words_name_every_item_that_holds_one_and_no_other():
 def test_without_words_the_lists_are_empty():
     empty = word_lists(holders([]))
     assert [empty[name].tolist() for name in empty] == [[], [0], []]
+
+
+def test_words_that_are_kept_are_bounded_in_length_and_number() -> None:
+    """A caller may send words of a thousand letters, another one each time."""
+    before = model_words._kept_alike.cache_info().currsize
+    assert alike("x" * 1000 + "s") == "x" * 1000
+    assert model_words._kept_alike.cache_info().currsize == before
+    assert alike("abcdefgs") == "abcdefg"
+    assert model_words._kept_alike.cache_info().maxsize == 20_000

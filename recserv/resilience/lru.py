@@ -15,12 +15,12 @@ class LruCache(Generic[K, V]):
     count as use. The size of a value must not change while it is in here.
     """
 
-    __slots__ = ("_bytes_max", "_entries", "_entries_max", "_size_of", "bytes", "evictions", "hits", "misses")
+    __slots__ = ("_entries", "_entries_max", "_size_of", "bytes", "bytes_max", "evictions", "hits", "misses")
 
     def __init__(self, entries_max: int, bytes_max: int | None = None, size_of: Callable[[V], int] | None = None):
         self._entries: OrderedDict[K, V] = OrderedDict()
         self._entries_max = max(entries_max, 1)
-        self._bytes_max, self._size_of = bytes_max, size_of
+        self.bytes_max, self._size_of = bytes_max, size_of
         self.bytes = 0
         self.hits = 0
         self.misses = 0
@@ -42,12 +42,16 @@ class LruCache(Generic[K, V]):
         """Without counting as use."""
         return self._entries.get(key)
 
+    def oldest(self) -> tuple[K, V] | None:
+        """What would go first."""
+        return next(iter(self._entries.items()), None)
+
     def put(self, key: K, value: V) -> None:
         self._count(self._entries.get(key), value)
         self._entries[key] = value
         self._entries.move_to_end(key)
         while len(self._entries) > self._entries_max or (
-            self._bytes_max is not None and self.bytes > self._bytes_max and len(self._entries) > 1
+            self.bytes_max is not None and self.bytes > self.bytes_max and len(self._entries) > 1
         ):
             self._count(self._entries.popitem(last=False)[1], None)
             self.evictions += 1
