@@ -42,6 +42,8 @@ TASTE_HALF_LIFE_MS = 7 * 24 * 3600 * 1000
 
 MARK_BYTES = 8
 """Of what a store remembers of each event that was imported."""
+PAST_EVENTS_MAX = 100_000
+"""Of a user, to import. Whoever has more is no shopper but a placeholder for many."""
 
 HOUR_MS = 3600 * 1000
 DAY_MS = 24 * HOUR_MS

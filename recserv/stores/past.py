@@ -16,15 +16,12 @@ import msgspec
 
 from recserv.stores.base import StateStore
 from recserv.stores.state import apply_past
-from recserv.types import MARK_BYTES, Event, Profile, UserPast
-
-HISTORY_EVENTS_MAX = 100_000
-"""Of a user. Whoever has more is no shopper but a placeholder for many; and what is stored of one has a bound."""
+from recserv.types import MARK_BYTES, PAST_EVENTS_MAX, Event, Profile, UserPast
 
 
 class PastResult(msgspec.Struct, frozen=True):
     """Of one user, events: `added` now, `known` from an import before, `expired`: older than profiles are kept.
-    `too_many`: of a user with more than HISTORY_EVENTS_MAX, none is added.
+    `too_many`: of a user with more than PAST_EVENTS_MAX, none is added.
     """
 
     added: int = 0
@@ -67,7 +64,7 @@ def fold(history: bytes, past: UserPast, oldest_kept_ms: int) -> Fold:
     ]
     new = {mark: event for event, mark in kept if mark not in known}
     expired = len(past.events) - len(kept)
-    if len(known) + len(new) > HISTORY_EVENTS_MAX:
+    if len(known) + len(new) > PAST_EVENTS_MAX:
         return Fold((), b"", PastResult(expired=expired, too_many=True))
     return Fold(tuple(new.values()), b"".join(new), PastResult(len(new), len(kept) - len(new), expired))
 

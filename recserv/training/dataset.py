@@ -44,7 +44,7 @@ EVENT_COLUMNS = (
 )
 _ID_COLUMNS = ("session_id", "item_id", "event_id", "user_id")
 _NAMES_SHOWN = 20
-_CONFLICT = (
+ID_CONFLICT = (
     "this event id was there before in its session, with another event; if it names an order rather than an event,"
     " --column event_id= leaves it out"
 )
@@ -101,7 +101,7 @@ def read_events(
                 collector.add(decoder.decode(raw), len(raw.rows))
             except pa.ArrowException as error:
                 raise DatasetError(path, f"a column has a type that cannot be read: {error}") from error
-    _refuse_unknown_events(problems, notes)
+    refuse_unknown_events(problems, notes)
     if not collector.seen:
         raise DatasetError(files[0] if files else "events", "the file has no rows" + " and no other" * (len(files) > 1))
     return collector.finish(files, problems)
@@ -114,7 +114,7 @@ def check_mapping(mapping: Mapping[str, str], names: Sequence[str], option: str 
         raise UsageError(f"{option} {unknown[0]}: no such column; known are {', '.join(names)}")
 
 
-def _refuse_unknown_events(problems: BadRows, notes: Notes) -> None:
+def refuse_unknown_events(problems: BadRows, notes: Notes) -> None:
     """Name by name. Raises DatasetError if bad rows are not to be skipped."""
     if not notes.unknown:
         return
@@ -176,8 +176,8 @@ class JudgedEvents:
 
 
 class EventDecoder:
-    """Reads every value of a batch and judges its rows. `needed`: the columns that a file must have, and of which no
-    row may lack a value, besides an item.
+    """Reads every value of a batch and judges its rows. `needed`: the columns that a file must have besides event type
+    and item; a session, where it is one of them, in every row.
     """
 
     def __init__(
@@ -210,9 +210,8 @@ class EventDecoder:
         ids = {name: self._ids(raw, checks, name) for name in _ID_COLUMNS if name in raw.columns}
         self._leave_out(raw, checks, ids)
         event_type = self._event_types(raw, checks)
-        for name in self._needed:
-            if name in ids:
-                checks.bad(name, "empty", ids[name][1])
+        if "session_id" in self._needed:
+            checks.bad("session_id", "empty", ids["session_id"][1])
         without = ids["item_id"][1] & (event_type != EventType.SEARCH)
         if raw.exploded:
             self._notes.rows_without_item += checks.drop(without)
@@ -382,7 +381,7 @@ class _Collector:
             if len(found):
                 example = repr(names[int(event[begin + found[0]])].as_py())
                 row = int(batch.rows[found[0]])
-                problems.add(SkippedRows(batch.path, batch.event_id_column, _CONFLICT, row, len(found), example))
+                problems.add(SkippedRows(batch.path, batch.event_id_column, ID_CONFLICT, row, len(found), example))
             begin += len(batch.rows)
 
 

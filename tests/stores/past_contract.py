@@ -10,10 +10,11 @@ import msgspec
 import pytest
 
 from recserv.pipeline.ingest import EventIngestor
-from recserv.stores.past import HISTORY_EVENTS_MAX, PastResult, PastStore
+from recserv.stores.past import PastResult, PastStore
 from recserv.types import (
     CART_ITEMS_MAX,
     MARK_BYTES,
+    PAST_EVENTS_MAX,
     PURCHASES_MAX,
     TASTE_ITEMS_MAX,
     Event,
@@ -157,7 +158,7 @@ class PastContract:
 
     async def test_a_user_of_more_events_than_a_shopper_has_is_left_out(self, store: PastStore) -> None:
         event = past_event(1, "a", START_MS)
-        many = HISTORY_EVENTS_MAX + 1
+        many = PAST_EVENTS_MAX + 1
         marks = b"".join(number.to_bytes(MARK_BYTES, "big") for number in range(many))
         past = UserPast("u", (event,) * many, marks)
         assert await store.import_pasts("default", [past]) == [PastResult(too_many=True)]
