@@ -20,8 +20,6 @@ from recserv.errors import RecservError, UsageError
 from recserv.version import installed
 
 COMMANDS = ("inspect", "build", "check", "serve", "eval", "query", "explain", "import", "tail", "bench", "demo")
-MODULES = {"import": "import_events"}
-"""Of commands whose name cannot be a module's."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,7 +77,7 @@ def _parsers(given: list[str]) -> tuple[argparse.ArgumentParser, dict[str, argpa
     subparsers: Any = parser.add_subparsers(metavar="COMMAND", required=True)
     asked = given[0] if given and given[0] in COMMANDS else None
     for name in COMMANDS if asked is None else (asked,):
-        importlib.import_module(f"recserv.commands.{MODULES.get(name, name)}").register(subparsers)
+        importlib.import_module(f"recserv.commands.{name}").register(subparsers)
     return parser, subparsers.choices
 
 
