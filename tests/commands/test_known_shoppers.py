@@ -22,7 +22,7 @@ from recserv.types import DAY_MS, RecommendQuery
 from tests.patience import HANG_GUARD_S
 
 TEST_DAYS = 28
-HOUSEHOLDS = 600
+HOUSEHOLDS = 1000
 K = 20
 TIMES_POPULARITY = 1.3
 
