@@ -40,6 +40,11 @@ PURCHASES_MAX = 200
 TASTE_ITEMS_MAX = 50
 TASTE_HALF_LIFE_MS = 7 * 24 * 3600 * 1000
 
+MARK_BYTES = 8
+"""Of what a store remembers of each event that was imported."""
+PAST_EVENTS_MAX = 100_000
+"""Of a user, to import. Whoever has more is no shopper but a placeholder for many."""
+
 HOUR_MS = 3600 * 1000
 DAY_MS = 24 * HOUR_MS
 
@@ -303,6 +308,16 @@ class Profile(msgspec.Struct, frozen=True, array_like=True):
     event_count: int = 0
     sequence: int = 0
     updated_ms: int = 0
+
+
+class UserPast(msgspec.Struct, frozen=True):
+    """What one user did before a store knew of it. `events` oldest first, each with its time; `marks` tell each of them
+    from all others of the user, MARK_BYTES an event, in the same order.
+    """
+
+    user_id: str
+    events: tuple[Event, ...]
+    marks: bytes
 
 
 class ShopperState(msgspec.Struct, frozen=True):

@@ -16,17 +16,13 @@ _NEEDED = ("item_id", "session_id")
 _DECIMALS = {"comma": ",", ",": ",", "point": ".", ".": "."}
 
 
-def add_mapping_options(parser: Any) -> None:
+def add_mapping_options(parser: Any, *, catalog: bool = True) -> None:
+    """`catalog`: those of a catalogue too."""
     parser.add_argument(
         "--mapping",
         metavar="NAME",
         help="how the event files name things: ga4, google-retail, otto, personalize, rees46, retailrocket, segment,"
         " shopify-orders, taobao, or FILE.toml",
-    )
-    parser.add_argument(
-        "--catalog-mapping",
-        metavar="NAME",
-        help="the same of the catalogue: merchant-feed, woocommerce, google-retail, personalize, or FILE.toml",
     )
     parser.add_argument(
         "--column",
@@ -36,9 +32,9 @@ def add_mapping_options(parser: Any) -> None:
         help="a column of the files that stands for one of recserv's, such as item_id=StockCode; an empty one leaves"
         " it out; may be repeated",
     )
-    parser.add_argument(
-        "--catalog-column", action="append", default=[], metavar="NAME=COLUMN", help="the same, of the catalogue alone"
-    )
+    parser.set_defaults(catalog_mapping=None, catalog_column=[])
+    if catalog:
+        _add_catalog_options(parser)
     parser.add_argument(
         "--event-type",
         action="append",
@@ -50,6 +46,17 @@ def add_mapping_options(parser: Any) -> None:
     parser.add_argument("--decimal", choices=sorted(_DECIMALS), help="the decimal sign (seen from the column)")
     parser.add_argument("--encoding", metavar="NAME", help="of text that is neither UTF-8 nor UTF-16: windows-1252")
     parser.add_argument("--quotes", choices=("on", "off"), help="whether quotation marks enclose values (found out)")
+
+
+def _add_catalog_options(parser: Any) -> None:
+    parser.add_argument(
+        "--catalog-mapping",
+        metavar="NAME",
+        help="the same of the catalogue: merchant-feed, woocommerce, google-retail, personalize, or FILE.toml",
+    )
+    parser.add_argument(
+        "--catalog-column", action="append", default=[], metavar="NAME=COLUMN", help="the same, of the catalogue alone"
+    )
 
 
 def parse_columns(given: Sequence[str], option: str = "--column") -> dict[str, str]:

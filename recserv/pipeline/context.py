@@ -1,6 +1,7 @@
 """Context: the shopper's state and the request -> weighted distinct items, what the session says of each, one vector.
 
-    taste, cart          what outlives the session, at a low weight, oldest
+    taste, cart          what outlives the session, at a low weight, oldest; more of it, at the weight of a session,
+                         for a known user in a session of which nothing is known yet
     session events       type weight x recency x place
     context_events       of the request, after the stored ones
     anchors              heaviest, last: the request is about them
@@ -97,6 +98,11 @@ class Context(msgspec.Struct, frozen=True):
         return self.items[[role is not Role.REJECTED for role in self.roles]]
 
 
+def returning(state: ShopperState, query: RecommendQuery) -> bool:
+    """Whether a known user asks in a session of which nothing is known: the profile is all there is to go by."""
+    return bool(query.user_id) and not (state.session.size or query.context_events or query.anchor_item_ids)
+
+
 _Columns = tuple[npt.NDArray[np.uint8], Floats, Positions, dict[int, str]]
 """Of events, oldest first: kinds, ages in seconds, positions, and the texts of searches by place."""
 
@@ -126,13 +132,19 @@ class ContextBuilder:
 
     def build(self, state: ShopperState, query: RecommendQuery, now_ms: int) -> Context:
         draft = _Draft(self._engine)
+        settings = self._settings
+        taste_weight, items_max = settings.taste_weight, settings.context_items_max
         if state.profile.taste or state.profile.cart:
-            self._add_profile(draft, state, now_ms)
+            if returning(state, query):
+                taste_weight, items_max = settings.returning_taste_weight, settings.returning_items_max
+            self._add_profile(draft, state, now_ms, taste_weight, items_max)
         self._add_events(draft, state, query, now_ms)
         self._add_request(draft, query)
-        return draft.context(self._settings.context_items_max)
+        return draft.context(items_max)
 
-    def _add_profile(self, draft: _Draft, state: ShopperState, now_ms: int) -> None:
+    def _add_profile(
+        self, draft: _Draft, state: ShopperState, now_ms: int, taste_weight: float, items_max: int
+    ) -> None:
         settings, position = self._settings, self._engine.items.position
         profile = state.profile
         if profile.taste:
@@ -140,9 +152,9 @@ class ContextBuilder:
                 (t.weight * 0.5 ** ((now_ms - t.time_ms) / TASTE_HALF_LIFE_MS), t.item_id) for t in profile.taste
             ]
             largest = max(1.0, *(weight for weight, _ in decayed))
-            for weight, item in sorted(decayed)[-settings.context_items_max :]:
+            for weight, item in sorted(decayed)[-items_max:]:
                 if weight > 0:
-                    draft.put_standing(position(item), settings.taste_weight * weight / largest, Role.TASTE)
+                    draft.put_standing(position(item), taste_weight * weight / largest, Role.TASTE)
             for taste in profile.taste:
                 if taste.weight < 0:
                     draft.put_disliked(position(taste.item_id))

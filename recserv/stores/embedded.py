@@ -28,8 +28,10 @@ from recserv.stores.hooks import StoreHooks
 from recserv.stores.keys import profile_key, timeline_key
 from recserv.stores.known_keys import KnownKeys
 from recserv.stores.memory import LiveState
+from recserv.stores.past import PastResult
 from recserv.stores.sqlite_file import FileLock, at_start, token_key
 from recserv.stores.sqlite_log import LoggedEvent, Written, known_profiles, replay, select_log, select_profiles
+from recserv.stores.sqlite_past import WrittenPasts, write_pasts
 from recserv.stores.sqlite_reader import SqliteReader
 from recserv.stores.sqlite_sweep import CounterRow, Retention, Sweeper, Swept, read_counters
 from recserv.stores.sqlite_writer import AppendRequest, FileOptions, Group, SqliteWriter
@@ -43,6 +45,7 @@ from recserv.types import (
     SessionState,
     ShopperKey,
     ShopperState,
+    UserPast,
     wall_clock_ms,
 )
 
@@ -312,6 +315,25 @@ class EmbeddedStore:
         profile = merge_profiles(own, anonymous[0]) if anonymous else own
         return ShopperState(session, profile, self._live.sequence, self._live.sequence)
 
+    async def import_pasts(
+        self, tenant: str, pasts: Sequence[UserPast], *, only_remember: bool = False
+    ) -> list[PastResult]:
+        """As `PastStore`: all users of a call in one transaction."""
+        if not self._serving:
+            raise StoreUnavailable("the state store is not open")
+        oldest_kept_ms = self._clock() - self._limits.profile_retention_ms
+
+        def write() -> WrittenPasts:
+            return write_pasts(self._writer.ready_log(), tenant, pasts, oldest_kept_ms, only_remember=only_remember)
+
+        def show(written: WrittenPasts) -> None:
+            self._live.apply((), written.profiles, written.sequence)
+
+        try:
+            return (await self._on_writer(write, show)).results
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"the state file could not be written ({error})") from error
+
     async def counters(self) -> list[CounterRow]:
         """What was accepted, swept and is in the log, per tenant and event type, as of one commit."""
         return await self._reader.run(read_counters)
@@ -357,12 +379,16 @@ class EmbeddedStore:
             except (RecservError, sqlite3.Error) as error:
                 _log.warning("the state store's sweep failed and is tried again later: %s", error)
 
-    async def _on_writer(self, run: Callable[[], T]) -> T:
-        """`run()` on the writer's thread. Its errors are raised here."""
+    async def _on_writer(self, run: Callable[[], T], show: Callable[[T], None] | None = None) -> T:
+        """`run()` on the writer's thread. Its errors are raised here. `show` takes what it did into memory, before that
+        of anything that was written later.
+        """
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
 
         def settle(result: object, error: Exception | None) -> None:
+            if show is not None and error is None:
+                show(cast(T, result))
             if done.cancelled():
                 return
             if error is not None:

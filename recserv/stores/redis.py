@@ -31,6 +31,7 @@ from recserv.stores.base import AppendEvent, AppendResult, AppendStatus
 from recserv.stores.decide import prepare
 from recserv.stores.hooks import StoreHooks
 from recserv.stores.packed import Undecodable, unpack_head, unpack_profile, unpack_session
+from recserv.stores.past import PastResult
 from recserv.stores.redis_calls import (
     APPEND_SCRIPT,
     PROFILE_SCRIPT,
@@ -50,6 +51,7 @@ from recserv.stores.redis_check import check_version, durability_problems, read_
 from recserv.stores.redis_faults import Fault
 from recserv.stores.redis_keys import Partition
 from recserv.stores.redis_link import Call, LinkTimeouts, RedisLink
+from recserv.stores.redis_past import PAST_SCRIPT, RedisPasts
 from recserv.stores.redis_router import RedisTimeouts, Router
 from recserv.stores.redis_token_key import RedisTokenKey
 from recserv.stores.redis_url import RedisTarget, parse_target
@@ -64,6 +66,7 @@ from recserv.types import (
     SessionState,
     ShopperKey,
     ShopperState,
+    UserPast,
     wall_clock_ms,
 )
 
@@ -118,7 +121,8 @@ class RedisStore:
             profile_ms=limits.profile_retention_ms,
             anonymous_profile_ms=limits.anonymous_profile_retention_ms,
         )
-        self._router = Router(self._target, self._timeouts, (APPEND_SCRIPT, PROFILE_SCRIPT), monotonic)
+        self._router = Router(self._target, self._timeouts, (APPEND_SCRIPT, PROFILE_SCRIPT, PAST_SCRIPT), monotonic)
+        self._pasts = RedisPasts(self._router, self._retention, self._hooks)
         self._token_key = RedisTokenKey(self._router, limits.token_key_check_s)
         self._watching: asyncio.Task[None] | None = None
         self._serving = False
@@ -231,6 +235,14 @@ class RedisStore:
         for kind in ("sessions", "profiles", "ids", "heads"):
             if count := getattr(undecoded, kind):
                 self._hooks.on_undecodable(kind, count)
+
+    async def import_pasts(
+        self, tenant: str, pasts: Sequence[UserPast], *, only_remember: bool = False
+    ) -> list[PastResult]:
+        """As `PastStore`: all users of a call at once, each written by one script."""
+        if not self._serving:
+            raise StoreUnavailable("the state store is not open")
+        return await self._pasts.write(tenant, pasts, self._clock(), only_remember=only_remember)
 
     # Reading
 

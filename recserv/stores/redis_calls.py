@@ -35,13 +35,14 @@ _PROFILE_SPANS = struct.Struct("<qqq")
 _PROFILE_EVENT = struct.Struct("<HHBqqqdQH")
 
 
-def _script(name: str) -> bytes:
+def script(name: str) -> bytes:
+    """With what all scripts share before it."""
     files = resources.files("recserv.stores")
     return b"\n".join(files.joinpath(f"{part}.lua").read_bytes() for part in ("redis_state", name))
 
 
-APPEND_SCRIPT = _script("redis_append")
-PROFILE_SCRIPT = _script("redis_profile")
+APPEND_SCRIPT = script("redis_append")
+PROFILE_SCRIPT = script("redis_profile")
 _APPEND_SHA = hashlib.sha1(APPEND_SCRIPT, usedforsecurity=False).hexdigest()
 _PROFILE_SHA = hashlib.sha1(PROFILE_SCRIPT, usedforsecurity=False).hexdigest()
 

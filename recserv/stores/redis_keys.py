@@ -5,6 +5,7 @@
     {TENANT:pNNN}:log            stream: seq, at (arrival, ms), body (MessagePack of decide.LogBody)
     {TENANT:pNNN}:s:KEY          live session                     packed.py
     {TENANT:pNNN}:p:KEY          profile                          packed.py
+    {TENANT:pNNN}:h:KEY          marks of the events that were imported into the profile, MARK_BYTES each; past.py
     {TENANT:pNNN}:i:DIGEST       an event id in use: body hash (16 bytes), sequence u64, arrival i64,
                                  u8 = 1 if its profile is left to the second script
     {TENANT:pNNN}:a:DIGEST       the event was applied to the profile in this partition: its sequence in its own
@@ -51,6 +52,9 @@ class Partition(msgspec.Struct, frozen=True):
 
     def profile(self, name: bytes) -> bytes:
         return self.prefix + b"p:" + name
+
+    def history(self, name: bytes) -> bytes:
+        return self.prefix + b"h:" + name
 
     def event_id(self, digest: bytes) -> bytes:
         return self.prefix + b"i:" + _text(digest)

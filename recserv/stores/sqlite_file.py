@@ -73,6 +73,18 @@ class DamagedRow(sqlite3.DatabaseError):
     """SQLite found nothing wrong with the row, yet it is not what we wrote."""
 
 
+class FileInUse(UsageError):
+    """`holder`: the process that has the file, "" if it does not say."""
+
+    def __init__(self, path: Path, holder: str):
+        self.holder = holder
+        by = f" (process {holder})" if holder else ""
+        super().__init__(
+            f"state file {path} is in use by another server{by}: an embedded store serves one process; "
+            "give each server a file of its own, or use redis for more than one"
+        )
+
+
 class FileLock:
     """At most one store has a file open, in this process or any other. Knows what was there before it."""
 
@@ -113,11 +125,7 @@ class FileLock:
         except OSError as error:
             holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
             os.close(fd)
-            by = f" (process {holder})" if holder.isdigit() else ""
-            raise UsageError(
-                f"state file {self._path} is in use by another server{by}: an embedded store serves one process; "
-                "give each server a file of its own, or use redis for more than one"
-            ) from error
+            raise FileInUse(self._path, holder if holder.isdigit() else "") from error
 
     def release(self, *, undo: bool = False) -> None:
         """`undo`: removes what was not there before, for a start that failed."""

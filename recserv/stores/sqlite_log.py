@@ -35,7 +35,7 @@ _PROFILES_CONFLICT = " ON CONFLICT (key) DO UPDATE SET updated_ms = excluded.upd
 _COUNTERS_UPSERT = "INSERT INTO counters (tenant, event_type, accepted, swept) VALUES "
 _COUNTERS_CONFLICT = " ON CONFLICT (tenant, event_type) DO UPDATE SET accepted = accepted + excluded.accepted"
 
-_encode_profile = msgspec.msgpack.Encoder().encode
+encode_profile = msgspec.msgpack.Encoder().encode
 _decode_profile = msgspec.msgpack.Decoder(Profile).decode
 _decode_body = msgspec.msgpack.Decoder(LogBody).decode
 
@@ -125,7 +125,7 @@ class SqliteLog:
     def _profiles_after(self, new: Sequence[tuple[Prepared, int]]) -> dict[str, Profile]:
         """Every profile that the events change, as it is after them."""
         wanted = dict.fromkeys(key for entry, _ in new for key in _profile_keys(entry.tenant, entry.append.event))
-        before = self._load_profiles(wanted)
+        before = self.load_profiles(wanted)
         after: dict[str, Profile] = {}
         for entry, sequence in new:
             own, *anonymous = _profile_keys(entry.tenant, entry.append.event)
@@ -137,7 +137,8 @@ class SqliteLog:
                     after[key] = settled
         return after
 
-    def _load_profiles(self, keys: Iterable[str]) -> dict[str, Profile]:
+    def load_profiles(self, keys: Iterable[str]) -> dict[str, Profile]:
+        """Of all keys, an empty profile for one that has no row."""
         profiles = {}
         missing = []
         for key in keys:
@@ -162,7 +163,7 @@ class SqliteLog:
             id_rows.append((sequence, append.arrival_ms, entry.digest, append.body_hash))
             counts[entry.tenant, event_type] += 1
         profile_rows = [
-            (key.encode(), profile.updated_ms, _encode_profile(profile)) for key, profile in profiles.items()
+            (key.encode(), profile.updated_ms, encode_profile(profile)) for key, profile in profiles.items()
         ]
         counter_rows = [(tenant, event_type, count, 0) for (tenant, event_type), count in counts.items()]
         with Transaction(self.connection):

@@ -4,6 +4,7 @@
     SessionState, now                   -> SessionState     visible_session
     SessionState, SessionState          -> SessionState     merge_sessions
     Profile, AppendEvent, sequence      -> Profile          apply_to_profile, settle_anonymous
+    Profile, Event*, sequence           -> Profile          apply_past
     Profile, Profile                    -> Profile          merge_profiles
 
 Every transition gives a new struct and leaves the old one as it is, so a reader may hold one as long as it likes. Each
@@ -17,6 +18,7 @@ takes the place of what was liked before it, and gives way to what is liked afte
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from math import log2
 
 from recserv.stores.base import AppendEvent
@@ -130,6 +132,19 @@ def apply_to_profile(profile: Profile, append: AppendEvent, sequence: int) -> Pr
         sequence,
         max(profile.updated_ms, append.arrival_ms),
     )
+
+
+def apply_past(profile: Profile, events: Iterable[Event], sequence: int) -> Profile:
+    """The profile after events of the past, each as if it had arrived when it happened; they all have their time."""
+    cart, purchases, taste = profile.cart, profile.purchases, profile.taste
+    count, updated_ms = profile.event_count, profile.updated_ms
+    for event in events:
+        time_ms = event.event_time_ms or 0
+        cart = _cart_after(cart, event)
+        purchases = _purchases_after(purchases, event, time_ms)
+        taste = _taste_after(taste, event, time_ms)
+        count, updated_ms = count + 1, max(updated_ms, time_ms)
+    return Profile(cart, purchases, taste, count, sequence, updated_ms)
 
 
 def settles_anonymous(event: Event) -> bool:

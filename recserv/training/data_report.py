@@ -45,7 +45,7 @@ def data_report(
         bad_rows=bad,
         values_left_out=notes.values_left_out() + of_catalog.values_left_out(),
         unused_columns=tuple(dict.fromkeys(notes.unused_columns() + of_catalog.unused_columns())),
-        notes=(*notes.remarks, *of_catalog.remarks),
+        notes=(*notes.remarks, *notes.of_amounts(), *of_catalog.remarks),
         sessions=int(np.count_nonzero(counts)),
         sessions_with_several=int(np.count_nonzero(counts > 1)),
         lopsided_sessions=_lopsided(log, counts),

@@ -44,7 +44,7 @@ EVENT_COLUMNS = (
 )
 _ID_COLUMNS = ("session_id", "item_id", "event_id", "user_id")
 _NAMES_SHOWN = 20
-_CONFLICT = (
+ID_CONFLICT = (
     "this event id was there before in its session, with another event; if it names an order rather than an event,"
     " --column event_id= leaves it out"
 )
@@ -101,7 +101,7 @@ def read_events(
                 collector.add(decoder.decode(raw), len(raw.rows))
             except pa.ArrowException as error:
                 raise DatasetError(path, f"a column has a type that cannot be read: {error}") from error
-    _refuse_unknown_events(problems, notes)
+    refuse_unknown_events(problems, notes)
     if not collector.seen:
         raise DatasetError(files[0] if files else "events", "the file has no rows" + " and no other" * (len(files) > 1))
     return collector.finish(files, problems)
@@ -114,7 +114,7 @@ def check_mapping(mapping: Mapping[str, str], names: Sequence[str], option: str 
         raise UsageError(f"{option} {unknown[0]}: no such column; known are {', '.join(names)}")
 
 
-def _refuse_unknown_events(problems: BadRows, notes: Notes) -> None:
+def refuse_unknown_events(problems: BadRows, notes: Notes) -> None:
     """Name by name. Raises DatasetError if bad rows are not to be skipped."""
     if not notes.unknown:
         return
@@ -145,50 +145,86 @@ class EventBatch:
     event_id_column: str
 
 
-class EventDecoder:
-    """Reads every value of a batch and judges its rows."""
+@dataclass(frozen=True)
+class JudgedEvents:
+    """All rows of a batch, `good` bool [rows] says which count. `ids`: dictionary-encoded, by our names, of the columns
+    that the file has; `quantity` and `value` float64, 0 where there is none.
+    """
 
-    def __init__(self, table: TableMapping, problems: BadRows, notes: Notes, latest_ms: int):
+    good: npt.NDArray[np.bool_]
+    ids: Mapping[str, Any]
+    event_type: npt.NDArray[np.uint8]
+    time_ms: npt.NDArray[np.int64] | None
+    quantity: npt.NDArray[np.float64]
+    value: npt.NDArray[np.float64]
+
+    def batch(self, raw: MappedBatch) -> EventBatch:
+        """What a model is learned from, of the good rows."""
+        good, keep, event_id = self.good, pa.array(self.good), self.ids.get("event_id")
+        amounts = np.column_stack((self.quantity, self.value))
+        return EventBatch(
+            path=raw.path,
+            rows=raw.rows[good] if event_id is not None else raw.rows[:0],
+            session=self.ids["session_id"].filter(keep),
+            item=self.ids["item_id"].filter(keep),
+            event_type=self.event_type[good],
+            time_ms=None if self.time_ms is None else self.time_ms[good],
+            event_id=None if event_id is None else event_id.filter(keep),
+            body=amounts[good] if event_id is not None else np.zeros((0, 2)),
+            event_id_column=raw.sources.get("event_id", "event_id"),
+        )
+
+
+class EventDecoder:
+    """Reads every value of a batch and judges its rows. `needed`: the columns that a file must have besides event type
+    and item; a session, where it is one of them, in every row.
+    """
+
+    def __init__(
+        self,
+        table: TableMapping,
+        problems: BadRows,
+        notes: Notes,
+        latest_ms: int,
+        needed: tuple[str, ...] = ("session_id",),
+    ):
         self._table, self._problems, self._notes, self._latest_ms = table, problems, notes, latest_ms
         self._names = table.event_names()
         self._placeholders = table.placeholders()
         self._default = None
-        required: tuple[str, ...] = ("event_type", "session_id", "item_id")
+        self._needed = needed
+        required: tuple[str, ...] = ("event_type", *needed, "item_id")
         if table.read.default_event_type:
             self._default = parse_event_type(table.read.default_event_type)
             if self._default is None:
                 raise UsageError(f"--default-event-type {table.read.default_event_type}: no such event type")
-            required = ("session_id", "item_id")
+            required = required[1:]
         self.wanted = table.wanted(EVENT_COLUMNS, required)
 
     def decode(self, raw: MappedBatch) -> EventBatch:
+        return self.judge(raw).batch(raw)
+
+    def judge(self, raw: MappedBatch) -> JudgedEvents:
+        """Every value of every row, and which rows are good. Raises DatasetError."""
         checks = RowChecks(raw.path, raw.rows, raw.sources)
         ids = {name: self._ids(raw, checks, name) for name in _ID_COLUMNS if name in raw.columns}
         self._leave_out(raw, checks, ids)
         event_type = self._event_types(raw, checks)
-        checks.bad("session_id", "empty", ids["session_id"][1])
-        item, no_item = ids["item_id"]
-        without = no_item & (event_type != EventType.SEARCH)
+        if "session_id" in self._needed:
+            checks.bad("session_id", "empty", ids["session_id"][1])
+        without = ids["item_id"][1] & (event_type != EventType.SEARCH)
         if raw.exploded:
             self._notes.rows_without_item += checks.drop(without)
         else:
             checks.bad("item_id", "empty", without)
         time_ms = self._times(raw, checks)
-        amounts = [self._amounts(raw, checks, name) for name in ("quantity", "value")]
+        quantity, value = self._amounts(raw, checks, "quantity"), self._amounts(raw, checks, "value")
+        # What takes something back is no purchase, and nothing is wrong with its row.
+        self._notes.rows_returned += checks.drop(quantity < 0)
+        checks.bad("value", "negative", value < 0, raw.columns.get("value"))
+        self._notes.amount_columns(raw.sources)
         good = checks.settle(self._problems)
-        keep = pa.array(good)
-        event_id = ids["event_id"][0] if "event_id" in ids else None
-        return EventBatch(
-            path=raw.path,
-            rows=raw.rows[good] if event_id is not None else raw.rows[:0],
-            session=ids["session_id"][0].filter(keep),
-            item=item.filter(keep),
-            event_type=event_type[good],
-            time_ms=None if time_ms is None else time_ms[good],
-            event_id=None if event_id is None else event_id.filter(keep),
-            body=np.column_stack(amounts)[good] if event_id is not None else np.zeros((0, 2)),
-            event_id_column=raw.sources.get("event_id", "event_id"),
-        )
+        return JudgedEvents(good, {name: found[0] for name, found in ids.items()}, event_type, time_ms, quantity, value)
 
     def _ids(self, raw: MappedBatch, checks: RowChecks, name: str) -> tuple[Any, columns.Mask]:
         """The ids and where there is none. Checked here; whether one must be there is for the caller to say."""
@@ -204,7 +240,8 @@ class EventDecoder:
 
     def _leave_out(self, raw: MappedBatch, checks: RowChecks, ids: Mapping[str, tuple[Any, columns.Mask]]) -> None:
         """Rows without any value are no rows."""
-        if not ids["session_id"][1].any() or not ids["item_id"][1].any() or raw.exploded:
+        owners = [ids[name][1].any() for name in ("session_id", "user_id") if name in ids]
+        if not any(owners) or not ids["item_id"][1].any() or raw.exploded:
             return
         blank = np.ones(len(raw.rows), bool)
         for name, column in raw.columns.items():
@@ -261,8 +298,6 @@ class EventDecoder:
             return np.zeros(len(raw.rows))
         numbers, bad = columns.as_number(raw.columns[name], self._table.read.decimal)
         checks.left_out(self._notes, name, "not a finite number", bad, raw.columns[name])
-        # A row that takes something back is no sale.
-        checks.bad(name, "negative", numbers < 0, raw.columns[name])
         return np.nan_to_num(numbers, nan=0.0, posinf=0.0, neginf=0.0)
 
 
@@ -346,7 +381,7 @@ class _Collector:
             if len(found):
                 example = repr(names[int(event[begin + found[0]])].as_py())
                 row = int(batch.rows[found[0]])
-                problems.add(SkippedRows(batch.path, batch.event_id_column, _CONFLICT, row, len(found), example))
+                problems.add(SkippedRows(batch.path, batch.event_id_column, ID_CONFLICT, row, len(found), example))
             begin += len(batch.rows)
 
 

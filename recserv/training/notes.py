@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -12,6 +12,12 @@ from recserv.training.problems import SkippedRows
 
 IGNORED = "ignored"
 UNKNOWN = "unknown"
+SAID_OF = {
+    "user_id": "a model is of sessions, not of users; `recserv import` makes the users' profiles of it",
+    "quantity": "how many makes no difference; below zero it is a return, which is left out",
+    "value": "not used by the model",
+}
+"""Columns that a build reads and judges, and does not learn from."""
 
 
 class Notes:
@@ -23,16 +29,29 @@ class Notes:
         self.rows_blank = 0
         self.rows_without_item = 0
         self.rows_ignored = 0
+        self.rows_returned = 0
         self.unknown: dict[str, SkippedRows] = {}
         self.remarks: dict[str, None] = {}
         self._event_names: dict[tuple[str, str], int] = {}
         self._left_out: dict[tuple[str, str, str], SkippedRows] = {}
         self._unused: dict[str, None] = {}
+        self._amounts: dict[str, str] = {}
 
     def columns(self, unused: Iterable[str]) -> None:
         """After a file was read."""
         self.files += 1
         self._unused.update(dict.fromkeys(unused))
+
+    def amount_columns(self, sources: Mapping[str, str]) -> None:
+        """What the file calls the columns that say who, how many and for how much."""
+        self._amounts.update({name: sources[name] for name in SAID_OF if name in sources})
+
+    def of_amounts(self) -> tuple[str, ...]:
+        """What becomes of these columns, a line each, and of the rows that take something back."""
+        lines = [f"{_called(source, name)}: {SAID_OF[name]}" for name, source in sorted(self._amounts.items())]
+        if self.rows_returned:
+            lines.append(f"{self.rows_returned:,} rows with a negative quantity are returns: left out")
+        return tuple(lines)
 
     def left_out(self, new: SkippedRows) -> None:
         """Values that could not be read, of rows that stay."""
@@ -63,3 +82,7 @@ def findings(skipped: Iterable[SkippedRows]) -> tuple[Finding, ...]:
     return tuple(
         Finding(Path(one.path).name, one.column, one.problem, one.first_row, one.count, one.example) for one in skipped
     )
+
+
+def _called(source: str, name: str) -> str:
+    return name if source == name else f"{name} ({source})"

@@ -63,6 +63,12 @@ def as_time_ms(column: Any, unit: TimeUnit = "auto") -> tuple[npt.NDArray[np.int
     return times_ms, bad | (bad_times & ~missing)
 
 
+def parse_time(text: str) -> int | None:
+    """One time in any of the notations, in ms; None for what is none."""
+    times_ms, bad = as_time_ms(pa.array([text]))
+    return None if bad[0] or times_ms[0] < 0 else int(times_ms[0])
+
+
 def _whole_numbers(text: Any) -> npt.NDArray[np.float64] | None:
     """The short way for what most logs have; None where a value is something else. NaN where it is missing."""
     try:

@@ -18,6 +18,7 @@ from recserv.types import ShopperKey
 from tests.patience import HANG_GUARD_S, eventually_async
 from tests.redis_groups import RedisCluster, running_cluster, running_sentinel
 from tests.stores.contract import StoreContract
+from tests.stores.past_contract import PastContract
 from tests.stores.redis_support import PATIENT, RedisBackend
 from tests.stores.support import Recorder, make, put, read_one, statuses
 
@@ -31,6 +32,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
 
 
 class TestRedisCluster(StoreContract):
+    @pytest.fixture
+    def backend(self, cluster: RedisCluster) -> RedisBackend:
+        cluster.flush()
+        return RedisBackend(cluster.url)
+
+
+class TestRedisClusterPast(PastContract):
     @pytest.fixture
     def backend(self, cluster: RedisCluster) -> RedisBackend:
         cluster.flush()

@@ -10,6 +10,7 @@ from recserv.stores.base import AppendEvent
 from recserv.stores.state import (
     EMPTY_PROFILE,
     EMPTY_SESSION,
+    apply_past,
     apply_to_profile,
     apply_to_session,
     merge_profiles,
@@ -246,3 +247,41 @@ def test_settling_touches_cart_and_disliked_taste_only() -> None:
 def test_settling_leaves_alone_what_does_not_concern_it(append: AppendEvent) -> None:
     anonymous = profile_of([make("e1", "a", kind=EventType.ADD_TO_CART)])
     assert settle_anonymous(anonymous, append, 9) is anonymous
+
+
+def arrived_then(events: list[AppendEvent]) -> list[AppendEvent]:
+    """As if each had arrived when it happened, and says so."""
+    return [
+        make(
+            append.event.event_id,
+            append.event.item_id,
+            at=append.event_time_ms,
+            kind=append.event.event_type,
+            quantity=append.event.quantity,
+            value=append.event.value,
+            event_time_ms=append.event_time_ms,
+        )
+        for append in sorted(events, key=lambda append: append.event_time_ms)
+    ]
+
+
+@given(histories(), histories())
+def test_a_past_is_what_its_events_were_live(before: list[AppendEvent], past: list[AppendEvent]) -> None:
+    start, lived = profile_of(before), arrived_then(past)
+    wanted = profile_of(lived, start, len(before) + 1)
+    last = wanted.sequence
+    assert apply_past(start, [append.event for append in lived], last) == wanted
+
+
+def test_a_long_past_keeps_to_the_bounds_of_a_profile() -> None:
+    kinds = (EventType.PURCHASE, EventType.ADD_TO_CART, EventType.VIEW, EventType.DISLIKE)
+    lived = [
+        make(
+            f"e{n}", f"i{n % 1001}", at=START_MS + n * HOUR_MS, kind=kinds[n % 4], event_time_ms=START_MS + n * HOUR_MS
+        )
+        for n in range(2000)
+    ]
+    found = apply_past(EMPTY_PROFILE, [append.event for append in lived], 2000)
+    assert found == profile_of(lived)
+    bounds = (CART_ITEMS_MAX, PURCHASES_MAX, TASTE_ITEMS_MAX)
+    assert (len(found.cart), len(found.purchases), len(found.taste)) == bounds

@@ -129,7 +129,7 @@ def test_dirty_sales_data_stops_the_build_at_the_first_bad_row(tmp_path: Path) -
     options = BuildOptions(
         events=(str(RETAIL),), out=str(tmp_path / "model"), columns=RETAIL_COLUMNS, default_event_type="purchase"
     )
-    with pytest.raises(DatasetError, match=r"row 179, column Quantity: negative: '-12'"):
+    with pytest.raises(DatasetError, match=r"row 179404, column Price: negative: '-53594.36'"):
         build(options)
 
 
@@ -152,8 +152,9 @@ def test_dirty_sales_data_is_cleaned_counted_and_built(tmp_path: Path) -> None:
     )
     report = build(options)
     assert report.behaviour == "bought"
-    assert report.events + report.skipped_rows == 525_461
-    assert {found.column for found in report.data.bad_rows} == {"Quantity", "Price"}
+    assert (report.events, report.skipped_rows) == (513_132, 3)
+    assert "12,326 rows with a negative quantity are returns: left out" in report.data.notes
+    assert {found.column for found in report.data.bad_rows} == {"Price"}
     assert report.items_outside_catalog == 0
     assert load_snapshot(tmp_path / "model").version == report.model_version
 

@@ -201,12 +201,31 @@ def test_rows_behind_a_broken_one_keep_their_numbers(tmp_path: Path) -> None:
     assert {(found.first_row, found.column) for found in problems.report()} == {(2, ""), (4, "event_type")}
 
 
-@pytest.mark.parametrize(("column", "value"), [("quantity", "-1"), ("value", "-0.5")])
-def test_an_event_that_takes_something_back_is_a_bad_row(tmp_path: Path, column: str, value: str) -> None:
-    path = csv_file(tmp_path, f"view,s,a,{value}", header=f"event_type,session_id,item_id,{column}\n")
+def test_a_negative_value_is_a_bad_row(tmp_path: Path) -> None:
+    path = csv_file(tmp_path, "view,s,a,-0.5", header="event_type,session_id,item_id,value\n")
     with pytest.raises(DatasetError, match="negative") as caught:
         read_events([path])
-    assert (caught.value.row, caught.value.column) == (1, column)
+    assert (caught.value.row, caught.value.column) == (1, "value")
+
+
+def test_a_return_is_left_out_and_counted_and_no_bad_row(tmp_path: Path) -> None:
+    path = csv_file(
+        tmp_path, "purchase,s,a,2,3.5", "purchase,s,a,-2,-3.5", header="event_type,session_id,item_id,quantity,value\n"
+    )
+    notes = Notes()
+    log = read_events([path], notes=notes)
+    assert (len(log), notes.rows_returned) == (1, 1)
+    assert notes.of_amounts()[-1] == "1 rows with a negative quantity are returns: left out"
+
+
+def test_what_becomes_of_users_and_amounts_is_said_where_a_file_has_them(tmp_path: Path) -> None:
+    path = csv_file(tmp_path, "view,s,a,u,3", header="event_type,session_id,item_id,Customer,quantity\n")
+    notes = Notes()
+    read_events([path], mapping={"user_id": "Customer"}, notes=notes)
+    quantity, user = notes.of_amounts()
+    assert quantity.startswith("quantity: ")
+    assert user.startswith("user_id (Customer): ")
+    assert "recserv import" in user
 
 
 @pytest.mark.parametrize(("column", "value"), [("quantity", "x"), ("value", "inf"), ("value", "--")])
@@ -221,10 +240,10 @@ def test_an_amount_that_cannot_be_read_is_left_out_and_counted(tmp_path: Path, c
 
 
 def test_the_column_is_named_as_the_file_does(tmp_path: Path) -> None:
-    path = csv_file(tmp_path, "s,a,-1", header="session_id,item_id,Quantity\n")
+    path = csv_file(tmp_path, "s,a,-1", header="session_id,item_id,Price\n")
     with pytest.raises(DatasetError) as caught:
-        read_events([path], mapping={"quantity": "Quantity"}, default_event_type="view")
-    assert caught.value.column == "Quantity"
+        read_events([path], mapping={"value": "Price"}, default_event_type="view")
+    assert caught.value.column == "Price"
 
 
 def test_text_that_is_not_utf8_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from recserv.stores.embedded import EmbeddedStore
+from recserv.stores.past import PastResult
+from recserv.stores.redis import RedisStore
+from recserv.stores.redis_keys import partition_of, user_name
+from recserv.types import EventType, ShopperKey
+from tests.redis_server import RedisServer
+from tests.stores.past_contract import RETENTION_DAYS, PastContract, a_life, past_event, past_of, profile_of
+from tests.stores.redis_support import RedisBackend
+from tests.stores.support import DAY_MS, START_MS, ManualClock, OpenStore, make, put
+from tests.stores.test_embedded_contract import EmbeddedBackend
+
+
+class TestEmbeddedPast(PastContract):
+    @pytest.fixture
+    def backend(self, tmp_path: Path) -> EmbeddedBackend:
+        return EmbeddedBackend(tmp_path)
+
+
+class TestRedisPast(PastContract):
+    @pytest.fixture
+    def backend(self, server: RedisServer) -> RedisBackend:
+        return RedisBackend(server.url)
+
+
+async def test_a_past_goes_with_its_profile(opened: OpenStore, clock: ManualClock) -> None:
+    """Else a profile that was swept, or purged, could never be imported again."""
+    store: EmbeddedStore = await opened()
+    past = past_of([past_event(1, "a", START_MS)])
+    await store.import_pasts("default", [past])
+    clock.advance(RETENTION_DAYS * DAY_MS + 1)
+    assert len((await store.sweep()).profile_keys) == 1
+    clock.now_ms = START_MS
+    assert await store.import_pasts("default", [past]) == [PastResult(added=1)]
+
+
+async def test_events_get_no_sequence_that_a_profile_has(opened: OpenStore) -> None:
+    """An event whose sequence its profile already has would change nothing."""
+    store: EmbeddedStore = await opened()
+    await store.import_pasts("default", [past_of([past_event(1, "a", START_MS)], f"u{n}") for n in range(5)])
+    [result] = await put(store, make("live", session_id="s", user_id="u4"))
+    [state] = await store.read("default", [ShopperKey("s", "u4")])
+    assert result.sequence == 6
+    assert (state.profile.sequence, state.profile.event_count) == (6, 2)
+
+
+async def test_a_file_of_which_nothing_was_imported_is_as_it_was(opened: OpenStore, path: Path) -> None:
+    """A release that knows of no imports finds nothing that it does not know."""
+    store: EmbeddedStore = await opened()
+    await put(store, make("live"))
+    await store.close()
+    assert b"imported" not in path.read_bytes()
+
+
+@pytest.fixture
+async def redis_store(server: RedisServer, clock: ManualClock) -> RedisStore:
+    return await RedisBackend(server.url).start(clock)
+
+
+async def test_an_event_between_reading_and_writing_is_not_lost(
+    redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The script refuses what was folded over an older profile, and the second round has the event."""
+    router = redis_store._router
+    raced = False
+
+    async def finish(slot: int, call: object, *, write: bool) -> object:
+        nonlocal raced
+        answer = await found(slot, call, write=write)  # type: ignore[arg-type]
+        if not write and not raced:
+            raced = True
+            await put(redis_store, make("live", "b", kind=EventType.PURCHASE, session_id="", user_id="u"))
+        return answer
+
+    found = router.finish
+    monkeypatch.setattr(router, "finish", finish)
+    try:
+        past = past_of([past_event(1, "a", START_MS - DAY_MS)])
+        assert await redis_store.import_pasts("default", [past]) == [PastResult(added=1)]
+        profile = await profile_of(redis_store)
+        assert raced
+        assert [p.item_id for p in profile.purchases] == ["a", "b"]
+        assert profile.event_count == 2
+    finally:
+        await redis_store.close()
+
+
+async def test_what_an_import_leaves_in_redis_expires_with_the_last_event(
+    redis_store: RedisStore, server: RedisServer
+) -> None:
+    try:
+        await redis_store.import_pasts("default", [past_of(a_life(10))])
+        newest_ms = max(event.event_time_ms or 0 for event in a_life(10))
+        partition, name = partition_of("default", "u"), user_name("u")
+        with server.client() as client:
+            for key in (partition.profile(name), partition.history(name)):
+                left = client.pttl(key)
+                kept = newest_ms + RETENTION_DAYS * DAY_MS - START_MS
+                assert kept - DAY_MS < left <= kept
+            tags = {key.partition("}")[0] for key in client.keys("*")}
+        assert len(tags) == 1
+    finally:
+        await redis_store.close()
+
+
+async def test_users_of_one_call_are_written_by_a_script_each(redis_store: RedisStore, server: RedisServer) -> None:
+    try:
+        with server.client() as client:
+            await redis_store.import_pasts("default", [past_of(a_life(3), "warm")])
+            client.config_resetstat()
+            await redis_store.import_pasts("default", [past_of(a_life(30), f"u{number}") for number in range(8)])
+            calls = {name: stats["calls"] for name, stats in client.info("commandstats").items()}
+        assert calls["cmdstat_evalsha"] == 8
+        assert calls["cmdstat_mget"] == 8
+    finally:
+        await redis_store.close()
