@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 LABEL_WIDTH = 9
 _SHOWN = 20
 _NAMES_SHOWN = 12
+_RULE_SHOWN = 60
 _LOW = 0.95
 
 
@@ -26,6 +27,10 @@ def facts_of(report: DataReport) -> list[tuple[str, str]]:
         ("span", _span(report)),
         ("types", _types(report)),
     ]
+    if report.rows_by_rule:
+        facts.append(
+            ("left out", f"{'; '.join(f'{one.count:,} if {_short(one.rule)}' for one in report.rows_by_rule)}")
+        )
     unknown = [f"{one.name!r} {one.count:,}" for one in report.event_names if one.taken_as == "unknown"]
     if unknown:
         facts.append(("unknown", f"{_some(unknown)}: no event types (--event-type NAME=TYPE says what they are)"))
@@ -110,6 +115,10 @@ def _catalog(match: CatalogMatch) -> list[tuple[str, str]]:
 
 def _ids(samples: Iterable[str]) -> str:
     return ", ".join(map(repr, samples)) or "none"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _RULE_SHOWN else text[: _RULE_SHOWN - 3] + "..."
 
 
 def _some(names: Iterable[str]) -> str:

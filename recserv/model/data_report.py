@@ -31,6 +31,13 @@ class EventName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     count: int
 
 
+class RuleCount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Rows of events that a rule of `--leave-out` or of the mapping took away."""
+
+    rule: str
+    count: int
+
+
 class LopsidedSession(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A session that holds much more than others: mostly a placeholder that stands for many shoppers, or a robot."""
 
@@ -73,6 +80,7 @@ class DataReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     values_left_out: tuple[Finding, ...] = ()
     unused_columns: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    rows_by_rule: tuple[RuleCount, ...] = ()
     sessions: int = 0
     sessions_with_several: int = 0
     lopsided_sessions: tuple[LopsidedSession, ...] = ()

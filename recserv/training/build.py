@@ -116,7 +116,7 @@ def _read(options: BuildOptions, progress: Progress) -> tuple[EventLog, Catalog 
             progress=progress,
         )
     except MissingColumn as error:
-        raise error.with_hint(hint(error.path, error.has, "events")) from error
+        raise error.with_hint(hint(error.path, error.has, "events", table.name)) from error
     catalog = None
     if options.catalog is not None:
         try:
@@ -129,8 +129,9 @@ def _read(options: BuildOptions, progress: Progress) -> tuple[EventLog, Catalog 
                 progress=progress,
             )
         except MissingColumn as error:
-            raise error.with_hint(hint(error.path, error.has, "catalog")) from error
-    data = data_report(log, catalog, notes, of_catalog, problems)
+            raise error.with_hint(hint(error.path, error.has, "catalog", options.catalog_table.name)) from error
+    same_file = options.catalog in options.events
+    data = data_report(log, catalog, notes, of_catalog, problems, same_file=same_file)
     if options.catalog is not None and not options.allow_unknown_items:
         refuse_strangers(data, options.catalog)
     return log, catalog, data

@@ -25,7 +25,7 @@ from recserv.training.event_names import parse_event_type
 from recserv.training.files import expand
 from recserv.training.mapped import MappedBatch
 from recserv.training.mapping_tables import TableMapping, combined
-from recserv.training.notes import IGNORED, UNKNOWN, Notes
+from recserv.training.notes import IGNORED, UNKNOWN, Notes, leave_out
 from recserv.training.problems import BadRows, Progress, RowChecks, SkippedRows, no_progress
 from recserv.training.readers import read_batches
 from recserv.training.times import TIME_MS_MIN, as_time_ms
@@ -152,6 +152,7 @@ class EventDecoder:
         self._table, self._problems, self._notes, self._latest_ms = table, problems, notes, latest_ms
         self._names = table.event_names()
         self._placeholders = table.placeholders()
+        self._rules = table.rules()
         self._default = None
         required: tuple[str, ...] = ("event_type", "session_id", "item_id")
         if table.read.default_event_type:
@@ -163,6 +164,7 @@ class EventDecoder:
 
     def decode(self, raw: MappedBatch) -> EventBatch:
         checks = RowChecks(raw.path, raw.rows, raw.sources)
+        leave_out(self._rules, raw, checks, self._notes)
         ids = {name: self._ids(raw, checks, name) for name in _ID_COLUMNS if name in raw.columns}
         self._leave_out(raw, checks, ids)
         event_type = self._event_types(raw, checks)
@@ -218,7 +220,9 @@ class EventDecoder:
     def _event_types(self, raw: MappedBatch, checks: RowChecks) -> npt.NDArray[np.uint8]:
         if "event_type" not in raw.columns:
             kinds = np.full(len(raw.rows), self._default or EventType.VIEW, np.uint8)
-            self._notes.event_name("", EventType(int(kinds[0])).name.lower() if len(kinds) else "", len(kinds))
+            self._notes.event_name(
+                "", EventType(int(kinds[0])).name.lower() if len(kinds) else "", int(checks.good.sum())
+            )
             return kinds
         encoded, missing, bad = columns.as_ids(raw.columns["event_type"])
         names = encoded.dictionary.to_pylist()

@@ -11,6 +11,7 @@ from recserv.model.manifest import DIMENSIONS_MAX
 from recserv.model.writer import check_target
 from recserv.training.catalog import CATALOG_COLUMNS
 from recserv.training.dataset import EVENT_COLUMNS, check_mapping
+from recserv.training.files import expand, kind_of
 from recserv.training.mapping_tables import TableMapping
 
 EPOCHS_MAX = 100
@@ -52,5 +53,7 @@ class BuildOptions:
             raise UsageError(f"--seed {self.seed}: must not be negative")
         if not 0 <= self.rank_examples <= EXAMPLES_MAX:
             raise UsageError(f"--rank-examples {self.rank_examples}: must be 0..{EXAMPLES_MAX}")
+        for path in expand([*self.events, *([] if self.catalog is None else [self.catalog])]):
+            kind_of(path)  # Before the first of them is read, which may take minutes.
         check_mapping(self.columns, tuple(dict.fromkeys((*EVENT_COLUMNS, *CATALOG_COLUMNS))))
         check_target(Path(self.out))
