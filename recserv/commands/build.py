@@ -27,6 +27,12 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--out", metavar="MODEL_DIR", help="where the model goes, whole or not at all")
     add_mapping_options(parser)
     parser.add_argument("--default-event-type", metavar="TYPE", help="for rows without an event_type, such as purchase")
+    parser.add_argument(
+        "--ties",
+        choices=("try", "file", "none"),
+        default="try",
+        help="lines of a basket that share one time: in the order of the file, in none, or try both and keep the safer",
+    )
     parser.add_argument("--skip-bad-rows", action="store_true", help="count and report bad rows instead of stopping")
     parser.add_argument(
         "--allow-unknown-items", action="store_true", help="build even if most events' items are not in the catalogue"
@@ -80,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
         allow_unknown_items=args.allow_unknown_items,
         default_event_type=args.default_event_type,
         skip_bad_rows=args.skip_bad_rows,
+        ties=args.ties,
         seed=args.seed,
         dimensions=args.dimensions,
         epochs=args.epochs,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from recserv.errors import UsageError
 
 if TYPE_CHECKING:
-    from recserv.model.data_report import CatalogMatch, DataReport, Finding
+    from recserv.model.data_report import CatalogMatch, DataReport, Finding, TieReport
 
 LABEL_WIDTH = 9
 _SHOWN = 20
@@ -37,6 +37,8 @@ def facts_of(report: DataReport) -> list[tuple[str, str]]:
     facts.append(
         ("sessions", f"{report.sessions:,}, {report.sessions_with_several:,} of them with more than one event")
     )
+    if report.ties is not None:
+        facts.append(("order", tie_text(report.ties)))
     for session in report.lopsided_sessions:
         share = session.events / max(report.events, 1)
         facts.append(("", f"{session.session_id!r} alone holds {session.events:,} events, {share:.1%} of all"))
@@ -50,6 +52,25 @@ def facts_of(report: DataReport) -> list[tuple[str, str]]:
         facts.append(("not used", _some(" ".join(name.split()) for name in report.unused_columns)))
     facts += [("note", note) for note in report.notes]
     return facts
+
+
+def tie_text(ties: TieReport) -> str:
+    """What is done about lines that share one time, what that means and why, in a sentence or two."""
+    used = "is used" if ties.kept else "is not used: what goes together is learned, not what follows what"
+    why = {
+        "sorted": "their rows are sorted by item",
+        "told": "by --ties",
+        "rule": "purchases of one time have no order" if not ties.kept else "rows of one time are in order",
+        "tried": "",
+    }[ties.reason]
+    if ties.file_order is not None and ties.no_order is not None:
+        one, other = ties.file_order, ties.no_order
+        why = (
+            "tried on newer sessions, HR@20 asked in the file's order and in a random one: learned in order"
+            f" {one.asked_in_file_order:.3f} and {one.asked_in_random_order:.3f}, learned without"
+            f" {other.asked_in_file_order:.3f} and {other.asked_in_random_order:.3f}"
+        )
+    return f"the lines of {ties.share:.0%} of the sessions share one time; their order in the file {used} ({why})"
 
 
 def finding_lines(found: Iterable[Finding]) -> list[str]:

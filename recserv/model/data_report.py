@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+TieReason = Literal["sorted", "tried", "told", "rule"]
+
 
 class Finding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Rows or values of one file left out for one reason; `first_row` counts from 1, the header not counted, and
@@ -43,6 +45,33 @@ class LopsidedSession(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     session_id: str
     events: int
+
+
+class TriedOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """HR@20 of a light trial model on newer sessions, asked for what comes next in the file and for what comes next in
+    a random order of the same lines.
+    """
+
+    asked_in_file_order: float
+    asked_in_random_order: float
+
+    @property
+    def worse(self) -> float:
+        return min(self.asked_in_file_order, self.asked_in_random_order)
+
+
+class TieReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Sessions whose lines share one time: how many, as a share of those with more than one event, whether the order
+    of their lines was `kept`, and why: the rows are `sorted` by item, both ways were `tried`, it was `told`, or it is
+    the `rule`: purchases of one time have no order, anything else has that of its rows.
+    """
+
+    sessions: int
+    share: float
+    reason: TieReason
+    kept: bool
+    file_order: TriedOrder | None = None
+    no_order: TriedOrder | None = None
 
 
 class CatalogMatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -85,3 +114,4 @@ class DataReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     sessions_with_several: int = 0
     lopsided_sessions: tuple[LopsidedSession, ...] = ()
     catalog: CatalogMatch | None = None
+    ties: TieReport | None = None

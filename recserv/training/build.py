@@ -39,6 +39,7 @@ from recserv.training.notes import Notes
 from recserv.training.options import BuildOptions
 from recserv.training.problems import BadRows, Progress, no_progress
 from recserv.training.ranker import RankerReport, learn_ranker
+from recserv.training.ties import settle_ties
 
 BESIDE_EVENTS_MIN = 200_000
 """Of fewer the ranker is learned in the time that a process needs to begin."""
@@ -72,6 +73,8 @@ def build(options: BuildOptions, progress: Progress = no_progress) -> BuildRepor
     began = time.monotonic()
     options.check()
     log, catalog, data = _read(options, progress)
+    log, ties = settle_ties(log, options, progress)
+    data = msgspec.structs.replace(data, ties=ties)
     checkpoints = Checkpoints.beside(Path(options.out), _fingerprint(options, log, catalog))
     # One thread: the bytes of a model must not depend on how many there are, and two that share busy cores with others
     # were five times slower than one.
@@ -157,7 +160,7 @@ def _learned(
 
 
 def _fingerprint(options: BuildOptions, log: EventLog, catalog: Catalog | None) -> str:
-    chosen = (options.seed, options.dimensions, options.epochs, options.rank_examples)
+    chosen = (options.seed, options.dimensions, options.epochs, options.rank_examples, log.ties)
     ids = "\0".join(log.item_ids).encode("utf-8", "surrogatepass")
     events = (log.session, log.item, log.event_type, log.time_ms)
     products: tuple[bytes | npt.NDArray[Any], ...] = ()

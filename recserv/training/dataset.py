@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +42,7 @@ EVENT_COLUMNS = (
     "value",
     "search_query",
 )
+Ties = Literal["rule", "file", "none"]
 _ID_COLUMNS = ("session_id", "item_id", "event_id", "user_id")
 _NAMES_SHOWN = 20
 _CONFLICT = (
@@ -65,6 +66,10 @@ class EventLog:
     duplicates: int = 0
     session_ids: Any = None
     """Arrow strings by code, where they came from files."""
+    ties: Ties = "rule"
+    """Whether the lines of a session that share one time are in order: as the `file` has them, `none` of them are, or
+    by the `rule` of `sessions`.
+    """
 
     def __len__(self) -> int:
         return len(self.session)

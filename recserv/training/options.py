@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from recserv.errors import UsageError
 from recserv.model.manifest import DIMENSIONS_MAX
@@ -34,6 +35,8 @@ class BuildOptions:
     allow_unknown_items: bool = False
     """Build even if most events are of items that the catalogue does not have."""
     skip_bad_rows: bool = False
+    ties: Literal["try", "file", "none"] = "try"
+    """The order of a session's lines that share one time: that of the file, none, or whichever a trial finds better."""
     seed: int = 0
     dimensions: int = 64
     epochs: float = 5.0
@@ -53,7 +56,7 @@ class BuildOptions:
             raise UsageError(f"--seed {self.seed}: must not be negative")
         if not 0 <= self.rank_examples <= EXAMPLES_MAX:
             raise UsageError(f"--rank-examples {self.rank_examples}: must be 0..{EXAMPLES_MAX}")
-        for path in expand([*self.events, *([] if self.catalog is None else [self.catalog])]):
-            kind_of(path)  # Before the first of them is read, which may take minutes.
         check_mapping(self.columns, tuple(dict.fromkeys((*EVENT_COLUMNS, *CATALOG_COLUMNS))))
         check_target(Path(self.out))
+        for path in expand([*self.events, *([] if self.catalog is None else [self.catalog])]):
+            kind_of(path)  # Before the first of them is read, which may take minutes.
