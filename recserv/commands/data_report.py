@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from recserv.errors import UsageError
 
 if TYPE_CHECKING:
-    from recserv.model.data_report import CatalogMatch, DataReport, Finding, TieReport
+    from recserv.model.data_report import CatalogMatch, DataReport, Finding, HoldoutReport, TieReport
 
 LABEL_WIDTH = 9
 _SHOWN = 20
@@ -39,6 +39,8 @@ def facts_of(report: DataReport) -> list[tuple[str, str]]:
     )
     if report.ties is not None:
         facts.append(("order", tie_text(report.ties)))
+    if report.holdout is not None:
+        facts.append(("held out", _held_out(report.holdout)))
     for session in report.lopsided_sessions:
         share = session.events / max(report.events, 1)
         facts.append(("", f"{session.session_id!r} alone holds {session.events:,} events, {share:.1%} of all"))
@@ -71,6 +73,18 @@ def tie_text(ties: TieReport) -> str:
             f" {other.asked_in_file_order:.3f} and {other.asked_in_random_order:.3f}"
         )
     return f"the lines of {ties.share:.0%} of the sessions share one time; their order in the file {used} ({why})"
+
+
+def _held_out(held: HoldoutReport) -> str:
+    when = "" if held.first_end_ms is None else f" (ended {_utc(held.first_end_ms)} or later)"
+    blanks = f"; {held.rows_with_blanks:,} rows of items with blanks in their ids left out" * bool(
+        held.rows_with_blanks
+    )
+    how = "each item left out of its basket in turn" if held.sessions_without_order else "each next item"
+    return (
+        f"the newest {held.sessions:,} sessions{when}; {held.sessions_asked:,} of them ask {held.questions:,} questions"
+        f" ({how}) in {held.file}{blanks}"
+    )
 
 
 def finding_lines(found: Iterable[Finding]) -> list[str]:

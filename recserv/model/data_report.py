@@ -87,6 +87,25 @@ class CatalogMatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     catalog_samples: tuple[str, ...] = ()
 
 
+class HoldoutReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Sessions that were kept from a model, and the file of questions made of them: beside it as FILE.json, and in the
+    model. `sha256` is that of the file, `events` the names of the files that the sessions are from. Sessions of one
+    item ask nothing. `first_end_ms`, `last_end_ms`: when the first and the last of them ended.
+    """
+
+    chosen: str
+    file: str
+    sha256: str
+    events: tuple[str, ...]
+    sessions: int
+    sessions_asked: int
+    sessions_without_order: int
+    questions: int
+    first_end_ms: int | None = None
+    last_end_ms: int | None = None
+    rows_with_blanks: int = 0
+
+
 class DataReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`rows_read` of the event files. Of all files `rows_bad` were wrong and `rows_blank` had no value; of the events
     `rows_without_item` said nothing of a product, `rows_ignored` had an event type to be ignored. Times are None where
@@ -115,3 +134,4 @@ class DataReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     lopsided_sessions: tuple[LopsidedSession, ...] = ()
     catalog: CatalogMatch | None = None
     ties: TieReport | None = None
+    holdout: HoldoutReport | None = None

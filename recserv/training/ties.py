@@ -50,7 +50,7 @@ def settle_ties(
     if options.ties != "try":
         return replace(log, ties=options.ties), _report(tied, "told", options.ties == "file")
     if tied.sorted_by_item:
-        return replace(log, ties="rule"), _report(tied, "sorted", kept=False)
+        return replace(log, ties="none"), _report(tied, "sorted", kept=False)
     if log.time_ms is None or not tied.bought or tied.share < TRIED_MIN:
         # Without times the order of rows is the order of time; views of one second come in the order of a log.
         return replace(log, ties="rule"), _report(tied, "rule", kept=not tied.bought)
