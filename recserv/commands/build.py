@@ -27,9 +27,27 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--out", metavar="MODEL_DIR", help="where the model goes, whole or not at all")
     add_mapping_options(parser)
     parser.add_argument("--default-event-type", metavar="TYPE", help="for rows without an event_type, such as purchase")
+    parser.add_argument(
+        "--ties",
+        choices=("try", "file", "none"),
+        default="try",
+        help="lines of a basket that share one time: in the order of the file, in none, or try both and keep the safer",
+    )
     parser.add_argument("--skip-bad-rows", action="store_true", help="count and report bad rows instead of stopping")
     parser.add_argument(
         "--allow-unknown-items", action="store_true", help="build even if most events' items are not in the catalogue"
+    )
+    parser.add_argument(
+        "--holdout",
+        metavar="SHARE|DAY",
+        help="keep the newest sessions from the model, such as 5%% of them, or those that ended on 2024-11-25 or later,"
+        " and write them as a file for recserv eval",
+    )
+    parser.add_argument(
+        "--holdout-to",
+        default="",
+        metavar="FILE.tsv",
+        help="that file, packed if it ends in .gz (MODEL_DIR.holdout.tsv)",
     )
     parser.add_argument("--report", metavar="FILE.json", help="write what was read and left out to a file")
     parser.add_argument(
@@ -59,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         from recserv.training.build import build
         from recserv.training.options import BuildOptions
+        from recserv.training.set_aside import parse_newest
     except ModuleNotFoundError as error:
         raise UsageError(
             f"{error.name} is not installed; building needs the extra: pip install 'recserv[build]'"
@@ -80,6 +99,9 @@ def run(args: argparse.Namespace) -> int:
         allow_unknown_items=args.allow_unknown_items,
         default_event_type=args.default_event_type,
         skip_bad_rows=args.skip_bad_rows,
+        ties=args.ties,
+        holdout=parse_newest(args.holdout) if args.holdout else None,
+        holdout_to=args.holdout_to,
         seed=args.seed,
         dimensions=args.dimensions,
         epochs=args.epochs,
@@ -117,6 +139,8 @@ def print_report(console: Any, report: BuildReport) -> None:
         ("ranker", _ranker_line(report.ranker)),
         ("time", f"{report.seconds:.1f} s"),
     ]
+    if report.data.holdout is not None:
+        facts.append(("next", f"recserv eval --model {report.out} --sessions {report.holdout_file} --report eval.html"))
     if report.items_without_vector:
         facts.append(("note", f"{report.items_without_vector:,} items have no vector: no events and no description"))
     for label, text in facts:

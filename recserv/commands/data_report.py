@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from recserv.errors import UsageError
 
 if TYPE_CHECKING:
-    from recserv.model.data_report import CatalogMatch, DataReport, Finding
+    from recserv.model.data_report import CatalogMatch, DataReport, Finding, HoldoutReport, TieReport
 
 LABEL_WIDTH = 9
 _SHOWN = 20
 _NAMES_SHOWN = 12
+_RULE_SHOWN = 60
 _LOW = 0.95
 
 
@@ -26,12 +27,20 @@ def facts_of(report: DataReport) -> list[tuple[str, str]]:
         ("span", _span(report)),
         ("types", _types(report)),
     ]
+    if report.rows_by_rule:
+        facts.append(
+            ("left out", f"{'; '.join(f'{one.count:,} if {_short(one.rule)}' for one in report.rows_by_rule)}")
+        )
     unknown = [f"{one.name!r} {one.count:,}" for one in report.event_names if one.taken_as == "unknown"]
     if unknown:
         facts.append(("unknown", f"{_some(unknown)}: no event types (--event-type NAME=TYPE says what they are)"))
     facts.append(
         ("sessions", f"{report.sessions:,}, {report.sessions_with_several:,} of them with more than one event")
     )
+    if report.ties is not None:
+        facts.append(("order", tie_text(report.ties)))
+    if report.holdout is not None:
+        facts.append(("held out", _held_out(report.holdout)))
     for session in report.lopsided_sessions:
         share = session.events / max(report.events, 1)
         facts.append(("", f"{session.session_id!r} alone holds {session.events:,} events, {share:.1%} of all"))
@@ -45,6 +54,37 @@ def facts_of(report: DataReport) -> list[tuple[str, str]]:
         facts.append(("not used", _some(" ".join(name.split()) for name in report.unused_columns)))
     facts += [("note", note) for note in report.notes]
     return facts
+
+
+def tie_text(ties: TieReport) -> str:
+    """What is done about lines that share one time, what that means and why, in a sentence or two."""
+    used = "is used" if ties.kept else "is not used: what goes together is learned, not what follows what"
+    why = {
+        "sorted": "their rows are sorted by item",
+        "told": "by --ties",
+        "rule": "purchases of one time have no order" if not ties.kept else "rows of one time are in order",
+        "tried": "",
+    }[ties.reason]
+    if ties.file_order is not None and ties.no_order is not None:
+        one, other = ties.file_order, ties.no_order
+        why = (
+            "tried on newer sessions, HR@20 asked in the file's order and in a random one: learned in order"
+            f" {one.asked_in_file_order:.3f} and {one.asked_in_random_order:.3f}, learned without"
+            f" {other.asked_in_file_order:.3f} and {other.asked_in_random_order:.3f}"
+        )
+    return f"the lines of {ties.share:.0%} of the sessions share one time; their order in the file {used} ({why})"
+
+
+def _held_out(held: HoldoutReport) -> str:
+    when = "" if held.first_end_ms is None else f" (ended {_utc(held.first_end_ms)} or later)"
+    blanks = f"; {held.rows_with_blanks:,} rows of items with blanks in their ids left out" * bool(
+        held.rows_with_blanks
+    )
+    how = "each item left out of its basket in turn" if held.sessions_without_order else "each next item"
+    return (
+        f"the newest {held.sessions:,} sessions{when}; {held.sessions_asked:,} of them ask {held.questions:,} questions"
+        f" ({how}) in {held.file}{blanks}"
+    )
 
 
 def finding_lines(found: Iterable[Finding]) -> list[str]:
@@ -110,6 +150,10 @@ def _catalog(match: CatalogMatch) -> list[tuple[str, str]]:
 
 def _ids(samples: Iterable[str]) -> str:
     return ", ".join(map(repr, samples)) or "none"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _RULE_SHOWN else text[: _RULE_SHOWN - 3] + "..."
 
 
 def _some(names: Iterable[str]) -> str:

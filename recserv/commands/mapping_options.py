@@ -21,8 +21,8 @@ def add_mapping_options(parser: Any, *, catalog: bool = True) -> None:
     parser.add_argument(
         "--mapping",
         metavar="NAME",
-        help="how the event files name things: ga4, google-retail, otto, personalize, rees46, retailrocket, segment,"
-        " shopify-orders, taobao, or FILE.toml",
+        help="how the event files name things: ga4, google-retail, online-retail, otto, personalize, rees46,"
+        " retailrocket, segment, shopify-orders, taobao, or FILE.toml",
     )
     parser.add_argument(
         "--column",
@@ -42,6 +42,14 @@ def add_mapping_options(parser: Any, *, catalog: bool = True) -> None:
         metavar="NAME=TYPE",
         help="what an event's name means, such as fav=click, or fav=ignore; may be repeated",
     )
+    parser.add_argument(
+        "--leave-out",
+        action="append",
+        default=[],
+        metavar="RULE",
+        help="rows of events that are none: 'Quantity <= 0' (returns), 'Invoice ~ ^C' (a regular expression),"
+        " 'Country = Test'; may be repeated",
+    )
     parser.add_argument("--delimiter", metavar="SIGN", help="between columns: a character, or tab (found out)")
     parser.add_argument("--decimal", choices=sorted(_DECIMALS), help="the decimal sign (seen from the column)")
     parser.add_argument("--encoding", metavar="NAME", help="of text that is neither UTF-8 nor UTF-16: windows-1252")
@@ -52,7 +60,8 @@ def _add_catalog_options(parser: Any) -> None:
     parser.add_argument(
         "--catalog-mapping",
         metavar="NAME",
-        help="the same of the catalogue: merchant-feed, woocommerce, google-retail, personalize, or FILE.toml",
+        help="the same of the catalogue: merchant-feed, woocommerce, google-retail, online-retail, personalize, or"
+        " FILE.toml",
     )
     parser.add_argument(
         "--catalog-column", action="append", default=[], metavar="NAME=COLUMN", help="the same, of the catalogue alone"
@@ -92,8 +101,9 @@ def tables_of(args: argparse.Namespace) -> tuple[TableMapping, TableMapping]:
     check_mapping(catalog_columns, CATALOG_COLUMNS, "--catalog-column")
     events = load_mapping(args.mapping, "events") if args.mapping else TableMapping()
     catalog = load_mapping(args.catalog_mapping, "catalog") if args.catalog_mapping else TableMapping()
+    leave_out = (*events.read.leave_out, *args.leave_out)
     return (
-        combined(events, {}, parse_event_types(args.event_type), **read),
+        combined(events, {}, parse_event_types(args.event_type), **read, leave_out=leave_out),
         combined(catalog, catalog_columns, {}, **read),
     )
 

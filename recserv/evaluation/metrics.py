@@ -11,6 +11,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from recserv.evaluation.intervals import Gains, Interval, of_mean, of_share
+
+Ranks = npt.NDArray[np.int64]
+
 
 class NextItemMetrics(msgspec.Struct, frozen=True):
     count: int
@@ -19,7 +23,16 @@ class NextItemMetrics(msgspec.Struct, frozen=True):
     ndcg: float
 
 
-def next_item_metrics(ranks: npt.NDArray[np.int64]) -> NextItemMetrics:
+class MetricsAt(msgspec.Struct, frozen=True):
+    """At one k, each with its interval."""
+
+    k: int
+    hit_rate: Interval
+    reciprocal_rank: Interval
+    ndcg: Interval
+
+
+def next_item_metrics(ranks: Ranks) -> NextItemMetrics:
     """ranks: int [n], from 1; 0 for a miss. All metrics are 0 for n = 0."""
     if len(ranks) == 0:
         return NextItemMetrics(0, 0.0, 0.0, 0.0)
@@ -30,4 +43,22 @@ def next_item_metrics(ranks: npt.NDArray[np.int64]) -> NextItemMetrics:
         hit_rate=len(hits) / n,
         reciprocal_rank=float((1.0 / hits).sum()) / n,
         ndcg=float((1.0 / np.log2(hits + 1.0)).sum()) / n,
+    )
+
+
+def within(ranks: Ranks, k: int) -> Ranks:
+    """What is beyond k is a miss."""
+    return np.where(ranks <= k, ranks, 0)
+
+
+def reciprocal_ranks(ranks: Ranks) -> Gains:
+    return np.where(ranks > 0, 1.0 / np.maximum(ranks, 1), 0.0)
+
+
+def metrics_at(ranks: Ranks, session: npt.NDArray[np.int64], k: int) -> MetricsAt:
+    """`session` int64 [n]: whose question each is."""
+    ranks = within(ranks, k)
+    gains = np.where(ranks > 0, 1.0 / np.log2(np.maximum(ranks, 1) + 1.0), 0.0)
+    return MetricsAt(
+        k, of_share(ranks > 0, session), of_mean(reciprocal_ranks(ranks), session), of_mean(gains, session)
     )

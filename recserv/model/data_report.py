@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+TieReason = Literal["sorted", "tried", "told", "rule"]
+
 
 class Finding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Rows or values of one file left out for one reason; `first_row` counts from 1, the header not counted, and
@@ -31,11 +33,45 @@ class EventName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     count: int
 
 
+class RuleCount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Rows of events that a rule of `--leave-out` or of the mapping took away."""
+
+    rule: str
+    count: int
+
+
 class LopsidedSession(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A session that holds much more than others: mostly a placeholder that stands for many shoppers, or a robot."""
 
     session_id: str
     events: int
+
+
+class TriedOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """HR@20 of a light trial model on newer sessions, asked for what comes next in the file and for what comes next in
+    a random order of the same lines.
+    """
+
+    asked_in_file_order: float
+    asked_in_random_order: float
+
+    @property
+    def worse(self) -> float:
+        return min(self.asked_in_file_order, self.asked_in_random_order)
+
+
+class TieReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Sessions whose lines share one time: how many, as a share of those with more than one event, whether the order
+    of their lines was `kept`, and why: the rows are `sorted` by item, both ways were `tried`, it was `told`, or it is
+    the `rule`: purchases of one time have no order, anything else has that of its rows.
+    """
+
+    sessions: int
+    share: float
+    reason: TieReason
+    kept: bool
+    file_order: TriedOrder | None = None
+    no_order: TriedOrder | None = None
 
 
 class CatalogMatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,6 +85,25 @@ class CatalogMatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     events_share: float
     outside_samples: tuple[str, ...] = ()
     catalog_samples: tuple[str, ...] = ()
+
+
+class HoldoutReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Sessions that were kept from a model, and the file of questions made of them: beside it as FILE.json, and in the
+    model. `sha256` is that of the file, `events` the names of the files that the sessions are from. Sessions of one
+    item ask nothing. `first_end_ms`, `last_end_ms`: when the first and the last of them ended.
+    """
+
+    chosen: str
+    file: str
+    sha256: str
+    events: tuple[str, ...]
+    sessions: int
+    sessions_asked: int
+    sessions_without_order: int
+    questions: int
+    first_end_ms: int | None = None
+    last_end_ms: int | None = None
+    rows_with_blanks: int = 0
 
 
 class DataReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -73,7 +128,10 @@ class DataReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     values_left_out: tuple[Finding, ...] = ()
     unused_columns: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    rows_by_rule: tuple[RuleCount, ...] = ()
     sessions: int = 0
     sessions_with_several: int = 0
     lopsided_sessions: tuple[LopsidedSession, ...] = ()
     catalog: CatalogMatch | None = None
+    ties: TieReport | None = None
+    holdout: HoldoutReport | None = None

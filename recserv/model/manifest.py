@@ -9,7 +9,7 @@ bit in either file is noticed, and the clock stays out of everything that is com
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -81,10 +81,13 @@ _ENCODER = msgspec.json.Encoder(order="sorted")
 
 def encode_manifest(manifest: Manifest) -> tuple[Manifest, bytes]:
     """The manifest with its `model_version` filled in, and the bytes of `manifest.json`."""
-    unnamed = msgspec.structs.replace(manifest, model_version="")
-    version = hashlib.sha256(_ENCODER.encode(unnamed)).hexdigest()[:_VERSION_DIGITS]
+    version = _version_of(msgspec.to_builtins(manifest))
     named = msgspec.structs.replace(manifest, model_version=version)
     return named, msgspec.json.format(_ENCODER.encode(named), indent=2) + b"\n"
+
+
+def _version_of(content: dict[str, Any]) -> str:
+    return hashlib.sha256(_ENCODER.encode({**content, "model_version": ""})).hexdigest()[:_VERSION_DIGITS]
 
 
 def encode_seal(manifest_bytes: bytes, built_at_ms: int) -> bytes:
@@ -107,7 +110,7 @@ def decode(manifest_bytes: bytes, seal_bytes: bytes) -> tuple[Manifest, Seal]:
         manifest = msgspec.json.decode(manifest_bytes, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(MANIFEST_FILE, f"not a manifest: {error}") from error
-    _check(manifest)
+    _check(manifest, manifest_bytes)
     return manifest, seal
 
 
@@ -123,7 +126,7 @@ def _decode_seal(data: bytes) -> Seal:
     return seal
 
 
-def _check(manifest: Manifest) -> None:
+def _check(manifest: Manifest, content: bytes) -> None:
     if manifest.metric != METRIC:
         raise ModelError(MANIFEST_FILE, f"metric {manifest.metric!r}; this recserv knows {METRIC!r}")
     if not 1 <= manifest.dimensions <= DIMENSIONS_MAX:
@@ -132,5 +135,6 @@ def _check(manifest: Manifest) -> None:
         count = getattr(manifest, name)
         if not (1 if name == "items" else 0) <= count <= ITEMS_MAX:
             raise ModelError(MANIFEST_FILE, f"{name} {count} is out of range")
-    if encode_manifest(manifest)[0].model_version != manifest.model_version:
+    # Of what is written there, and not of what this recserv would write: it may know fields that an older one did not.
+    if _version_of(msgspec.json.decode(content)) != manifest.model_version:
         raise ModelError(MANIFEST_FILE, "model_version is not the digest of its content")

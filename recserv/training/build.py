@@ -39,6 +39,8 @@ from recserv.training.notes import Notes
 from recserv.training.options import BuildOptions
 from recserv.training.problems import BadRows, Progress, no_progress
 from recserv.training.ranker import RankerReport, learn_ranker
+from recserv.training.set_aside import set_aside, split_newest
+from recserv.training.ties import settle_ties
 
 BESIDE_EVENTS_MIN = 200_000
 """Of fewer the ranker is learned in the time that a process needs to begin."""
@@ -61,6 +63,7 @@ class BuildReport(msgspec.Struct, frozen=True, kw_only=True):
     ranker: RankerReport | None
     data: DataReport
     seconds: float
+    holdout_file: str = ""
 
     @property
     def skipped_rows(self) -> int:
@@ -72,12 +75,24 @@ def build(options: BuildOptions, progress: Progress = no_progress) -> BuildRepor
     began = time.monotonic()
     options.check()
     log, catalog, data = _read(options, progress)
+    newer = None
+    if options.holdout is not None:
+        log, newer = split_newest(log, options.holdout, options.events[0])
+    log, ties = settle_ties(log, options, progress)
+    data = msgspec.structs.replace(data, ties=ties)
+    held = None
+    if newer is not None and options.holdout is not None:
+        newer = replace(newer, ties=log.ties)
+        held = set_aside(newer, options.holdout, options.holdout_path(), options.events, options.seed)
+        data = msgspec.structs.replace(data, holdout=held.report)
     checkpoints = Checkpoints.beside(Path(options.out), _fingerprint(options, log, catalog))
     # One thread: the bytes of a model must not depend on how many there are, and two that share busy cores with others
     # were five times slower than one.
     with threadpool_limits(1, user_api="blas"):
         contents, space, ranking = _learned(log, catalog, options, data.rows_bad, checkpoints, progress)
     contents = replace(contents, manifest=msgspec.structs.replace(contents.manifest, data=data))
+    if held is not None:
+        held.write()
     manifest = save_snapshot(contents, options.out)
     checkpoints.clear()
     origin = contents.arrays["embedding_origin"]
@@ -96,6 +111,7 @@ def build(options: BuildOptions, progress: Progress = no_progress) -> BuildRepor
         ranker=ranking,
         data=data,
         seconds=time.monotonic() - began,
+        holdout_file="" if held is None else str(held.path),
     )
 
 
@@ -116,7 +132,7 @@ def _read(options: BuildOptions, progress: Progress) -> tuple[EventLog, Catalog 
             progress=progress,
         )
     except MissingColumn as error:
-        raise error.with_hint(hint(error.path, error.has, "events")) from error
+        raise error.with_hint(hint(error.path, error.has, "events", table.name)) from error
     catalog = None
     if options.catalog is not None:
         try:
@@ -129,8 +145,9 @@ def _read(options: BuildOptions, progress: Progress) -> tuple[EventLog, Catalog 
                 progress=progress,
             )
         except MissingColumn as error:
-            raise error.with_hint(hint(error.path, error.has, "catalog")) from error
-    data = data_report(log, catalog, notes, of_catalog, problems)
+            raise error.with_hint(hint(error.path, error.has, "catalog", options.catalog_table.name)) from error
+    same_file = options.catalog in options.events
+    data = data_report(log, catalog, notes, of_catalog, problems, same_file=same_file)
     if options.catalog is not None and not options.allow_unknown_items:
         refuse_strangers(data, options.catalog)
     return log, catalog, data
@@ -156,7 +173,7 @@ def _learned(
 
 
 def _fingerprint(options: BuildOptions, log: EventLog, catalog: Catalog | None) -> str:
-    chosen = (options.seed, options.dimensions, options.epochs, options.rank_examples)
+    chosen = (options.seed, options.dimensions, options.epochs, options.rank_examples, log.ties)
     ids = "\0".join(log.item_ids).encode("utf-8", "surrogatepass")
     events = (log.session, log.item, log.event_type, log.time_ms)
     products: tuple[bytes | npt.NDArray[Any], ...] = ()

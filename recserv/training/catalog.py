@@ -8,6 +8,7 @@ feeds: how they are written is seen from the column as a whole.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,8 +27,8 @@ from recserv.training.category_paths import names as _names
 from recserv.training.dataset import check_mapping
 from recserv.training.files import expand
 from recserv.training.mapped import MappedBatch
-from recserv.training.mapping_tables import TableMapping, combined
-from recserv.training.notes import Notes
+from recserv.training.mapping_tables import Repeats, TableMapping, combined
+from recserv.training.notes import Notes, leave_out
 from recserv.training.problems import BadRows, Progress, RowChecks, no_progress
 from recserv.training.readers import read_batches
 from recserv.training.text import ENCODING_HINT
@@ -37,6 +38,7 @@ TEXT_COLUMNS = ("title", "description", "brand", "currency_code", "image_uri")
 LIST_COLUMNS = ("categories", "tags")
 CATALOG_COLUMNS = ("item_id", *TEXT_COLUMNS, *LIST_COLUMNS, "price", "available", "attributes")
 
+_AGAIN = "this item id was there before (where that is meant, a mapping's `repeats` says which row counts)"
 _LIST = pa.list_(pa.string())
 _SEPARATOR = re.compile(r"[|>]")
 
@@ -56,6 +58,18 @@ class Catalog:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def rows(self, rows: npt.NDArray[np.int64]) -> Catalog:
+        """Some of the products, in the order of `rows`."""
+        picked = pa.array(rows)
+        return Catalog(
+            ids=[self.ids[row] for row in rows.tolist()],
+            text={name: column.take(picked) for name, column in self.text.items()},
+            lists={name: column.take(picked) for name, column in self.lists.items()},
+            price=self.price[rows],
+            available=self.available[rows],
+            attributes=None if self.attributes is None else [self.attributes[row] for row in rows.tolist()],
+        )
 
     def items(self) -> Iterator[Item]:
         text = [self.text[name].to_pylist() for name in TEXT_COLUMNS]
@@ -133,14 +147,17 @@ class CatalogDecoder:
     def __init__(self, table: TableMapping, problems: BadRows, notes: Notes):
         self._table, self._problems, self._notes = table, problems, notes
         self._paths = CategoryPaths(table.read.paths, table.read.steps)
+        self._rules = table.rules()
+        self._repeats = table.read.repeats
         self._seen: set[str] = set()
         self.wanted = table.wanted(CATALOG_COLUMNS, ("item_id",))
         self.parts: list[_Part] = []
 
     def add(self, raw: MappedBatch) -> None:
         checks = RowChecks(raw.path, raw.rows, raw.sources)
+        leave_out(self._rules, raw, checks, self._notes)
         self._leave_out(raw, checks)
-        ids = _ids(raw, checks, self._seen, self._table.placeholders())
+        ids = _ids(raw, checks, None if self._repeats != "refuse" else self._seen, self._table.placeholders())
         text = {name: _text(raw, checks, name) for name in TEXT_COLUMNS}
         lists = {name: self._list(raw, checks, name) for name in LIST_COLUMNS}
         price, price_text = self._price(raw, checks)
@@ -221,7 +238,7 @@ class CatalogDecoder:
         if currency is not None:
             said = text["currency_code"]
             text["currency_code"] = pc.if_else(pc.equal(said, ""), currency, said)
-        return Catalog(
+        catalog = Catalog(
             ids=[item_id for part in parts for item_id in part.ids],
             text=text,
             lists={name: pa.concat_arrays([part.lists[name] for part in parts]) for name in LIST_COLUMNS},
@@ -229,6 +246,7 @@ class CatalogDecoder:
             available=np.concatenate([part.available for part in parts]),
             attributes=attributes,
         )
+        return catalog if self._repeats == "refuse" else one_row_a_product(catalog, self._repeats)
 
     def _prices(self) -> tuple[npt.NDArray[np.float64], Any]:
         """Of all parts, and the currencies that stood beside them: None where no price was text."""
@@ -261,7 +279,29 @@ class CatalogDecoder:
         return price, pa.array(currency, pa.string())
 
 
-def _ids(raw: MappedBatch, checks: RowChecks, seen: set[str], placeholders: Collection[str]) -> list[str]:
+def one_row_a_product(catalog: Catalog, repeats: Repeats) -> Catalog:
+    """Of rows with one id the first, the last, or the last one that has the id's commonest title."""
+    chosen: dict[str, int] = {}
+    if repeats == "commonest":
+        titles = catalog.text["title"].to_pylist()
+        counts = Counter(zip(catalog.ids, titles, strict=True))
+        for row, (item_id, title) in enumerate(zip(catalog.ids, titles, strict=True)):
+            best = chosen.get(item_id)
+            # No title is worth less than any.
+            if best is None or (title != "", counts[item_id, title]) >= (
+                titles[best] != "",
+                counts[item_id, titles[best]],
+            ):
+                chosen[item_id] = row
+    else:
+        for row, item_id in enumerate(catalog.ids):
+            if repeats == "last" or item_id not in chosen:
+                chosen[item_id] = row
+    return catalog.rows(np.fromiter(chosen.values(), np.int64, len(chosen)))
+
+
+def _ids(raw: MappedBatch, checks: RowChecks, seen: set[str] | None, placeholders: Collection[str]) -> list[str]:
+    """`seen`: ids of rows before, which must not come again; None: they may."""
     column = raw.columns["item_id"]
     encoded, missing, bad = columns.as_ids(column, placeholders)
     structured = bad if columns.is_structured(column.type) else raw.structured.get("item_id")
@@ -270,13 +310,15 @@ def _ids(raw: MappedBatch, checks: RowChecks, seen: set[str], placeholders: Coll
     checks.bad("item_id", "not an id", bad, column)
     checks.bad("item_id", "empty", missing)
     ids: list[str] = encoded.to_pylist()
+    if seen is None:
+        return ids
     again = np.zeros(len(ids), bool)
     for row, item_id in enumerate(ids):
         if item_id in seen:
             again[row] = True
         elif checks.good[row]:
             seen.add(item_id)
-    checks.bad("item_id", "this item id was there before", again, column)
+    checks.bad("item_id", _AGAIN, again, column)
     return ids
 
 

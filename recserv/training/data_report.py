@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from recserv.errors import DatasetError
-from recserv.model.data_report import CatalogMatch, DataReport, LopsidedSession
+from recserv.model.data_report import CatalogMatch, DataReport, LopsidedSession, RuleCount
 from recserv.training.catalog import Catalog
 from recserv.training.dataset import EventLog
 from recserv.training.notes import Notes, findings
@@ -22,9 +22,20 @@ _LOPSIDED_SHOWN = 5
 
 
 def data_report(
-    log: EventLog, catalog: Catalog | None, notes: Notes, of_catalog: Notes, problems: BadRows
+    log: EventLog,
+    catalog: Catalog | None,
+    notes: Notes,
+    of_catalog: Notes,
+    problems: BadRows,
+    *,
+    same_file: bool = False,
 ) -> DataReport:
-    """`notes` of the events, `of_catalog` of the catalogue; rows are counted of the events alone."""
+    """`notes` of the events, `of_catalog` of the catalogue; rows are counted of the events alone. `same_file`: the
+    catalogue is read from the events' own file, so a column that either uses is used.
+    """
+    unused = list(dict.fromkeys(notes.unused_columns() + of_catalog.unused_columns()))
+    if same_file:
+        unused = [name for name in notes.unused_columns() if name in of_catalog.unused_columns()]
     counts = np.bincount(log.session, minlength=log.session_count)
     counts = counts[: log.session_count]
     bad = findings(problems.report())
@@ -44,8 +55,9 @@ def data_report(
         event_names=notes.event_names(),
         bad_rows=bad,
         values_left_out=notes.values_left_out() + of_catalog.values_left_out(),
-        unused_columns=tuple(dict.fromkeys(notes.unused_columns() + of_catalog.unused_columns())),
+        unused_columns=tuple(unused),
         notes=(*notes.remarks, *notes.of_amounts(), *of_catalog.remarks),
+        rows_by_rule=tuple(RuleCount(rule, count) for rule, count in notes.rows_by_rule.items()),
         sessions=int(np.count_nonzero(counts)),
         sessions_with_several=int(np.count_nonzero(counts > 1)),
         lopsided_sessions=_lopsided(log, counts),

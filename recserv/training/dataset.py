@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ from recserv.training.event_names import parse_event_type
 from recserv.training.files import expand
 from recserv.training.mapped import MappedBatch
 from recserv.training.mapping_tables import TableMapping, combined
-from recserv.training.notes import IGNORED, UNKNOWN, Notes
+from recserv.training.notes import IGNORED, UNKNOWN, Notes, leave_out
 from recserv.training.problems import BadRows, Progress, RowChecks, SkippedRows, no_progress
 from recserv.training.readers import read_batches
 from recserv.training.times import TIME_MS_MIN, as_time_ms
@@ -42,6 +42,7 @@ EVENT_COLUMNS = (
     "value",
     "search_query",
 )
+Ties = Literal["rule", "file", "none"]
 _ID_COLUMNS = ("session_id", "item_id", "event_id", "user_id")
 _NAMES_SHOWN = 20
 ID_CONFLICT = (
@@ -65,6 +66,10 @@ class EventLog:
     duplicates: int = 0
     session_ids: Any = None
     """Arrow strings by code, where they came from files."""
+    ties: Ties = "rule"
+    """Whether the lines of a session that share one time are in order: as the `file` has them, `none` of them are, or
+    by the `rule` of `sessions`.
+    """
 
     def __len__(self) -> int:
         return len(self.session)
@@ -191,6 +196,7 @@ class EventDecoder:
         self._table, self._problems, self._notes, self._latest_ms = table, problems, notes, latest_ms
         self._names = table.event_names()
         self._placeholders = table.placeholders()
+        self._rules = table.rules()
         self._default = None
         self._needed = needed
         required: tuple[str, ...] = ("event_type", *needed, "item_id")
@@ -207,6 +213,7 @@ class EventDecoder:
     def judge(self, raw: MappedBatch) -> JudgedEvents:
         """Every value of every row, and which rows are good. Raises DatasetError."""
         checks = RowChecks(raw.path, raw.rows, raw.sources)
+        leave_out(self._rules, raw, checks, self._notes)
         ids = {name: self._ids(raw, checks, name) for name in _ID_COLUMNS if name in raw.columns}
         self._leave_out(raw, checks, ids)
         event_type = self._event_types(raw, checks)
@@ -255,7 +262,9 @@ class EventDecoder:
     def _event_types(self, raw: MappedBatch, checks: RowChecks) -> npt.NDArray[np.uint8]:
         if "event_type" not in raw.columns:
             kinds = np.full(len(raw.rows), self._default or EventType.VIEW, np.uint8)
-            self._notes.event_name("", EventType(int(kinds[0])).name.lower() if len(kinds) else "", len(kinds))
+            self._notes.event_name(
+                "", EventType(int(kinds[0])).name.lower() if len(kinds) else "", int(checks.good.sum())
+            )
             return kinds
         encoded, missing, bad = columns.as_ids(raw.columns["event_type"])
         names = encoded.dictionary.to_pylist()

@@ -31,10 +31,22 @@ def split(log: EventLog, *, share: float = SHARE, events_max: int = EVENTS_MAX) 
     newer = np.zeros(log.session_count, bool)
     newer[by_age[-count:]] = True
     in_newer = newer[log.session]
-    return _rows(log, ~in_newer), _rows(log, in_newer)
+    return rows_of(log, ~in_newer), rows_of(log, in_newer)
 
 
-def _rows(log: EventLog, keep: npt.NDArray[np.bool_]) -> EventLog:
+def newest(log: EventLog, events_max: int) -> EventLog:
+    """The newest sessions with about so many events."""
+    lengths = np.bincount(log.session, minlength=log.session_count)
+    by_age = np.argsort(session_ends(log), kind="stable")[::-1]
+    count = int(np.searchsorted(np.cumsum(lengths[by_age]), events_max, side="right"))
+    if count >= log.session_count:
+        return log
+    chosen = np.zeros(log.session_count, bool)
+    chosen[by_age[: max(count, 1)]] = True
+    return rows_of(log, chosen[log.session])
+
+
+def rows_of(log: EventLog, keep: npt.NDArray[np.bool_]) -> EventLog:
     """The log of some whole sessions; items that do not occur in it any more have no code in it."""
     used, codes = np.unique(log.item[keep & (log.item >= 0)], return_inverse=True)
     item = np.full(int(keep.sum()), -1, np.int32)

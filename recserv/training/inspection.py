@@ -21,6 +21,7 @@ from recserv.training.mapping_tables import Part, TableMapping
 from recserv.training.notes import Notes, findings
 from recserv.training.problems import BadRows
 from recserv.training.readers import read_batches, read_tables
+from recserv.training.row_rules import is_rule_key
 from recserv.training.tables import TableBatch
 from recserv.training.text import TextStream
 from recserv.types import EventType, Item, wall_clock_ms
@@ -188,6 +189,7 @@ def _session_lines(path: str, table: TableMapping) -> Inspection:
 
 
 def _columns(batch: TableBatch, names: list[str], sources: dict[str, str]) -> tuple[ColumnSample, ...]:
+    sources = {name: source for name, source in sources.items() if not is_rule_key(name)}
     stands_for = {source.casefold(): name for name, source in sources.items()}
     found = []
     for name in names:

@@ -50,11 +50,11 @@ def _found(path: str, mapping: TableMapping, names: list[str], part: Part) -> tu
     return sources, len(sources) if part == "events" or len(sources) > _DESCRIBED_MIN else 0
 
 
-def hint(path: str, names: list[str], part: Part) -> str:
-    """What to add to the complaint that a column is missing."""
+def hint(path: str, names: list[str], part: Part, in_use: str = "") -> str:
+    """What to add to the complaint that a column is missing. `in_use`: the mapping that it was looked for with."""
     option = "--mapping" if part == "events" else "--catalog-mapping"
     other: Part = "catalog" if part == "events" else "events"
-    if fit := fitting(path, names, part):
+    if fit := [name for name in fitting(path, names, part) if name != in_use]:
         return f"; {option} {fit[0]} fits"
     if fitting(path, names, other):
         return f"; it looks like {'a catalogue' if part == 'events' else 'events'}"

@@ -15,6 +15,9 @@ A table, all of it optional:
     names = ["user", "item"]              # of the columns of a file without a header
     fill_down = ["event_time"]            # what only the first row of a session says
     missing = ["-"]                       # more words for an id that is not there
+    leave_out = ["Quantity <= 0"]         # rows that are none for us (`row_rules`)
+    repeats = "commonest"                 # of a catalogue whose ids come again: the first row counts, the last, or
+                                          # the last with the id's commonest title; refuse: they are bad rows
     paths = ","                           # between the category paths of a cell, and
     steps = ">"                           # between the names of a path
     [events.event_types]
@@ -36,10 +39,12 @@ from recserv.training.columns import PLACEHOLDERS
 from recserv.training.csv_dialect import ReadAs
 from recserv.training.event_names import EventNames
 from recserv.training.mapped import Wanted
+from recserv.training.row_rules import RowRule, parse_rules
 from recserv.training.text import check_encoding
 from recserv.training.times import TimeUnit
 
 Part = Literal["events", "catalog"]
+Repeats = Literal["refuse", "first", "last", "commonest"]
 _SUFFIX = ".toml"
 
 
@@ -55,6 +60,8 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     names: tuple[str, ...] = ()
     fill_down: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    leave_out: tuple[str, ...] = ()
+    repeats: Repeats = "refuse"
     paths: str = "|"
     steps: str = ">"
 
@@ -72,7 +79,21 @@ class TableMapping(msgspec.Struct, frozen=True, kw_only=True):
     def wanted(self, names: tuple[str, ...], required: tuple[str, ...]) -> Wanted:
         read = self.read
         read_as = ReadAs(delimiter=read.delimiter, encoding=read.encoding, quotes=read.quotes, names=read.names)
-        return Wanted(names, required, self.columns, self.told, self.fallback, read.fill_down, read_as)
+        of_file = {rule.key: (rule.column,) for rule in self.rules() if rule.column not in names}
+        ruled = {rule.column for rule in self.rules() if rule.column in names}
+        return Wanted(
+            (*names, *of_file),
+            required,
+            {**self.columns, **of_file},
+            self.told | ruled | set(of_file),
+            self.fallback,
+            read.fill_down,
+            read_as,
+        )
+
+    def rules(self) -> tuple[RowRule, ...]:
+        """Rows to be left out."""
+        return parse_rules(self.read.leave_out)
 
     def event_names(self) -> EventNames:
         return EventNames(self.event_types)
@@ -157,6 +178,7 @@ def check_read(read: ReadOptions) -> None:
         raise UsageError(f"--delimiter {read.delimiter!r}: one character, or `tab`")
     if read.encoding:
         check_encoding(read.encoding)
+    parse_rules(read.leave_out)
 
 
 def combined(

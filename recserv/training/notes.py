@@ -8,7 +8,9 @@ from pathlib import Path
 import msgspec
 
 from recserv.model.data_report import EventName, Finding
-from recserv.training.problems import SkippedRows
+from recserv.training.mapped import MappedBatch
+from recserv.training.problems import RowChecks, SkippedRows
+from recserv.training.row_rules import RowRule
 
 IGNORED = "ignored"
 UNKNOWN = "unknown"
@@ -30,6 +32,7 @@ class Notes:
         self.rows_without_item = 0
         self.rows_ignored = 0
         self.rows_returned = 0
+        self.rows_by_rule: dict[str, int] = {}
         self.unknown: dict[str, SkippedRows] = {}
         self.remarks: dict[str, None] = {}
         self._event_names: dict[tuple[str, str], int] = {}
@@ -66,6 +69,9 @@ class Notes:
         old = self.unknown.get(new.example)
         self.unknown[new.example] = msgspec.structs.replace(old, count=old.count + new.count) if old else new
 
+    def by_rule(self, rule: str, count: int) -> None:
+        self.rows_by_rule[rule] = self.rows_by_rule.get(rule, 0) + count
+
     def event_names(self) -> tuple[EventName, ...]:
         """The most frequent first."""
         found = sorted(self._event_names.items(), key=lambda entry: (-entry[1], entry[0]))
@@ -76,6 +82,13 @@ class Notes:
 
     def unused_columns(self) -> tuple[str, ...]:
         return tuple(self._unused)
+
+
+def leave_out(rules: Iterable[RowRule], raw: MappedBatch, checks: RowChecks, notes: Notes) -> None:
+    """Takes away what the rules say, before anything in those rows is judged."""
+    for rule in rules:
+        column = raw.columns.get(rule.key, raw.columns.get(rule.column))
+        notes.by_rule(rule.text, 0 if column is None else checks.drop(rule.met(column)))
 
 
 def findings(skipped: Iterable[SkippedRows]) -> tuple[Finding, ...]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from recserv.errors import UsageError
 from recserv.model.manifest import DIMENSIONS_MAX
 from recserv.model.writer import check_target
 from recserv.training.catalog import CATALOG_COLUMNS
 from recserv.training.dataset import EVENT_COLUMNS, check_mapping
+from recserv.training.files import expand, kind_of
 from recserv.training.mapping_tables import TableMapping
+from recserv.training.set_aside import Newest
 
 EPOCHS_MAX = 100
 EXAMPLES_MAX = 1_000_000
@@ -33,12 +36,22 @@ class BuildOptions:
     allow_unknown_items: bool = False
     """Build even if most events are of items that the catalogue does not have."""
     skip_bad_rows: bool = False
+    ties: Literal["try", "file", "none"] = "try"
+    """The order of a session's lines that share one time: that of the file, none, or whichever a trial finds better."""
+    holdout: Newest | None = None
+    """Sessions to keep from the model."""
+    holdout_to: str = ""
+    """Where the questions of those go; empty: beside the model."""
     seed: int = 0
     dimensions: int = 64
     epochs: float = 5.0
     """Of learning item vectors; may be a fraction. 0: spectral vectors alone."""
     rank_examples: int = 50_000
     """Prefixes of the newest sessions that the ranker learns from; 0: fixed weights instead."""
+
+    def holdout_path(self) -> Path:
+        out = Path(self.out)
+        return Path(self.holdout_to) if self.holdout_to else out.with_name(f"{out.name}.holdout.tsv")
 
     def check(self) -> None:
         """Raises UsageError."""
@@ -54,3 +67,9 @@ class BuildOptions:
             raise UsageError(f"--rank-examples {self.rank_examples}: must be 0..{EXAMPLES_MAX}")
         check_mapping(self.columns, tuple(dict.fromkeys((*EVENT_COLUMNS, *CATALOG_COLUMNS))))
         check_target(Path(self.out))
+        if self.holdout_to and self.holdout is None:
+            raise UsageError("--holdout-to needs --holdout, which says how many sessions, such as 5%")
+        if self.holdout is not None and not self.holdout_path().absolute().parent.is_dir():
+            raise UsageError(f"--holdout-to {self.holdout_path()}: no such folder")
+        for path in expand([*self.events, *([] if self.catalog is None else [self.catalog])]):
+            kind_of(path)  # Before the first of them is read, which may take minutes.

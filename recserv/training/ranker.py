@@ -8,32 +8,25 @@ Fixed weights stay where there are too few examples, and where they rank the val
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from recserv._rank import FEATURE_NAMES, linear_scorer
-from recserv.index.hnsw import HnswIndex
 from recserv.model.ranker import Ranker
-from recserv.model.snapshot import load_snapshot
-from recserv.model.writer import save_snapshot
-from recserv.pipeline.engine import PLAIN_WEIGHTS, Engine
+from recserv.pipeline.engine import PLAIN_WEIGHTS
 from recserv.training import holdout, mlp
-from recserv.training.assemble import assemble
 from recserv.training.catalog import Catalog
 from recserv.training.checkpoints import Arrays, Checkpoints
 from recserv.training.dataset import EventLog
-from recserv.training.examples import Examples, ranking_examples
+from recserv.training.examples import Examples
 from recserv.training.options import BuildOptions
 from recserv.training.problems import Progress, no_progress
-from recserv.training.sessions import build_sessions
+from recserv.training.trial import PLAIN_RANKER, asked, trial_engine
 
 EXAMPLES_MIN = 200
-PLAIN_RANKER = Ranker("linear", tuple(PLAIN_WEIGHTS), tuple(PLAIN_WEIGHTS.values()))
 
 
 @dataclass(frozen=True)
@@ -105,18 +98,9 @@ def _examples(
     def first(name: str, done: int, total: int) -> None:
         progress(f"older sessions: {name}", done, total)
 
-    contents, _ = assemble(older, catalog, options, trial=True, checkpoints=checkpoints, progress=first)
-    with tempfile.TemporaryDirectory(prefix="recserv-build-") as scratch:
-        path = Path(scratch, "model")
-        save_snapshot(contents.ranked_by(PLAIN_RANKER), path, durable=False)
-        del contents
-        snapshot = load_snapshot(path)
-        with snapshot.verified_index() as file:
-            engine = Engine(snapshot, HnswIndex.load(file, dimensions=snapshot.dimensions))
-    positions = np.array([engine.items.position(item) for item in newer.item_ids], np.int32)
-    sessions = build_sessions(newer, positions, seed=options.seed, keep_repeats=True)
+    engine = trial_engine(older, catalog, options, checkpoints, first)
     try:
-        return ranking_examples(engine, sessions, limit=options.rank_examples, seed=options.seed, progress=progress)
+        return asked(engine, newer, limit=options.rank_examples, seed=options.seed, progress=progress)
     finally:
         engine.close()
 

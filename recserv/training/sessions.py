@@ -7,6 +7,7 @@ would learn that sorting. Such a session is marked `unordered` and shuffled, so 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -116,18 +117,66 @@ def session_ends(log: EventLog, rows: npt.NDArray[np.int64] | None = None) -> np
     return last
 
 
+class TiedSessions(NamedTuple):
+    """Sessions of several events that all share one time: how many, as a share of all with several events; whether
+    they are mostly purchases; whether their rows are plainly sorted by item.
+    """
+
+    sessions: int
+    share: float
+    bought: bool
+    sorted_by_item: bool
+
+
+def tied_sessions(log: EventLog) -> TiedSessions:
+    """Of a log without times: all, if their rows are sorted by item, else none."""
+    rows = np.flatnonzero((log.item >= 0) & (TYPE_WEIGHTS[log.event_type] > 0))
+    if not len(rows):
+        return TiedSessions(0, 0.0, bought=False, sorted_by_item=False)
+    rows = rows[np.argsort(log.session[rows], kind="stable")]
+    time = np.zeros(len(rows), np.int64) if log.time_ms is None else log.time_ms[rows]
+    starts = np.flatnonzero(np.r_[True, np.diff(log.session[rows]) != 0])
+    lengths = np.diff(np.r_[starts, len(rows)])
+    one_time = np.maximum.reduceat(time, starts) == np.minimum.reduceat(time, starts)
+    in_order = _plainly_sorted(log, rows, starts, lengths, one_time)
+    several = lengths > 1
+    tied = one_time & several & (log.time_ms is not None or in_order)
+    bought = np.repeat(tied, lengths) & (log.event_type[rows] == EventType.PURCHASE)
+    return TiedSessions(
+        int(tied.sum()),
+        float(tied.sum() / max(several.sum(), 1)),
+        bought=bool(2 * bought.sum() > lengths[tied].sum()),
+        sorted_by_item=in_order,
+    )
+
+
+def _plainly_sorted(
+    log: EventLog,
+    rows: npt.NDArray[np.int64],
+    starts: npt.NDArray[np.int64],
+    lengths: npt.NDArray[np.int64],
+    one_time: npt.NDArray[np.bool_],
+) -> bool:
+    """Whether sessions of one time have their items in ascending order far more often than chance would."""
+    ascending = _ascending(_ranks(log.item_ids)[log.item[rows]], starts, lengths)
+    telling = one_time & (lengths >= _SORTED_LENGTH)
+    return bool(telling.any() and ascending[telling].mean() > _SORTED_SHARE)
+
+
 def _unordered(
     log: EventLog, rows: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], time: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.bool_]:
-    """Sessions that carry no order: all at one time and bought together, or sorted by item as the others are."""
+    """Sessions that carry no order, as the log says or else by rule: all at one time and bought together, or sorted by
+    item as the others are.
+    """
     lengths = np.diff(offsets)
     starts = offsets[:-1]
     if len(starts) == 0:
         return np.zeros(0, bool)
     one_time: npt.NDArray[np.bool_] = np.maximum.reduceat(time, starts) == np.minimum.reduceat(time, starts)
-    ascending = _ascending(_ranks(log.item_ids)[log.item[rows]], starts, lengths)
-    telling = one_time & (lengths >= _SORTED_LENGTH)
-    if telling.any() and ascending[telling].mean() > _SORTED_SHARE:
+    if log.ties == "file":
+        return np.zeros(len(starts), bool)
+    if log.ties == "none" or _plainly_sorted(log, rows, starts, lengths, one_time):
         return one_time & (lengths > 1)
     if log.time_ms is None:
         return np.zeros(len(starts), bool)
