@@ -40,9 +40,10 @@ def test_invoice_lines_become_purchases_and_their_descriptions_a_catalogue(shop:
 
 def test_a_rule_takes_rows_away_before_they_are_judged(shop: Builder) -> None:
     columns = [f"--column={ours}={theirs}" for ours, theirs in (("session_id", "Invoice"), ("item_id", "StockCode"))]
-    options = (*columns, "--default-event-type", "purchase", "--column=quantity=Quantity")
-    assert "negative" in shop.build(invoices(*RETURNS), *options).err
-    built = shop.build(invoices(*RETURNS), *options, "--leave-out", "Quantity < 0")
+    options = (*columns, "--default-event-type", "purchase", "--column=value=Price")
+    refund = "R6,pot,POT,1,2010-01-04 09:00:00,-2.5,7,France"
+    assert "negative" in shop.build(invoices(refund), *options).err
+    built = shop.build(invoices(refund), *options, "--leave-out", "Price < 0")
     assert (built.code, built.data["events"], built.data["rows_bad"]) == (0, len(GOOD), 0)
 
 
