@@ -17,6 +17,7 @@ A table, all of it optional:
     missing = ["-"]                       # more words for an id that is not there
     paths = ","                           # between the category paths of a cell, and
     steps = ">"                           # between the names of a path
+    group_prefix = "id:"                  # before the id of a group, and no part of it
     [events.event_types]
     fav = "ignore"
 """
@@ -57,6 +58,7 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     missing: tuple[str, ...] = ()
     paths: str = "|"
     steps: str = ">"
+    group_prefix: str = ""
 
 
 class TableMapping(msgspec.Struct, frozen=True, kw_only=True):
