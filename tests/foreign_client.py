@@ -13,8 +13,7 @@ sys.path.insert(0, sys.argv[1])
 
 import grpc
 
-from recserv.v1 import recommendation_pb2 as pb
-from recserv.v1 import recommendation_pb2_grpc as pb_grpc
+from recserv.v1 import context_pb2, events_pb2, recommendation_pb2, recommendation_service_pb2_grpc
 
 TIMEOUT_S = float(sys.argv[3])
 SESSION = "foreign-1"
@@ -22,7 +21,7 @@ SEARCHER = "foreign-2"
 
 
 class Shopper:
-    def __init__(self, stub: pb_grpc.RecommendationServiceStub, session: str):
+    def __init__(self, stub: recommendation_service_pb2_grpc.RecommendationServiceStub, session: str):
         self._stub, self._session = stub, session
         self._events = 0
 
@@ -31,25 +30,31 @@ class Shopper:
         return self.sends(f"event-{self._events}", event_type, **fields)
 
     def sends(self, event_id: str, event_type: str, **fields: object) -> dict[str, object]:
-        event = pb.Event(event_id=event_id, event_type=event_type, session_id=self._session, **fields)
+        event = events_pb2.Event(event_id=event_id, event_type=event_type, session_id=self._session, **fields)
         try:
-            answer = self._stub.IngestEvent(pb.IngestEventRequest(event=event), timeout=TIMEOUT_S)
+            answer = self._stub.IngestEvent(events_pb2.IngestEventRequest(event=event), timeout=TIMEOUT_S)
         except grpc.RpcError as error:
             return {"code": error.code().name, "details": error.details()}
-        return {"code": "OK", "status": pb.IngestStatus.Name(answer.status), "token": bool(answer.consistency_token)}
+        return {
+            "code": "OK",
+            "status": events_pb2.IngestStatus.Name(answer.status),
+            "token": bool(answer.consistency_token),
+        }
 
     def sees(self, **fields: object) -> list[dict[str, object]]:
-        request = pb.RecommendRequest(session_id=self._session, page_size=10, return_items=True, **fields)
+        request = recommendation_pb2.RecommendRequest(
+            session_id=self._session, page_size=10, return_items=True, **fields
+        )
         answer = self._stub.Recommend(request, timeout=TIMEOUT_S)
         assert not answer.degraded, answer
         return [
             {
                 "item": result.item_id,
                 "title": result.item.title,
-                "source": pb.Source.Name(result.source),
+                "source": recommendation_pb2.Source.Name(result.source),
                 "because": [item for reason in result.reasons for item in reason.because_item_ids],
                 "texts": [reason.text for reason in result.reasons],
-                "reasons": [pb.ReasonType.Name(reason.type) for reason in result.reasons],
+                "reasons": [recommendation_pb2.ReasonType.Name(reason.type) for reason in result.reasons],
             }
             for result in answer.results
         ]
@@ -65,9 +70,9 @@ def only_searches(shopper: Shopper) -> dict[str, object]:
 
 def main() -> None:
     with grpc.insecure_channel(sys.argv[2]) as channel:
-        stub = pb_grpc.RecommendationServiceStub(channel)
+        stub = recommendation_service_pb2_grpc.RecommendationServiceStub(channel)
         shopper = Shopper(stub, SESSION)
-        seen: dict[str, object] = {"stubs": pb.__file__}
+        seen: dict[str, object] = {"stubs": recommendation_pb2.__file__}
         seen["cold"] = cold = shopper.sees()
         viewed, searched = cold[0], cold[-1]
         seen["view"] = shopper.does("EVENT_TYPE_VIEW", item_id=viewed["item"])
@@ -82,7 +87,7 @@ def main() -> None:
         seen["after purchase"] = shopper.sees(exclude_purchased=True)
         seen["same again"] = shopper.sends("buy", "EVENT_TYPE_PURCHASE", item_id=carted, quantity=2, value=4.5)
         seen["same id, other body"] = shopper.sends("buy", "EVENT_TYPE_PURCHASE", item_id=carted, quantity=3, value=4.5)
-        context = stub.GetContext(pb.GetContextRequest(session_id=SESSION), timeout=TIMEOUT_S)
+        context = stub.GetContext(context_pb2.GetContextRequest(session_id=SESSION), timeout=TIMEOUT_S)
         seen["context"] = {
             "recent": list(context.recent_item_ids),
             "searches": list(context.recent_searches),

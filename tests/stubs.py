@@ -2,42 +2,38 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
+from google.protobuf import descriptor_pb2
+
 from tests.patience import HANG_GUARD_S
 
 PROTOS = Path(__file__).parent.parent / "protos"
+CONTRACT = sorted((PROTOS / "recserv").rglob("*.proto"))
+"""The files that are ours; google/rpc beside them is a copy of somebody else's."""
+SERVICES = [path for path in CONTRACT if path.stem.endswith("_service")]
 
 
-def _google_protos() -> Path:
-    spec = importlib.util.find_spec("google.rpc")
-    assert spec is not None, "googleapis-common-protos is not installed"
-    assert spec.submodule_search_locations is not None
-    for location in spec.submodule_search_locations:
-        if (Path(location) / "status.proto").exists():
-            return Path(location).parent.parent
-    raise AssertionError("googleapis-common-protos came without its .proto files")
-
-
-GOOGLE_PROTOS = _google_protos()
-"""The folder that holds google/rpc/*.proto."""
+def contract_text() -> str:
+    """All that the contract says."""
+    return "\n".join(path.read_text() for path in CONTRACT)
 
 
 def generate_stubs(out: Path) -> None:
-    """Writes recserv/v1/*_pb2.py, *_pb2.pyi and *_pb2_grpc.py under `out`."""
-    contracts = [str(path.relative_to(PROTOS)) for path in sorted(PROTOS.rglob("*.proto"))]
-    protoc = subprocess.run(
-        [
-            *[sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}", f"-I{GOOGLE_PROTOS}"],
-            *[f"--python_out={out}", f"--pyi_out={out}", f"--grpc_python_out={out}"],
-            *contracts,
-        ],
-        capture_output=True,
-        text=True,
-        timeout=HANG_GUARD_S,
-        check=False,
-    )
+    """Writes recserv/v1/*_pb2.py and *_pb2.pyi under `out`, and *_pb2_grpc.py of what has services."""
+    _protoc(f"--python_out={out}", f"--pyi_out={out}", *CONTRACT)
+    _protoc(f"--grpc_python_out={out}", *SERVICES)
+
+
+def descriptor_set(protos: Path, out: Path) -> descriptor_pb2.FileDescriptorSet:
+    """What a folder laid out as protos/ describes, all of it, by way of a file that is written."""
+    _protoc("--include_imports", f"--descriptor_set_out={out}", *sorted(protos.rglob("*.proto")), protos=protos)
+    return descriptor_pb2.FileDescriptorSet.FromString(out.read_bytes())
+
+
+def _protoc(*arguments: str | Path, protos: Path = PROTOS) -> None:
+    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{protos}", *map(str, arguments)]
+    protoc = subprocess.run(command, capture_output=True, text=True, timeout=HANG_GUARD_S, check=False)
     assert protoc.returncode == 0, protoc.stderr

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from recserv import cli
+from recserv import v1 as pb
 from recserv.commands import serve
 from recserv.config import KEYS, Settings
 from recserv.resilience.limiter import _BOUNDS
 from recserv.server.assembly import ServerLimits
 from recserv.types import Priority
-from recserv.v1 import recommendation_pb2 as pb
 from tests.project_files import ROOT, package_sources
 
 README = (ROOT / "README.md").read_text()

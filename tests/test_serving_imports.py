@@ -58,7 +58,7 @@ def loaded_by_serving() -> dict[str, list[str] | dict[str, str]]:
     """Everything that a clean process holds after importing the whole serving side."""
     names = [module_name(path) for path in package_sources() if path.with_suffix("").parts[1] in SERVING]
     assert "recserv.app" in names
-    names += ["recserv.v1.recommendation_pb2_grpc", "recserv.commands.serve"]
+    names += ["recserv.v1.recommendation_service_pb2_grpc", "recserv.commands.serve"]
     command = [sys.executable, "-c", REPORT, json.dumps(names)]
     process = subprocess.run(command, capture_output=True, text=True, timeout=HANG_GUARD_S, check=False)
     assert process.returncode == 0, process.stderr

@@ -13,8 +13,8 @@ import sys
 
 import grpc
 
+from recserv import v1 as pb
 from recserv.event_loop import loop_factory
-from recserv.v1 import recommendation_pb2 as pb
 
 BANNER = "null server listening on "
 

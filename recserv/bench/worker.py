@@ -22,8 +22,8 @@ from collections.abc import Callable, Iterator
 import grpc
 import msgspec
 
+from recserv import v1 as pb
 from recserv.bench.histogram import Histogram
-from recserv.v1 import recommendation_pb2 as pb
 
 RECOMMEND = "/recserv.v1.RecommendationService/Recommend"
 OK = "OK"

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import grpc
 import grpc.aio
 
+from recserv import v1 as pb
 from recserv.client import wire
 from recserv.client.again import Backoff, News
 from recserv.client.aio_event_stream import AsyncEventStream
@@ -26,7 +27,6 @@ from recserv.client.options import (
 from recserv.client.outbox import RETRIED_STREAMS
 from recserv.client.wire import Explanations, Ingested, Metadata
 from recserv.types import Event, Explanation, Recommendation, RecommendQuery, ShopperContext, ShopperKey
-from recserv.v1 import recommendation_pb2_grpc as pb_grpc
 
 A = TypeVar("A")
 
@@ -51,7 +51,7 @@ class AsyncRecommendationClient:
             self._channel = grpc.aio.insecure_channel(where, how)
         else:
             self._channel = grpc.aio.secure_channel(where, credentials, how)
-        self._stub: Any = pb_grpc.RecommendationServiceStub(self._channel)
+        self._stub: Any = pb.RecommendationServiceStub(self._channel)
 
     async def __aenter__(self) -> AsyncRecommendationClient:
         return self

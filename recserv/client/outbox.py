@@ -14,10 +14,10 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
+from recserv import v1 as pb
 from recserv.client.failures import CallFailed
 from recserv.client.wire import Ingested
 from recserv.types import BATCH_EVENTS_MAX
-from recserv.v1 import recommendation_pb2 as pb
 
 RETRIED_RESULTS = frozenset({"UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "INTERNAL"})
 """Of one event: what another try may change."""

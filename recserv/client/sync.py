@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import grpc
 
+from recserv import v1 as pb
 from recserv.client import wire
 from recserv.client.again import Backoff, News
 from recserv.client.event_stream import EventStream
@@ -25,7 +26,6 @@ from recserv.client.options import (
 from recserv.client.outbox import RETRIED_STREAMS
 from recserv.client.wire import Explanations, Ingested, Metadata
 from recserv.types import Event, Explanation, Recommendation, RecommendQuery, ShopperContext, ShopperKey
-from recserv.v1 import recommendation_pb2_grpc as pb_grpc
 
 A = TypeVar("A")
 
@@ -50,7 +50,7 @@ class RecommendationClient:
             self._channel = grpc.insecure_channel(where, how)
         else:
             self._channel = grpc.secure_channel(where, credentials, how)
-        self._stub: Any = pb_grpc.RecommendationServiceStub(self._channel)
+        self._stub: Any = pb.RecommendationServiceStub(self._channel)
 
     def __enter__(self) -> RecommendationClient:
         return self

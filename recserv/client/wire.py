@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
+from recserv import v1 as pb
 from recserv.client.failures import CallFailed, failure_of_status
 from recserv.types import (
     PRIORITY_METADATA,
@@ -30,7 +31,6 @@ from recserv.types import (
     Source,
     TemplateCause,
 )
-from recserv.v1 import recommendation_pb2 as pb
 
 E = TypeVar("E", bound=IntEnum)
 

@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 import msgspec
 
+from recserv import v1 as pb
 from recserv.errors import UsageError
 from recserv.logs import UserTag
 from recserv.metrics import EventMetrics, Metrics
@@ -32,11 +33,10 @@ from recserv.server.reflection import reflection_handlers
 from recserv.server.servicer import Room, Servicer
 from recserv.server.slots import Slots
 from recserv.types import Clock
-from recserv.v1 import recommendation_pb2 as pb
 
 logger = logging.getLogger("recserv.server")
 
-SERVICE: str = pb.DESCRIPTOR.services_by_name["RecommendationService"].full_name
+SERVICE: str = pb.recommendation_service_pb2.DESCRIPTOR.services_by_name["RecommendationService"].full_name
 # Watchers of health never finish by themselves; they are cut off this long after the last call.
 _WATCHERS_GRACE_S = 0.2
 # In which clients are told to go elsewhere and do so. Who reads nothing for that long is turned away.

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Any
 
+from recserv import v1 as pb
 from recserv.types import (
     DEFAULT_TENANT,
     Event,
@@ -25,7 +26,6 @@ from recserv.types import (
     Result,
     ShopperContext,
 )
-from recserv.v1 import recommendation_pb2 as pb
 
 _EVENT_TYPES = {int(kind): kind for kind in EventType}
 

@@ -15,10 +15,10 @@ from collections.abc import Awaitable, Callable
 import grpc
 import grpc.aio
 
+from recserv import v1 as pb
 from recserv.server.call import Call, Context, parser
 from recserv.server.handlers import Handler, HandlerFactory
 from recserv.server.status import ServerDraining
-from recserv.v1 import recommendation_pb2 as pb
 
 GROUPS_IN_FLIGHT_MAX = 8
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from google.rpc.status_pb2 import Status
 
+from recserv import v1 as pb
 from recserv.errors import DeadlineTooNear, InvalidInput, Overloaded, StoreUnavailable, Violation
 from recserv.logs import UserTag
 from recserv.metrics import EventMetrics
@@ -48,7 +49,6 @@ from recserv.types import (
     Recommendation,
     ShopperKey,
 )
-from recserv.v1 import recommendation_pb2 as pb
 
 logger = logging.getLogger("recserv.server")
 

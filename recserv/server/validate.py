@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
+from recserv import v1 as pb
 from recserv.errors import InvalidInput, NotImplementedYet, Violation
 from recserv.types import (
     ANCHORS_MAX,
@@ -24,7 +25,6 @@ from recserv.types import (
     ExplainMode,
     Priority,
 )
-from recserv.v1 import recommendation_pb2 as pb
 
 QUERY_BYTES_MAX = 1024
 IMPRESSIONS_MAX = 500

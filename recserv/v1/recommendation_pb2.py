@@ -22,97 +22,48 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
+from recserv.v1 import events_pb2 as recserv_dot_v1_dot_events__pb2
+from recserv.v1 import explanations_pb2 as recserv_dot_v1_dot_explanations__pb2
+from recserv.v1 import items_pb2 as recserv_dot_v1_dot_items__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1frecserv/v1/recommendation.proto\x12\nrecserv.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xac\x03\n\x05\x45vent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12)\n\nevent_type\x18\x02 \x01(\x0e\x32\x15.recserv.v1.EventType\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x12\n\nsession_id\x18\x04 \x01(\t\x12\x0f\n\x07item_id\x18\x05 \x01(\t\x12\x10\n\x08quantity\x18\x06 \x01(\x05\x12\r\n\x05value\x18\x07 \x01(\x01\x12\x15\n\rcurrency_code\x18\x08 \x01(\t\x12\x14\n\x0csearch_query\x18\t \x01(\t\x12.\n\nevent_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x64well_ms\x18\x0b \x01(\x03\x12\x19\n\x11recommendation_id\x18\x0c \x01(\t\x12\x1b\n\x13impression_item_ids\x18\r \x03(\t\x12\x35\n\nproperties\x18\x0e \x03(\x0b\x32!.recserv.v1.Event.PropertiesEntry\x1a\x31\n\x0fPropertiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb4\x02\n\x04Item\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\r\n\x05\x62rand\x18\x04 \x01(\t\x12\x12\n\ncategories\x18\x05 \x03(\t\x12\x0c\n\x04tags\x18\x06 \x03(\t\x12\r\n\x05price\x18\x07 \x01(\x01\x12\x15\n\rcurrency_code\x18\x08 \x01(\t\x12\x16\n\tavailable\x18\t \x01(\x08H\x00\x88\x01\x01\x12\x11\n\timage_uri\x18\n \x01(\t\x12\x34\n\nattributes\x18\x0b \x03(\x0b\x32 .recserv.v1.Item.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0c\n\n_available\"\xa7\x05\n\x10RecommendRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x11\n\tplacement\x18\x03 \x01(\t\x12&\n\x08priority\x18\x04 \x01(\x0e\x32\x14.recserv.v1.Priority\x12)\n\x0e\x63ontext_events\x18\x05 \x03(\x0b\x32\x11.recserv.v1.Event\x12\x17\n\x0f\x61nchor_item_ids\x18\x06 \x03(\t\x12\x1a\n\x12\x63\x61ndidate_item_ids\x18\x07 \x03(\t\x12\x10\n\x08\x63\x61tegory\x18\x08 \x01(\t\x12\x11\n\tpage_size\x18\t \x01(\x05\x12\x12\n\npage_token\x18\n \x01(\t\x12\x18\n\x10\x65xclude_item_ids\x18\x0b \x03(\t\x12\x1e\n\x11\x65xclude_purchased\x18\x0c \x01(\x08H\x00\x88\x01\x01\x12\x0e\n\x06\x66ilter\x18\r \x01(\t\x12\x16\n\tdiversity\x18\x0e \x01(\x01H\x01\x88\x01\x01\x12(\n\x07\x65xplain\x18\x0f \x01(\x0e\x32\x17.recserv.v1.ExplainMode\x12\x19\n\x11\x63onsistency_token\x18\x10 \x01(\t\x12\x14\n\x0creturn_items\x18\x11 \x01(\x08\x12\x0e\n\x06locale\x18\x12 \x01(\t\x12\x13\n\x0b\x64\x65vice_type\x18\x13 \x01(\t\x12I\n\x0fuser_attributes\x18\x14 \x03(\x0b\x32\x30.recserv.v1.RecommendRequest.UserAttributesEntry\x12\x12\n\nrequest_id\x18\x15 \x01(\t\x1a\x35\n\x13UserAttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x14\n\x12_exclude_purchasedB\x0c\n\n_diversity\"V\n\x06Reason\x12$\n\x04type\x18\x01 \x01(\x0e\x32\x16.recserv.v1.ReasonType\x12\x18\n\x10\x62\x65\x63\x61use_item_ids\x18\x02 \x03(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\"\xf6\x01\n\x0fRecommendResult\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x0c\n\x04rank\x18\x03 \x01(\x05\x12\"\n\x06source\x18\x04 \x01(\x0e\x32\x12.recserv.v1.Source\x12#\n\x07reasons\x18\x05 \x03(\x0b\x32\x12.recserv.v1.Reason\x12\x1e\n\x04item\x18\x06 \x01(\x0b\x32\x10.recserv.v1.Item\x12\x13\n\x0b\x65xplanation\x18\x07 \x01(\t\x12\x37\n\x11\x65xplanation_state\x18\x08 \x01(\x0e\x32\x1c.recserv.v1.ExplanationState\"\xa5\x02\n\x11RecommendResponse\x12,\n\x07results\x18\x01 \x03(\x0b\x32\x1b.recserv.v1.RecommendResult\x12\x19\n\x11recommendation_id\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x10\n\x08\x64\x65graded\x18\x04 \x01(\x08\x12\x34\n\x10\x64\x65graded_reasons\x18\x05 \x03(\x0e\x32\x1a.recserv.v1.DegradedReason\x12\x19\n\x11\x65xplanation_token\x18\x06 \x01(\t\x12\x17\n\x0fnext_page_token\x18\x07 \x01(\t\x12\x18\n\x10missing_item_ids\x18\x08 \x03(\t\x12\x1a\n\x12missing_categories\x18\t \x03(\t\"G\n\x15\x42\x61tchRecommendRequest\x12.\n\x08requests\x18\x01 \x03(\x0b\x32\x1c.recserv.v1.RecommendRequest\"x\n\x13\x42\x61tchRecommendEntry\x12\x31\n\x08response\x18\x01 \x01(\x0b\x32\x1d.recserv.v1.RecommendResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"R\n\x0c\x42\x61tchSummary\x12\r\n\x05total\x18\x01 \x01(\x05\x12\x11\n\tsucceeded\x18\x02 \x01(\x05\x12\x0e\n\x06\x66\x61iled\x18\x03 \x01(\x05\x12\x10\n\x08\x64\x65graded\x18\x04 \x01(\x05\"w\n\x16\x42\x61tchRecommendResponse\x12\x32\n\tresponses\x18\x01 \x03(\x0b\x32\x1f.recserv.v1.BatchRecommendEntry\x12)\n\x07summary\x18\x02 \x01(\x0b\x32\x18.recserv.v1.BatchSummary\"6\n\x12IngestEventRequest\x12 \n\x05\x65vent\x18\x01 \x01(\x0b\x32\x11.recserv.v1.Event\"Z\n\x13IngestEventResponse\x12(\n\x06status\x18\x01 \x01(\x0e\x32\x18.recserv.v1.IngestStatus\x12\x19\n\x11\x63onsistency_token\x18\x02 \x01(\t\"\x88\x01\n\x0cIngestResult\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12(\n\x06status\x18\x02 \x01(\x0e\x32\x18.recserv.v1.IngestStatus\x12!\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.Status\x12\x19\n\x11\x63onsistency_token\x18\x04 \x01(\t\"=\n\x18\x42\x61tchIngestEventsRequest\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.recserv.v1.Event\"F\n\x19\x42\x61tchIngestEventsResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.recserv.v1.IngestResult\"8\n\x13StreamEventsRequest\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.recserv.v1.Event\"A\n\x14StreamEventsResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.recserv.v1.IngestResult\"8\n\x11GetContextRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"2\n\x0e\x43\x61tegoryWeight\x12\x10\n\x08\x63\x61tegory\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\x01\"\xc4\x01\n\x12GetContextResponse\x12\x17\n\x0frecent_item_ids\x18\x01 \x03(\t\x12\x17\n\x0frecent_searches\x18\x02 \x03(\t\x12\x15\n\rcart_item_ids\x18\x03 \x03(\t\x12\x1a\n\x12purchased_item_ids\x18\x04 \x03(\t\x12\x13\n\x0b\x65vent_count\x18\x05 \x01(\x03\x12\x34\n\x10\x63\x61tegory_weights\x18\x06 \x03(\x0b\x32\x1a.recserv.v1.CategoryWeight\"3\n\x16GetExplanationsRequest\x12\x19\n\x11\x65xplanation_token\x18\x01 \x01(\t\"\x83\x01\n\x0b\x45xplanation\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12+\n\x05state\x18\x03 \x01(\x0e\x32\x1c.recserv.v1.ExplanationState\x12(\n\x05\x63\x61use\x18\x04 \x01(\x0e\x32\x19.recserv.v1.TemplateCause\"u\n\x17GetExplanationsResponse\x12-\n\x0c\x65xplanations\x18\x01 \x03(\x0b\x32\x17.recserv.v1.Explanation\x12+\n\x05state\x18\x02 \x01(\x0e\x32\x1c.recserv.v1.ExplanationState\"5\n\x18WatchExplanationsRequest\x12\x19\n\x11\x65xplanation_token\x18\x01 \x01(\t\"I\n\x19WatchExplanationsResponse\x12,\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\x17.recserv.v1.Explanation*\x87\x02\n\tEventType\x12\x1a\n\x16\x45VENT_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x45VENT_TYPE_VIEW\x10\x01\x12\x14\n\x10\x45VENT_TYPE_CLICK\x10\x02\x12\x1a\n\x16\x45VENT_TYPE_ADD_TO_CART\x10\x03\x12\x1f\n\x1b\x45VENT_TYPE_REMOVE_FROM_CART\x10\x04\x12\x17\n\x13\x45VENT_TYPE_PURCHASE\x10\x05\x12\x15\n\x11\x45VENT_TYPE_SEARCH\x10\x06\x12\x13\n\x0f\x45VENT_TYPE_RATE\x10\x07\x12\x19\n\x15\x45VENT_TYPE_IMPRESSION\x10\x08\x12\x16\n\x12\x45VENT_TYPE_DISLIKE\x10\t*x\n\x0b\x45xplainMode\x12\x1c\n\x18\x45XPLAIN_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45XPLAIN_MODE_NONE\x10\x01\x12\x18\n\x14\x45XPLAIN_MODE_REASONS\x10\x02\x12\x1a\n\x16\x45XPLAIN_MODE_LLM_ASYNC\x10\x03*^\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x10\n\x0cPRIORITY_LOW\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x11\n\rPRIORITY_HIGH\x10\x03*\xcb\x01\n\x06Source\x12\x16\n\x12SOURCE_UNSPECIFIED\x10\x00\x12\x19\n\x15SOURCE_CONTEXT_VECTOR\x10\x01\x12\x17\n\x13SOURCE_COVISITATION\x10\x02\x12\x16\n\x12SOURCE_SESSION_KNN\x10\x03\x12\x12\n\x0eSOURCE_POPULAR\x10\x04\x12\x1e\n\x1aSOURCE_POPULAR_IN_CATEGORY\x10\x05\x12\x13\n\x0fSOURCE_TRENDING\x10\x06\x12\x14\n\x10SOURCE_REQUESTED\x10\x07*\xc9\x02\n\nReasonType\x12\x1b\n\x17REASON_TYPE_UNSPECIFIED\x10\x00\x12!\n\x1dREASON_TYPE_OFTEN_BOUGHT_WITH\x10\x01\x12!\n\x1dREASON_TYPE_OFTEN_VIEWED_WITH\x10\x02\x12\x1a\n\x16REASON_TYPE_SIMILAR_TO\x10\x03\x12 \n\x1cREASON_TYPE_SIMILAR_SESSIONS\x10\x04\x12\x17\n\x13REASON_TYPE_POPULAR\x10\x05\x12#\n\x1fREASON_TYPE_POPULAR_IN_CATEGORY\x10\x06\x12\x18\n\x14REASON_TYPE_TRENDING\x10\x07\x12\"\n\x1eREASON_TYPE_ALREADY_IN_SESSION\x10\x08\x12\x1e\n\x1aREASON_TYPE_MATCHES_SEARCH\x10\t*\x9e\x03\n\x0e\x44\x65gradedReason\x12\x1f\n\x1b\x44\x45GRADED_REASON_UNSPECIFIED\x10\x00\x12%\n!DEGRADED_REASON_STATE_UNAVAILABLE\x10\x01\x12\x1f\n\x1b\x44\x45GRADED_REASON_STALE_STATE\x10\x02\x12%\n!DEGRADED_REASON_INDEX_UNAVAILABLE\x10\x03\x12!\n\x1d\x44\x45GRADED_REASON_INDEX_TIMEOUT\x10\x04\x12&\n\"DEGRADED_REASON_RANKER_UNAVAILABLE\x10\x05\x12\x1c\n\x18\x44\x45GRADED_REASON_DEADLINE\x10\x06\x12\x1c\n\x18\x44\x45GRADED_REASON_OVERLOAD\x10\x07\x12&\n\"DEGRADED_REASON_SOURCE_UNAVAILABLE\x10\x08\x12+\n\'DEGRADED_REASON_EXPLANATION_UNAVAILABLE\x10\t\x12 \n\x1c\x44\x45GRADED_REASON_STAGE_FAILED\x10\n*\x91\x01\n\x10\x45xplanationState\x12!\n\x1d\x45XPLANATION_STATE_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x45XPLANATION_STATE_PENDING\x10\x01\x12\x1b\n\x17\x45XPLANATION_STATE_READY\x10\x02\x12\x1e\n\x1a\x45XPLANATION_STATE_TEMPLATE\x10\x03*\xf0\x01\n\rTemplateCause\x12\x1e\n\x1aTEMPLATE_CAUSE_UNSPECIFIED\x10\x00\x12!\n\x1dTEMPLATE_CAUSE_NOT_CONFIGURED\x10\x01\x12\x1d\n\x19TEMPLATE_CAUSE_QUEUE_FULL\x10\x02\x12\x1f\n\x1bTEMPLATE_CAUSE_BUDGET_SPENT\x10\x03\x12\"\n\x1eTEMPLATE_CAUSE_PROVIDER_FAILED\x10\x04\x12\x1c\n\x18TEMPLATE_CAUSE_DISCARDED\x10\x05\x12\x1a\n\x16TEMPLATE_CAUSE_EXPIRED\x10\x06*\x82\x01\n\x0cIngestStatus\x12\x1d\n\x19INGEST_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16INGEST_STATUS_ACCEPTED\x10\x01\x12\x1b\n\x17INGEST_STATUS_DUPLICATE\x10\x02\x12\x1a\n\x16INGEST_STATUS_REJECTED\x10\x03\x32\xd0\x05\n\x15RecommendationService\x12H\n\tRecommend\x12\x1c.recserv.v1.RecommendRequest\x1a\x1d.recserv.v1.RecommendResponse\x12W\n\x0e\x42\x61tchRecommend\x12!.recserv.v1.BatchRecommendRequest\x1a\".recserv.v1.BatchRecommendResponse\x12N\n\x0bIngestEvent\x12\x1e.recserv.v1.IngestEventRequest\x1a\x1f.recserv.v1.IngestEventResponse\x12`\n\x11\x42\x61tchIngestEvents\x12$.recserv.v1.BatchIngestEventsRequest\x1a%.recserv.v1.BatchIngestEventsResponse\x12U\n\x0cStreamEvents\x12\x1f.recserv.v1.StreamEventsRequest\x1a .recserv.v1.StreamEventsResponse(\x01\x30\x01\x12K\n\nGetContext\x12\x1d.recserv.v1.GetContextRequest\x1a\x1e.recserv.v1.GetContextResponse\x12Z\n\x0fGetExplanations\x12\".recserv.v1.GetExplanationsRequest\x1a#.recserv.v1.GetExplanationsResponse\x12\x62\n\x11WatchExplanations\x12$.recserv.v1.WatchExplanationsRequest\x1a%.recserv.v1.WatchExplanationsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1frecserv/v1/recommendation.proto\x12\nrecserv.v1\x1a\x17google/rpc/status.proto\x1a\x17recserv/v1/events.proto\x1a\x1drecserv/v1/explanations.proto\x1a\x16recserv/v1/items.proto\"\xa7\x05\n\x10RecommendRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x11\n\tplacement\x18\x03 \x01(\t\x12&\n\x08priority\x18\x04 \x01(\x0e\x32\x14.recserv.v1.Priority\x12)\n\x0e\x63ontext_events\x18\x05 \x03(\x0b\x32\x11.recserv.v1.Event\x12\x17\n\x0f\x61nchor_item_ids\x18\x06 \x03(\t\x12\x1a\n\x12\x63\x61ndidate_item_ids\x18\x07 \x03(\t\x12\x10\n\x08\x63\x61tegory\x18\x08 \x01(\t\x12\x11\n\tpage_size\x18\t \x01(\x05\x12\x12\n\npage_token\x18\n \x01(\t\x12\x18\n\x10\x65xclude_item_ids\x18\x0b \x03(\t\x12\x1e\n\x11\x65xclude_purchased\x18\x0c \x01(\x08H\x00\x88\x01\x01\x12\x0e\n\x06\x66ilter\x18\r \x01(\t\x12\x16\n\tdiversity\x18\x0e \x01(\x01H\x01\x88\x01\x01\x12(\n\x07\x65xplain\x18\x0f \x01(\x0e\x32\x17.recserv.v1.ExplainMode\x12\x19\n\x11\x63onsistency_token\x18\x10 \x01(\t\x12\x14\n\x0creturn_items\x18\x11 \x01(\x08\x12\x0e\n\x06locale\x18\x12 \x01(\t\x12\x13\n\x0b\x64\x65vice_type\x18\x13 \x01(\t\x12I\n\x0fuser_attributes\x18\x14 \x03(\x0b\x32\x30.recserv.v1.RecommendRequest.UserAttributesEntry\x12\x12\n\nrequest_id\x18\x15 \x01(\t\x1a\x35\n\x13UserAttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x14\n\x12_exclude_purchasedB\x0c\n\n_diversity\"V\n\x06Reason\x12$\n\x04type\x18\x01 \x01(\x0e\x32\x16.recserv.v1.ReasonType\x12\x18\n\x10\x62\x65\x63\x61use_item_ids\x18\x02 \x03(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\"\xf6\x01\n\x0fRecommendResult\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x0c\n\x04rank\x18\x03 \x01(\x05\x12\"\n\x06source\x18\x04 \x01(\x0e\x32\x12.recserv.v1.Source\x12#\n\x07reasons\x18\x05 \x03(\x0b\x32\x12.recserv.v1.Reason\x12\x1e\n\x04item\x18\x06 \x01(\x0b\x32\x10.recserv.v1.Item\x12\x13\n\x0b\x65xplanation\x18\x07 \x01(\t\x12\x37\n\x11\x65xplanation_state\x18\x08 \x01(\x0e\x32\x1c.recserv.v1.ExplanationState\"\xa5\x02\n\x11RecommendResponse\x12,\n\x07results\x18\x01 \x03(\x0b\x32\x1b.recserv.v1.RecommendResult\x12\x19\n\x11recommendation_id\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x10\n\x08\x64\x65graded\x18\x04 \x01(\x08\x12\x34\n\x10\x64\x65graded_reasons\x18\x05 \x03(\x0e\x32\x1a.recserv.v1.DegradedReason\x12\x19\n\x11\x65xplanation_token\x18\x06 \x01(\t\x12\x17\n\x0fnext_page_token\x18\x07 \x01(\t\x12\x18\n\x10missing_item_ids\x18\x08 \x03(\t\x12\x1a\n\x12missing_categories\x18\t \x03(\t\"G\n\x15\x42\x61tchRecommendRequest\x12.\n\x08requests\x18\x01 \x03(\x0b\x32\x1c.recserv.v1.RecommendRequest\"x\n\x13\x42\x61tchRecommendEntry\x12\x31\n\x08response\x18\x01 \x01(\x0b\x32\x1d.recserv.v1.RecommendResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"R\n\x0c\x42\x61tchSummary\x12\r\n\x05total\x18\x01 \x01(\x05\x12\x11\n\tsucceeded\x18\x02 \x01(\x05\x12\x0e\n\x06\x66\x61iled\x18\x03 \x01(\x05\x12\x10\n\x08\x64\x65graded\x18\x04 \x01(\x05\"w\n\x16\x42\x61tchRecommendResponse\x12\x32\n\tresponses\x18\x01 \x03(\x0b\x32\x1f.recserv.v1.BatchRecommendEntry\x12)\n\x07summary\x18\x02 \x01(\x0b\x32\x18.recserv.v1.BatchSummary*x\n\x0b\x45xplainMode\x12\x1c\n\x18\x45XPLAIN_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45XPLAIN_MODE_NONE\x10\x01\x12\x18\n\x14\x45XPLAIN_MODE_REASONS\x10\x02\x12\x1a\n\x16\x45XPLAIN_MODE_LLM_ASYNC\x10\x03*^\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x10\n\x0cPRIORITY_LOW\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x11\n\rPRIORITY_HIGH\x10\x03*\xcb\x01\n\x06Source\x12\x16\n\x12SOURCE_UNSPECIFIED\x10\x00\x12\x19\n\x15SOURCE_CONTEXT_VECTOR\x10\x01\x12\x17\n\x13SOURCE_COVISITATION\x10\x02\x12\x16\n\x12SOURCE_SESSION_KNN\x10\x03\x12\x12\n\x0eSOURCE_POPULAR\x10\x04\x12\x1e\n\x1aSOURCE_POPULAR_IN_CATEGORY\x10\x05\x12\x13\n\x0fSOURCE_TRENDING\x10\x06\x12\x14\n\x10SOURCE_REQUESTED\x10\x07*\xc9\x02\n\nReasonType\x12\x1b\n\x17REASON_TYPE_UNSPECIFIED\x10\x00\x12!\n\x1dREASON_TYPE_OFTEN_BOUGHT_WITH\x10\x01\x12!\n\x1dREASON_TYPE_OFTEN_VIEWED_WITH\x10\x02\x12\x1a\n\x16REASON_TYPE_SIMILAR_TO\x10\x03\x12 \n\x1cREASON_TYPE_SIMILAR_SESSIONS\x10\x04\x12\x17\n\x13REASON_TYPE_POPULAR\x10\x05\x12#\n\x1fREASON_TYPE_POPULAR_IN_CATEGORY\x10\x06\x12\x18\n\x14REASON_TYPE_TRENDING\x10\x07\x12\"\n\x1eREASON_TYPE_ALREADY_IN_SESSION\x10\x08\x12\x1e\n\x1aREASON_TYPE_MATCHES_SEARCH\x10\t*\x9e\x03\n\x0e\x44\x65gradedReason\x12\x1f\n\x1b\x44\x45GRADED_REASON_UNSPECIFIED\x10\x00\x12%\n!DEGRADED_REASON_STATE_UNAVAILABLE\x10\x01\x12\x1f\n\x1b\x44\x45GRADED_REASON_STALE_STATE\x10\x02\x12%\n!DEGRADED_REASON_INDEX_UNAVAILABLE\x10\x03\x12!\n\x1d\x44\x45GRADED_REASON_INDEX_TIMEOUT\x10\x04\x12&\n\"DEGRADED_REASON_RANKER_UNAVAILABLE\x10\x05\x12\x1c\n\x18\x44\x45GRADED_REASON_DEADLINE\x10\x06\x12\x1c\n\x18\x44\x45GRADED_REASON_OVERLOAD\x10\x07\x12&\n\"DEGRADED_REASON_SOURCE_UNAVAILABLE\x10\x08\x12+\n\'DEGRADED_REASON_EXPLANATION_UNAVAILABLE\x10\t\x12 \n\x1c\x44\x45GRADED_REASON_STAGE_FAILED\x10\nB\x8e\x01\n\nrecserv.v1B\x13RecommendationProtoP\x01Z\x14recserv/v1;recservv1\xa2\x02\x03RSV\xaa\x02\nRecserv.V1\xba\x02\x0bRecserv_V1_\xca\x02\nRecserv\\V1\xe2\x02\x16GPBMetadata\\Recserv\\V1\xea\x02\x0bRecserv::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'recserv.v1.recommendation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_EVENT_PROPERTIESENTRY']._loaded_options = None
-  _globals['_EVENT_PROPERTIESENTRY']._serialized_options = b'8\001'
-  _globals['_ITEM_ATTRIBUTESENTRY']._loaded_options = None
-  _globals['_ITEM_ATTRIBUTESENTRY']._serialized_options = b'8\001'
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\nrecserv.v1B\023RecommendationProtoP\001Z\024recserv/v1;recservv1\242\002\003RSV\252\002\nRecserv.V1\272\002\013Recserv_V1_\312\002\nRecserv\\V1\342\002\026GPBMetadata\\Recserv\\V1\352\002\013Recserv::V1'
   _globals['_RECOMMENDREQUEST_USERATTRIBUTESENTRY']._loaded_options = None
   _globals['_RECOMMENDREQUEST_USERATTRIBUTESENTRY']._serialized_options = b'8\001'
-  _globals['_EVENTTYPE']._serialized_start=3855
-  _globals['_EVENTTYPE']._serialized_end=4118
-  _globals['_EXPLAINMODE']._serialized_start=4120
-  _globals['_EXPLAINMODE']._serialized_end=4240
-  _globals['_PRIORITY']._serialized_start=4242
-  _globals['_PRIORITY']._serialized_end=4336
-  _globals['_SOURCE']._serialized_start=4339
-  _globals['_SOURCE']._serialized_end=4542
-  _globals['_REASONTYPE']._serialized_start=4545
-  _globals['_REASONTYPE']._serialized_end=4874
-  _globals['_DEGRADEDREASON']._serialized_start=4877
-  _globals['_DEGRADEDREASON']._serialized_end=5291
-  _globals['_EXPLANATIONSTATE']._serialized_start=5294
-  _globals['_EXPLANATIONSTATE']._serialized_end=5439
-  _globals['_TEMPLATECAUSE']._serialized_start=5442
-  _globals['_TEMPLATECAUSE']._serialized_end=5682
-  _globals['_INGESTSTATUS']._serialized_start=5685
-  _globals['_INGESTSTATUS']._serialized_end=5815
-  _globals['_EVENT']._serialized_start=106
-  _globals['_EVENT']._serialized_end=534
-  _globals['_EVENT_PROPERTIESENTRY']._serialized_start=485
-  _globals['_EVENT_PROPERTIESENTRY']._serialized_end=534
-  _globals['_ITEM']._serialized_start=537
-  _globals['_ITEM']._serialized_end=845
-  _globals['_ITEM_ATTRIBUTESENTRY']._serialized_start=782
-  _globals['_ITEM_ATTRIBUTESENTRY']._serialized_end=831
-  _globals['_RECOMMENDREQUEST']._serialized_start=848
-  _globals['_RECOMMENDREQUEST']._serialized_end=1527
-  _globals['_RECOMMENDREQUEST_USERATTRIBUTESENTRY']._serialized_start=1438
-  _globals['_RECOMMENDREQUEST_USERATTRIBUTESENTRY']._serialized_end=1491
-  _globals['_REASON']._serialized_start=1529
-  _globals['_REASON']._serialized_end=1615
-  _globals['_RECOMMENDRESULT']._serialized_start=1618
-  _globals['_RECOMMENDRESULT']._serialized_end=1864
-  _globals['_RECOMMENDRESPONSE']._serialized_start=1867
-  _globals['_RECOMMENDRESPONSE']._serialized_end=2160
-  _globals['_BATCHRECOMMENDREQUEST']._serialized_start=2162
-  _globals['_BATCHRECOMMENDREQUEST']._serialized_end=2233
-  _globals['_BATCHRECOMMENDENTRY']._serialized_start=2235
-  _globals['_BATCHRECOMMENDENTRY']._serialized_end=2355
-  _globals['_BATCHSUMMARY']._serialized_start=2357
-  _globals['_BATCHSUMMARY']._serialized_end=2439
-  _globals['_BATCHRECOMMENDRESPONSE']._serialized_start=2441
-  _globals['_BATCHRECOMMENDRESPONSE']._serialized_end=2560
-  _globals['_INGESTEVENTREQUEST']._serialized_start=2562
-  _globals['_INGESTEVENTREQUEST']._serialized_end=2616
-  _globals['_INGESTEVENTRESPONSE']._serialized_start=2618
-  _globals['_INGESTEVENTRESPONSE']._serialized_end=2708
-  _globals['_INGESTRESULT']._serialized_start=2711
-  _globals['_INGESTRESULT']._serialized_end=2847
-  _globals['_BATCHINGESTEVENTSREQUEST']._serialized_start=2849
-  _globals['_BATCHINGESTEVENTSREQUEST']._serialized_end=2910
-  _globals['_BATCHINGESTEVENTSRESPONSE']._serialized_start=2912
-  _globals['_BATCHINGESTEVENTSRESPONSE']._serialized_end=2982
-  _globals['_STREAMEVENTSREQUEST']._serialized_start=2984
-  _globals['_STREAMEVENTSREQUEST']._serialized_end=3040
-  _globals['_STREAMEVENTSRESPONSE']._serialized_start=3042
-  _globals['_STREAMEVENTSRESPONSE']._serialized_end=3107
-  _globals['_GETCONTEXTREQUEST']._serialized_start=3109
-  _globals['_GETCONTEXTREQUEST']._serialized_end=3165
-  _globals['_CATEGORYWEIGHT']._serialized_start=3167
-  _globals['_CATEGORYWEIGHT']._serialized_end=3217
-  _globals['_GETCONTEXTRESPONSE']._serialized_start=3220
-  _globals['_GETCONTEXTRESPONSE']._serialized_end=3416
-  _globals['_GETEXPLANATIONSREQUEST']._serialized_start=3418
-  _globals['_GETEXPLANATIONSREQUEST']._serialized_end=3469
-  _globals['_EXPLANATION']._serialized_start=3472
-  _globals['_EXPLANATION']._serialized_end=3603
-  _globals['_GETEXPLANATIONSRESPONSE']._serialized_start=3605
-  _globals['_GETEXPLANATIONSRESPONSE']._serialized_end=3722
-  _globals['_WATCHEXPLANATIONSREQUEST']._serialized_start=3724
-  _globals['_WATCHEXPLANATIONSREQUEST']._serialized_end=3777
-  _globals['_WATCHEXPLANATIONSRESPONSE']._serialized_start=3779
-  _globals['_WATCHEXPLANATIONSRESPONSE']._serialized_end=3852
-  _globals['_RECOMMENDATIONSERVICE']._serialized_start=5818
-  _globals['_RECOMMENDATIONSERVICE']._serialized_end=6538
+  _globals['_EXPLAINMODE']._serialized_start=1867
+  _globals['_EXPLAINMODE']._serialized_end=1987
+  _globals['_PRIORITY']._serialized_start=1989
+  _globals['_PRIORITY']._serialized_end=2083
+  _globals['_SOURCE']._serialized_start=2086
+  _globals['_SOURCE']._serialized_end=2289
+  _globals['_REASONTYPE']._serialized_start=2292
+  _globals['_REASONTYPE']._serialized_end=2621
+  _globals['_DEGRADEDREASON']._serialized_start=2624
+  _globals['_DEGRADEDREASON']._serialized_end=3038
+  _globals['_RECOMMENDREQUEST']._serialized_start=153
+  _globals['_RECOMMENDREQUEST']._serialized_end=832
+  _globals['_RECOMMENDREQUEST_USERATTRIBUTESENTRY']._serialized_start=743
+  _globals['_RECOMMENDREQUEST_USERATTRIBUTESENTRY']._serialized_end=796
+  _globals['_REASON']._serialized_start=834
+  _globals['_REASON']._serialized_end=920
+  _globals['_RECOMMENDRESULT']._serialized_start=923
+  _globals['_RECOMMENDRESULT']._serialized_end=1169
+  _globals['_RECOMMENDRESPONSE']._serialized_start=1172
+  _globals['_RECOMMENDRESPONSE']._serialized_end=1465
+  _globals['_BATCHRECOMMENDREQUEST']._serialized_start=1467
+  _globals['_BATCHRECOMMENDREQUEST']._serialized_end=1538
+  _globals['_BATCHRECOMMENDENTRY']._serialized_start=1540
+  _globals['_BATCHRECOMMENDENTRY']._serialized_end=1660
+  _globals['_BATCHSUMMARY']._serialized_start=1662
+  _globals['_BATCHSUMMARY']._serialized_end=1744
+  _globals['_BATCHRECOMMENDRESPONSE']._serialized_start=1746
+  _globals['_BATCHRECOMMENDRESPONSE']._serialized_end=1865
 # @@protoc_insertion_point(module_scope)

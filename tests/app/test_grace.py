@@ -11,6 +11,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from recserv import v1 as pb
 from recserv.app import grace as grace_module
 from recserv.app.grace import Grace
 from recserv.app.model import load_model
@@ -18,7 +19,6 @@ from recserv.app.serving import running
 from recserv.config import Settings
 from recserv.server.assembly import SERVICE
 from recserv.stores.sqlite_log import SqliteLog
-from recserv.v1 import recommendation_pb2 as pb
 from tests.patience import HANG_GUARD_S, eventually_async
 from tests.server.harness import view
 

@@ -11,8 +11,8 @@ import grpc
 import grpc.aio
 import pytest
 
+from recserv import v1 as pb
 from recserv.commands.server_process import ServerProcess
-from recserv.v1 import recommendation_pb2 as pb
 
 pytestmark = pytest.mark.chaos
 

@@ -9,12 +9,12 @@ import grpc
 import numpy as np
 import pytest
 
+from recserv import v1 as pb
 from recserv.bench import worker
 from recserv.bench.compare import compare, null_server
 from recserv.bench.load import LoadFailed, LoadMaker, LoadOptions, check_options, is_loopback, merge, merge_runs, split
 from recserv.bench.worker import Sample, ShareResult, arrivals
 from recserv.errors import UsageError
-from recserv.v1 import recommendation_pb2 as pb
 from tests.client.scripted import Step, scripted
 from tests.patience import HANG_GUARD_S
 from tests.server.harness import StillClock

@@ -16,13 +16,13 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
+from recserv import v1 as pb
 from recserv.bench.compare import null_server
 from recserv.bench.load import LoadMaker, LoadOptions, LoadResult
 from recserv.bench.requests import bodies, made_up_prefixes
 from recserv.client import RecommendationClient
 from recserv.commands.server_process import ServerProcess
 from recserv.types import PRIORITY_METADATA, Priority
-from recserv.v1 import recommendation_pb2 as pb
 
 pytestmark = pytest.mark.benchmark
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import grpc
 
-from recserv.v1 import recommendation_pb2 as pb
+from recserv import v1 as pb
 from tests.patience import HANG_GUARD_S
 
 SERVICE = "recserv.v1.RecommendationService"

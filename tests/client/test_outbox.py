@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recserv import v1 as pb
 from recserv.client.failures import CallFailed
 from recserv.client.outbox import GROUPS_IN_FLIGHT_MAX, Entry, Outbox
 from recserv.client.wire import Ingested
 from recserv.types import IngestStatus
-from recserv.v1 import recommendation_pb2 as pb
 
 DONE = Ingested(IngestStatus.ACCEPTED, "t")
 DOWN = CallFailed("UNAVAILABLE", "store", retry_after_s=2.0)

@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
+from recserv import v1 as pb
 from recserv.client import AsyncRecommendationClient, CallFailed, ClientOptions, RecommendationClient, StreamOptions
 from recserv.client.options import RETRIED_METHODS, channel_target, service_config
 from recserv.errors import Overloaded, UsageError
 from recserv.types import Event, EventType, RecommendQuery, ShopperKey
-from recserv.v1 import recommendation_pb2 as pb
 from tests.client.scripted import ScriptedServer, Step, scripted
 from tests.patience import HANG_GUARD_S, eventually
 
@@ -35,7 +35,7 @@ def _ask(server: ScriptedServer, options: ClientOptions = QUICK) -> str:
 
 
 def test_every_method_but_the_event_stream_is_retried() -> None:
-    methods = set(pb.DESCRIPTOR.services_by_name["RecommendationService"].methods_by_name)
+    methods = set(pb.recommendation_service_pb2.DESCRIPTOR.services_by_name["RecommendationService"].methods_by_name)
     assert methods - set(RETRIED_METHODS) == {"StreamEvents"}
     assert set(RETRIED_METHODS) < methods
 

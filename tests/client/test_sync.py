@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from recserv import v1 as pb
 from recserv.client import CallFailed, Ingested, RecommendationClient, recommend_request
 from recserv.errors import EventConflict, InvalidInput
 from recserv.types import (
@@ -20,7 +21,6 @@ from recserv.types import (
     ShopperKey,
     Source,
 )
-from recserv.v1 import recommendation_pb2 as pb
 from tests.patience import HANG_GUARD_S
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from recserv import v1 as pb
 from recserv.bench.requests import bodies, made_up_prefixes, prefixes_of_file
 from recserv.client import RecommendationClient
 from recserv.commands import bench
 from recserv.errors import DatasetError, UsageError
-from recserv.v1 import recommendation_pb2 as pb
 from tests.patience import HANG_GUARD_S
 
 if TYPE_CHECKING:

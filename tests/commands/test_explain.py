@@ -10,13 +10,12 @@ from typing import Any
 import grpc
 import pytest
 
+from recserv import v1 as pb
 from recserv.commands import explain
-from recserv.v1 import recommendation_pb2 as pb
-from recserv.v1 import recommendation_pb2_grpc as pb_grpc
 from tests.patience import HANG_GUARD_S
 
 
-class StandIn(pb_grpc.RecommendationServiceServicer):
+class StandIn(pb.RecommendationServiceServicer):
     def __init__(self) -> None:
         self.asked: list[pb.RecommendRequest] = []
         self.results = [
@@ -53,7 +52,7 @@ class StandIn(pb_grpc.RecommendationServiceServicer):
 def stand_in() -> Iterator[tuple[StandIn, str]]:
     servicer = StandIn()
     server = grpc.server(futures.ThreadPoolExecutor(2), options=[("grpc.so_reuseport", 0)])
-    pb_grpc.add_RecommendationServiceServicer_to_server(servicer, server)
+    pb.add_RecommendationServiceServicer_to_server(servicer, server)
     target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     yield servicer, target

@@ -12,13 +12,12 @@ from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from recserv import v1 as pb
 from recserv.commands import query
-from recserv.v1 import recommendation_pb2 as pb
-from recserv.v1 import recommendation_pb2_grpc as pb_grpc
 from tests.patience import HANG_GUARD_S
 
 
-class StandIn(pb_grpc.RecommendationServiceServicer):
+class StandIn(pb.RecommendationServiceServicer):
     """Answers every Recommend with `answer`, or refuses it with `refusal`; remembers what it was asked."""
 
     def __init__(self) -> None:
@@ -38,7 +37,7 @@ class StandIn(pb_grpc.RecommendationServiceServicer):
 def stand_in() -> Iterator[StandIn]:
     servicer = StandIn()
     server = grpc.server(futures.ThreadPoolExecutor(2), options=[("grpc.so_reuseport", 0)])
-    pb_grpc.add_RecommendationServiceServicer_to_server(servicer, server)
+    pb.add_RecommendationServiceServicer_to_server(servicer, server)
     servicer.target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     yield servicer

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from recserv.v1 import recommendation_pb2 as pb
+from recserv import v1 as pb
 from tests.durability.servers import serve_arguments, started
 from tests.patience import HANG_GUARD_S, PATIENT_SERVER
 from tests.server.harness import Client, view

@@ -18,8 +18,8 @@ import pytest
 from google.rpc import code_pb2, error_details_pb2
 from grpc_health.v1 import health_pb2
 
+from recserv import v1 as pb
 from recserv.commands.server_process import ServerProcess
-from recserv.v1 import recommendation_pb2 as pb
 from tests.durability.servers import launched, serve_arguments, stopped
 from tests.durability.state_file import read_state_file
 from tests.patience import HANG_GUARD_S, PATIENT_SERVER

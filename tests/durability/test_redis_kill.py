@@ -14,8 +14,8 @@ import pytest
 import redis
 from google.rpc import error_details_pb2
 
+from recserv import v1 as pb
 from recserv.commands.server_process import ServerProcess
-from recserv.v1 import recommendation_pb2 as pb
 from tests.patience import HANG_GUARD_S, PATIENT_SERVER, eventually
 from tests.redis_server import RedisServer, running_redis
 from tests.server.harness import Client, Failure, detail_of, view

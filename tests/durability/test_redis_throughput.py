@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from recserv import v1 as pb
 from recserv.commands.server_process import ServerProcess
-from recserv.v1 import recommendation_pb2 as pb
 from tests.redis_server import running_redis
 from tests.server.harness import Client, view
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from recserv.v1 import recommendation_pb2 as pb
+from recserv import v1 as pb
 from tests.server.harness import Client, view
 
 if TYPE_CHECKING:

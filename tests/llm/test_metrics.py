@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from recserv import v1 as pb
 from recserv.config_llm import LlmSettings, ModelSettings
-from recserv.v1 import recommendation_pb2 as pb
 from tests.llm.servers import provider_process
 from tests.patience import HANG_GUARD_S, eventually
 from tests.server.live import LiveApp

@@ -14,6 +14,7 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from recserv import v1 as pb
 from recserv.errors import InvalidInput, NotFound, RecservError
 from recserv.metrics import Metrics
 from recserv.pipeline.ingest import IngestOutcome
@@ -33,7 +34,6 @@ from recserv.types import (
     ShopperKey,
     Source,
 )
-from recserv.v1 import recommendation_pb2 as pb
 from tests.patience import HANG_GUARD_S, eventually
 
 NOW_MS = 1_700_000_000_000

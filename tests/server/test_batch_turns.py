@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from recserv import v1 as pb
 from recserv.logs import UserTag
 from recserv.metrics import EventMetrics, Metrics
 from recserv.server.admission import Admission
@@ -14,7 +15,6 @@ from recserv.server.call import Call
 from recserv.server.overload import OverloadControl
 from recserv.server.servicer import BATCH_RECOMMEND_AT_ONCE, Room, Servicer
 from recserv.types import BATCH_REQUESTS_MAX, PAGE_SIZE_MAX, RecommendQuery
-from recserv.v1 import recommendation_pb2 as pb
 from tests.patience import HANG_GUARD_S
 from tests.server.harness import NOW_MS, answer
 from tests.server.test_overload import Rig

@@ -6,8 +6,8 @@ import grpc
 import pytest
 from google.rpc import code_pb2, error_details_pb2
 
+from recserv import v1 as pb
 from recserv.errors import EventConflict, EventTooOld, StoreUnavailable
-from recserv.v1 import recommendation_pb2 as pb
 from tests.server.harness import Failure, Service, detail_of, view
 
 

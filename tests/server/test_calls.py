@@ -14,6 +14,7 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc._cython import cygrpc
 
+from recserv import v1 as pb
 from recserv.client import wire
 from recserv.errors import DeadlineTooNear, Overloaded, RecservError, StoreUnavailable
 from recserv.server.assembly import SERVICE
@@ -33,7 +34,6 @@ from recserv.types import (
     ShopperKey,
     Source,
 )
-from recserv.v1 import recommendation_pb2 as pb
 from tests.patience import HANG_GUARD_S, eventually
 from tests.server.harness import Failure, Service, answer, view
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from recserv.v1 import recommendation_pb2 as pb
+from recserv import v1 as pb
 from tests.patience import HANG_GUARD_S, eventually
 from tests.server.harness import Service
 from tests.server.live import LiveApp

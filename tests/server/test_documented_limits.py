@@ -11,9 +11,9 @@ from recserv.config import Settings
 from recserv.server import validate
 from recserv.server.call import MESSAGE_BYTES_MAX
 from recserv.stores.base import EVENT_AHEAD_MS_MAX
-from tests.stubs import PROTOS
+from tests.stubs import contract_text
 
-CONTRACT = (PROTOS / "recserv" / "v1" / "recommendation.proto").read_text()
+CONTRACT = contract_text()
 MAPS = [f"At most {validate.MAP_ENTRIES_MAX} entries", f"values of at most {validate.MAP_VALUE_BYTES_MAX} bytes"]
 
 STATED = {
@@ -26,7 +26,7 @@ STATED = {
     "rpc BatchRecommend(": [f"Up to {types.BATCH_REQUESTS_MAX} "],
     "rpc BatchIngestEvents(": [f"up to {types.BATCH_EVENTS_MAX} "],
     "rpc StreamEvents(": [f"up to {types.BATCH_EVENTS_MAX} "],
-    "string event_id = 1;\n  EventType": [f"{Settings(model='m').id_retention_hours:g} hours"],
+    "string event_id = 1;\n  // Required.": [f"{Settings(model='m').id_retention_hours:g} hours"],
     "string search_query =": [f"at most {validate.QUERY_BYTES_MAX} bytes"],
     "google.protobuf.Timestamp event_time =": [f"At most {EVENT_AHEAD_MS_MAX // 60_000} minutes ahead"],
     "repeated string impression_item_ids =": [f"At most {validate.IMPRESSIONS_MAX}."],
@@ -38,7 +38,7 @@ STATED = {
     "int32 page_size =": [f"0 means {types.PAGE_SIZE_DEFAULT}; at most {types.PAGE_SIZE_MAX}."],
     "repeated string exclude_item_ids =": [f"At most {types.EXCLUSIONS_MAX};"],
     "repeated RecommendRequest requests =": [f"1 to {types.BATCH_REQUESTS_MAX}."],
-    "string event_id = 1;\n  IngestStatus": [f"first {types.ID_BYTES_MAX} characters"],
+    "string event_id = 1;\n  // Always set.": [f"first {types.ID_BYTES_MAX} characters"],
 }
 
 

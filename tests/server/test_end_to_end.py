@@ -11,7 +11,7 @@ import grpc
 import pytest
 from google.rpc import code_pb2
 
-from recserv.v1 import recommendation_pb2 as pb
+from recserv import v1 as pb
 from tests.model.support import reseal
 from tests.server.harness import Failure
 from tests.server.live import LiveApp

@@ -8,11 +8,11 @@ from typing import Any
 import grpc
 import pytest
 
+from recserv import v1 as pb
 from recserv.metrics import Metrics
 from recserv.server.admission import Admission
 from recserv.server.event_stream import event_stream
 from recserv.server.handlers import HandlerFactory
-from recserv.v1 import recommendation_pb2 as pb
 from tests.patience import HANG_GUARD_S
 
 

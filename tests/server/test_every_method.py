@@ -11,7 +11,7 @@ from google.rpc import code_pb2, error_details_pb2
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from recserv.v1 import recommendation_pb2 as pb
+from recserv import v1 as pb
 from tests.patience import HANG_GUARD_S, eventually
 from tests.server.harness import Failure, Service, detail_of, nothing_of_a_call_stays, view
 from tests.server.test_bad_input import EVENTS, GARBAGE, NUL, RECOMMEND
@@ -68,7 +68,7 @@ def untouched(service: Service) -> bool:
 
 
 def test_no_method_is_forgotten_here() -> None:
-    ours = pb.DESCRIPTOR.services_by_name["RecommendationService"].methods_by_name
+    ours = pb.recommendation_service_pb2.DESCRIPTOR.services_by_name["RecommendationService"].methods_by_name
     assert {path.partition("/")[2] for path in OURS} == set(ours)
 
 

@@ -18,7 +18,7 @@ from grpc_health.v1 import health_pb2
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from recserv.v1 import recommendation_pb2 as pb
+from recserv import v1 as pb
 from tests.patience import HANG_GUARD_S
 from tests.server.harness import Failure
 from tests.server.live import LiveApp

@@ -11,11 +11,11 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2
 
+from recserv import v1 as pb
 from recserv.errors import Overloaded
 from recserv.server.admission import Permits
 from recserv.server.assembly import SERVICE, ServerLimits
 from recserv.server.status import ServerDraining
-from recserv.v1 import recommendation_pb2 as pb
 from tests.patience import HANG_GUARD_S, eventually
 from tests.server.harness import Failure, Service, view
 

@@ -13,6 +13,7 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2
 from prometheus_client import CollectorRegistry
 
+from recserv import v1 as pb
 from recserv.client import CallFailed, ClientOptions, RecommendationClient
 from recserv.grpc_internals import TRIED
 from recserv.resilience.limiter import REJECT_BEYOND, LimitSettings, Verdict
@@ -21,7 +22,6 @@ from recserv.server.admission import Admission
 from recserv.server.overload import BRIEF_IN_TURN, TURN_S, WINDOW_S, OverloadControl
 from recserv.server.slots import SLOTS
 from recserv.types import PRIORITY_METADATA, Priority, RecommendQuery
-from recserv.v1 import recommendation_pb2 as pb
 from tests.patience import HANG_GUARD_S, eventually
 from tests.server.harness import Failure, Service, StillClock, view
 from tests.server.test_limits import in_flight, release

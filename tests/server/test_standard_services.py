@@ -13,12 +13,12 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
+from recserv import v1 as pb
 from recserv.errors import StoreUnavailable, UsageError
 from recserv.server.admission import Permits
 from recserv.server.assembly import SERVICE
 from recserv.server.health import Health
 from recserv.server.reflection import REFLECTION_SERVICES
-from recserv.v1 import recommendation_pb2 as pb
 from tests.patience import HANG_GUARD_S, eventually, eventually_async
 from tests.server.harness import Failure, Service
 
@@ -128,6 +128,21 @@ def files(reflect: Ask, symbol: str) -> list[descriptor_pb2.FileDescriptorProto]
     return [descriptor_pb2.FileDescriptorProto.FromString(raw) for raw in raws]
 
 
+def add_in_order(pool: descriptor_pool.DescriptorPool, described: list[descriptor_pb2.FileDescriptorProto]) -> None:
+    """Dependencies first; they may come in any order."""
+    waiting = {file.name: file for file in described}
+
+    def add(name: str) -> None:
+        file = waiting.pop(name, None)
+        if file is not None:
+            for dependency in file.dependency:
+                add(dependency)
+            pool.AddSerializedFile(file.SerializeToString())
+
+    for file in described:
+        add(file.name)
+
+
 def test_reflection_lists_the_services_and_itself_in_both_versions(reflect: Ask) -> None:
     reflections = {f"grpc.reflection.{version}.ServerReflection" for version in ("v1", "v1alpha")}
     assert services(reflect) == {SERVICE, "grpc.health.v1.Health", *reflections}
@@ -166,9 +181,7 @@ def test_a_name_that_nobody_has_is_not_found_by_reflection(reflect: Ask, symbol:
 def test_what_reflection_describes_is_a_whole_and_is_found_by_file_too(reflect: Ask) -> None:
     for name in services(reflect):
         pool = descriptor_pool.DescriptorPool()
-        # Dependencies first.
-        for file in reversed(files(reflect, name)):
-            pool.AddSerializedFile(file.SerializeToString())
+        add_in_order(pool, files(reflect, name))
         assert pool.FindServiceByName(name).full_name == name
         file_name = pool.FindServiceByName(name).file.name
         [by_file] = reflect(file_by_filename=file_name)

@@ -7,8 +7,8 @@ import grpc
 import pytest
 from google.rpc import code_pb2, error_details_pb2
 
+from recserv import v1 as pb
 from recserv.server.event_stream import GROUPS_IN_FLIGHT_MAX
-from recserv.v1 import recommendation_pb2 as pb
 from tests.patience import HANG_GUARD_S, eventually
 from tests.server.harness import Failure, Service, detail_of, view
 

@@ -9,9 +9,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recserv import v1 as pb
 from recserv.errors import InvalidInput
 from recserv.server.validate import check_event, is_plain_event
-from recserv.v1 import recommendation_pb2 as pb
 
 NOW_MS = 1_800_000_000_000
 IDS = st.sampled_from(["", "a", "é" * 64, "x" * 65, "x" * 257, "é" * 129, "a\0b", "a\x85b", "\u2028"])

@@ -15,7 +15,7 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2
 
-from recserv.v1 import recommendation_pb2 as pb
+from recserv import v1 as pb
 from tests.soak.shop import Shop
 
 SERVICE = "recserv.v1.RecommendationService"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from itertools import count
 
-from recserv.v1 import recommendation_pb2 as pb
+from recserv import v1 as pb
 
 # So few that their baskets and purchases are as long as they get soon after the prefill.
 SESSIONS = 50

@@ -9,9 +9,9 @@ from pathlib import Path
 import grpc
 import pytest
 
+from recserv import v1 as pb
 from recserv.stores.redis import RedisLimits, RedisStore
 from recserv.types import ShopperKey
-from recserv.v1 import recommendation_pb2 as pb
 from tests.patience import HANG_GUARD_S, eventually_async
 from tests.proxy import TcpProxy
 from tests.redis_server import RedisServer

@@ -18,10 +18,9 @@ from typing import IO
 import grpc
 from prometheus_client.parser import text_string_to_metric_families
 
+from recserv import v1 as pb
 from recserv.client.options import ClientOptions, channel_options
 from recserv.commands.server_process import BANNER
-from recserv.v1 import recommendation_pb2 as pb
-from recserv.v1 import recommendation_pb2_grpc as pb_grpc
 from tests.patience import HANG_GUARD_S, PATIENT_SERVER
 
 METRICS_BANNER = "recserv metrics on "
@@ -150,7 +149,7 @@ class Caller:
 
     def __init__(self, target: str):
         self._channel = grpc.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1), *ASK_AGAIN])
-        self._stub = pb_grpc.RecommendationServiceStub(self._channel)
+        self._stub = pb.RecommendationServiceStub(self._channel)
 
     def recommend(self, session: str = "s") -> tuple[pb.RecommendResponse, str]:
         """The answer, and who gave it."""

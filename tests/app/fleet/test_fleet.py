@@ -14,9 +14,9 @@ import grpc
 import pytest
 
 from recserv import cli
+from recserv import v1 as pb
 from recserv.app.fleet.supervisor import Supervisor
 from recserv.config import Settings
-from recserv.v1 import recommendation_pb2 as pb
 from tests.app.fleet.support import Fleet, alive, callers, children, counts, fleet
 from tests.factories import build_tiny_model
 from tests.patience import HANG_GUARD_S, eventually

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from recserv import v1 as pb
 from recserv.commands.server_process import ServerProcess
-from recserv.v1 import recommendation_pb2 as pb
 from tests.app.fleet.support import Caller, alive, callers, fleet
 from tests.patience import PATIENT_SERVER, eventually
 

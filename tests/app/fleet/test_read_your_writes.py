@@ -13,8 +13,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from recserv.v1 import recommendation_pb2 as pb
-from recserv.v1 import recommendation_pb2_grpc as pb_grpc
+from recserv import v1 as pb
 from tests.app.fleet.support import WORKER_KEY, fleet
 from tests.patience import HANG_GUARD_S, eventually_async
 
@@ -31,7 +30,7 @@ class Rounds:
     def __init__(self, target: str):
         options = [("grpc.use_local_subchannel_pool", 1)]
         self._channels = [grpc.aio.insecure_channel(target, options) for _ in range(WRITERS)]
-        self._stubs = [pb_grpc.RecommendationServiceStub(channel) for channel in self._channels]
+        self._stubs = [pb.RecommendationServiceStub(channel) for channel in self._channels]
         self.stale: list[str] = []
         self.rounds: Counter[str] = Counter()
         self._run = secrets.token_hex(4)

@@ -3,6 +3,9 @@
 import grpc
 import warnings
 
+from recserv.v1 import context_pb2 as recserv_dot_v1_dot_context__pb2
+from recserv.v1 import events_pb2 as recserv_dot_v1_dot_events__pb2
+from recserv.v1 import explanations_pb2 as recserv_dot_v1_dot_explanations__pb2
 from recserv.v1 import recommendation_pb2 as recserv_dot_v1_dot_recommendation__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -18,7 +21,7 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in recserv/v1/recommendation_pb2_grpc.py depends on'
+        + ' but the generated code in recserv/v1/recommendation_service_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
@@ -43,6 +46,18 @@ class RecommendationServiceStub:
 
     Answers: those to batches can outgrow the 4 MiB that clients take by default (100 pages of 100 items whose
     descriptions are long); ask for fewer, or raise the client's limit.
+
+    Presence: a field that is not `optional` and not a message cannot be told from its zero (empty, 0, false); what that
+    means stands at the field. "Always set" means in every answer that is OK.
+
+    What may come: fields, values of enums, methods. A server ignores fields that it does not know, and so must a client.
+    A client takes a value of an enum that it does not know for its _UNSPECIFIED one: it came from a newer server. A
+    server refuses such a value in a request: to guess at what was meant would be to answer another question.
+
+    Every call may be sent again, and each says so (idempotency_level): an event counts once however often its id is sent,
+    and everything else leaves no trace in what is recommended. None says NO_SIDE_EFFECTS, though some only read. That
+    would let gateways and clients of the Connect protocol turn calls into GET requests: ids of shoppers in URLs, which
+    logs and caches keep, and answers out of caches that lack the event acknowledged a moment ago.
     """
 
     def __init__(self, channel):
@@ -63,33 +78,33 @@ class RecommendationServiceStub:
                 _registered_method=True)
         self.IngestEvent = channel.unary_unary(
                 '/recserv.v1.RecommendationService/IngestEvent',
-                request_serializer=recserv_dot_v1_dot_recommendation__pb2.IngestEventRequest.SerializeToString,
-                response_deserializer=recserv_dot_v1_dot_recommendation__pb2.IngestEventResponse.FromString,
+                request_serializer=recserv_dot_v1_dot_events__pb2.IngestEventRequest.SerializeToString,
+                response_deserializer=recserv_dot_v1_dot_events__pb2.IngestEventResponse.FromString,
                 _registered_method=True)
         self.BatchIngestEvents = channel.unary_unary(
                 '/recserv.v1.RecommendationService/BatchIngestEvents',
-                request_serializer=recserv_dot_v1_dot_recommendation__pb2.BatchIngestEventsRequest.SerializeToString,
-                response_deserializer=recserv_dot_v1_dot_recommendation__pb2.BatchIngestEventsResponse.FromString,
+                request_serializer=recserv_dot_v1_dot_events__pb2.BatchIngestEventsRequest.SerializeToString,
+                response_deserializer=recserv_dot_v1_dot_events__pb2.BatchIngestEventsResponse.FromString,
                 _registered_method=True)
         self.StreamEvents = channel.stream_stream(
                 '/recserv.v1.RecommendationService/StreamEvents',
-                request_serializer=recserv_dot_v1_dot_recommendation__pb2.StreamEventsRequest.SerializeToString,
-                response_deserializer=recserv_dot_v1_dot_recommendation__pb2.StreamEventsResponse.FromString,
+                request_serializer=recserv_dot_v1_dot_events__pb2.StreamEventsRequest.SerializeToString,
+                response_deserializer=recserv_dot_v1_dot_events__pb2.StreamEventsResponse.FromString,
                 _registered_method=True)
         self.GetContext = channel.unary_unary(
                 '/recserv.v1.RecommendationService/GetContext',
-                request_serializer=recserv_dot_v1_dot_recommendation__pb2.GetContextRequest.SerializeToString,
-                response_deserializer=recserv_dot_v1_dot_recommendation__pb2.GetContextResponse.FromString,
+                request_serializer=recserv_dot_v1_dot_context__pb2.GetContextRequest.SerializeToString,
+                response_deserializer=recserv_dot_v1_dot_context__pb2.GetContextResponse.FromString,
                 _registered_method=True)
         self.GetExplanations = channel.unary_unary(
                 '/recserv.v1.RecommendationService/GetExplanations',
-                request_serializer=recserv_dot_v1_dot_recommendation__pb2.GetExplanationsRequest.SerializeToString,
-                response_deserializer=recserv_dot_v1_dot_recommendation__pb2.GetExplanationsResponse.FromString,
+                request_serializer=recserv_dot_v1_dot_explanations__pb2.GetExplanationsRequest.SerializeToString,
+                response_deserializer=recserv_dot_v1_dot_explanations__pb2.GetExplanationsResponse.FromString,
                 _registered_method=True)
         self.WatchExplanations = channel.unary_stream(
                 '/recserv.v1.RecommendationService/WatchExplanations',
-                request_serializer=recserv_dot_v1_dot_recommendation__pb2.WatchExplanationsRequest.SerializeToString,
-                response_deserializer=recserv_dot_v1_dot_recommendation__pb2.WatchExplanationsResponse.FromString,
+                request_serializer=recserv_dot_v1_dot_explanations__pb2.WatchExplanationsRequest.SerializeToString,
+                response_deserializer=recserv_dot_v1_dot_explanations__pb2.WatchExplanationsResponse.FromString,
                 _registered_method=True)
 
 
@@ -111,6 +126,18 @@ class RecommendationServiceServicer:
 
     Answers: those to batches can outgrow the 4 MiB that clients take by default (100 pages of 100 items whose
     descriptions are long); ask for fewer, or raise the client's limit.
+
+    Presence: a field that is not `optional` and not a message cannot be told from its zero (empty, 0, false); what that
+    means stands at the field. "Always set" means in every answer that is OK.
+
+    What may come: fields, values of enums, methods. A server ignores fields that it does not know, and so must a client.
+    A client takes a value of an enum that it does not know for its _UNSPECIFIED one: it came from a newer server. A
+    server refuses such a value in a request: to guess at what was meant would be to answer another question.
+
+    Every call may be sent again, and each says so (idempotency_level): an event counts once however often its id is sent,
+    and everything else leaves no trace in what is recommended. None says NO_SIDE_EFFECTS, though some only read. That
+    would let gateways and clients of the Connect protocol turn calls into GET requests: ids of shoppers in URLs, which
+    logs and caches keep, and answers out of caches that lack the event acknowledged a moment ago.
     """
 
     def Recommend(self, request, context):
@@ -187,33 +214,33 @@ def add_RecommendationServiceServicer_to_server(servicer, server):
             ),
             'IngestEvent': grpc.unary_unary_rpc_method_handler(
                     servicer.IngestEvent,
-                    request_deserializer=recserv_dot_v1_dot_recommendation__pb2.IngestEventRequest.FromString,
-                    response_serializer=recserv_dot_v1_dot_recommendation__pb2.IngestEventResponse.SerializeToString,
+                    request_deserializer=recserv_dot_v1_dot_events__pb2.IngestEventRequest.FromString,
+                    response_serializer=recserv_dot_v1_dot_events__pb2.IngestEventResponse.SerializeToString,
             ),
             'BatchIngestEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.BatchIngestEvents,
-                    request_deserializer=recserv_dot_v1_dot_recommendation__pb2.BatchIngestEventsRequest.FromString,
-                    response_serializer=recserv_dot_v1_dot_recommendation__pb2.BatchIngestEventsResponse.SerializeToString,
+                    request_deserializer=recserv_dot_v1_dot_events__pb2.BatchIngestEventsRequest.FromString,
+                    response_serializer=recserv_dot_v1_dot_events__pb2.BatchIngestEventsResponse.SerializeToString,
             ),
             'StreamEvents': grpc.stream_stream_rpc_method_handler(
                     servicer.StreamEvents,
-                    request_deserializer=recserv_dot_v1_dot_recommendation__pb2.StreamEventsRequest.FromString,
-                    response_serializer=recserv_dot_v1_dot_recommendation__pb2.StreamEventsResponse.SerializeToString,
+                    request_deserializer=recserv_dot_v1_dot_events__pb2.StreamEventsRequest.FromString,
+                    response_serializer=recserv_dot_v1_dot_events__pb2.StreamEventsResponse.SerializeToString,
             ),
             'GetContext': grpc.unary_unary_rpc_method_handler(
                     servicer.GetContext,
-                    request_deserializer=recserv_dot_v1_dot_recommendation__pb2.GetContextRequest.FromString,
-                    response_serializer=recserv_dot_v1_dot_recommendation__pb2.GetContextResponse.SerializeToString,
+                    request_deserializer=recserv_dot_v1_dot_context__pb2.GetContextRequest.FromString,
+                    response_serializer=recserv_dot_v1_dot_context__pb2.GetContextResponse.SerializeToString,
             ),
             'GetExplanations': grpc.unary_unary_rpc_method_handler(
                     servicer.GetExplanations,
-                    request_deserializer=recserv_dot_v1_dot_recommendation__pb2.GetExplanationsRequest.FromString,
-                    response_serializer=recserv_dot_v1_dot_recommendation__pb2.GetExplanationsResponse.SerializeToString,
+                    request_deserializer=recserv_dot_v1_dot_explanations__pb2.GetExplanationsRequest.FromString,
+                    response_serializer=recserv_dot_v1_dot_explanations__pb2.GetExplanationsResponse.SerializeToString,
             ),
             'WatchExplanations': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchExplanations,
-                    request_deserializer=recserv_dot_v1_dot_recommendation__pb2.WatchExplanationsRequest.FromString,
-                    response_serializer=recserv_dot_v1_dot_recommendation__pb2.WatchExplanationsResponse.SerializeToString,
+                    request_deserializer=recserv_dot_v1_dot_explanations__pb2.WatchExplanationsRequest.FromString,
+                    response_serializer=recserv_dot_v1_dot_explanations__pb2.WatchExplanationsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -241,6 +268,18 @@ class RecommendationService:
 
     Answers: those to batches can outgrow the 4 MiB that clients take by default (100 pages of 100 items whose
     descriptions are long); ask for fewer, or raise the client's limit.
+
+    Presence: a field that is not `optional` and not a message cannot be told from its zero (empty, 0, false); what that
+    means stands at the field. "Always set" means in every answer that is OK.
+
+    What may come: fields, values of enums, methods. A server ignores fields that it does not know, and so must a client.
+    A client takes a value of an enum that it does not know for its _UNSPECIFIED one: it came from a newer server. A
+    server refuses such a value in a request: to guess at what was meant would be to answer another question.
+
+    Every call may be sent again, and each says so (idempotency_level): an event counts once however often its id is sent,
+    and everything else leaves no trace in what is recommended. None says NO_SIDE_EFFECTS, though some only read. That
+    would let gateways and clients of the Connect protocol turn calls into GET requests: ids of shoppers in URLs, which
+    logs and caches keep, and answers out of caches that lack the event acknowledged a moment ago.
     """
 
     @staticmethod
@@ -312,8 +351,8 @@ class RecommendationService:
             request,
             target,
             '/recserv.v1.RecommendationService/IngestEvent',
-            recserv_dot_v1_dot_recommendation__pb2.IngestEventRequest.SerializeToString,
-            recserv_dot_v1_dot_recommendation__pb2.IngestEventResponse.FromString,
+            recserv_dot_v1_dot_events__pb2.IngestEventRequest.SerializeToString,
+            recserv_dot_v1_dot_events__pb2.IngestEventResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -339,8 +378,8 @@ class RecommendationService:
             request,
             target,
             '/recserv.v1.RecommendationService/BatchIngestEvents',
-            recserv_dot_v1_dot_recommendation__pb2.BatchIngestEventsRequest.SerializeToString,
-            recserv_dot_v1_dot_recommendation__pb2.BatchIngestEventsResponse.FromString,
+            recserv_dot_v1_dot_events__pb2.BatchIngestEventsRequest.SerializeToString,
+            recserv_dot_v1_dot_events__pb2.BatchIngestEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -366,8 +405,8 @@ class RecommendationService:
             request_iterator,
             target,
             '/recserv.v1.RecommendationService/StreamEvents',
-            recserv_dot_v1_dot_recommendation__pb2.StreamEventsRequest.SerializeToString,
-            recserv_dot_v1_dot_recommendation__pb2.StreamEventsResponse.FromString,
+            recserv_dot_v1_dot_events__pb2.StreamEventsRequest.SerializeToString,
+            recserv_dot_v1_dot_events__pb2.StreamEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -393,8 +432,8 @@ class RecommendationService:
             request,
             target,
             '/recserv.v1.RecommendationService/GetContext',
-            recserv_dot_v1_dot_recommendation__pb2.GetContextRequest.SerializeToString,
-            recserv_dot_v1_dot_recommendation__pb2.GetContextResponse.FromString,
+            recserv_dot_v1_dot_context__pb2.GetContextRequest.SerializeToString,
+            recserv_dot_v1_dot_context__pb2.GetContextResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -420,8 +459,8 @@ class RecommendationService:
             request,
             target,
             '/recserv.v1.RecommendationService/GetExplanations',
-            recserv_dot_v1_dot_recommendation__pb2.GetExplanationsRequest.SerializeToString,
-            recserv_dot_v1_dot_recommendation__pb2.GetExplanationsResponse.FromString,
+            recserv_dot_v1_dot_explanations__pb2.GetExplanationsRequest.SerializeToString,
+            recserv_dot_v1_dot_explanations__pb2.GetExplanationsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -447,8 +486,8 @@ class RecommendationService:
             request,
             target,
             '/recserv.v1.RecommendationService/WatchExplanations',
-            recserv_dot_v1_dot_recommendation__pb2.WatchExplanationsRequest.SerializeToString,
-            recserv_dot_v1_dot_recommendation__pb2.WatchExplanationsResponse.FromString,
+            recserv_dot_v1_dot_explanations__pb2.WatchExplanationsRequest.SerializeToString,
+            recserv_dot_v1_dot_explanations__pb2.WatchExplanationsResponse.FromString,
             options,
             channel_credentials,
             insecure,
