@@ -10,7 +10,8 @@ A table, all of it optional:
     item_id = ["items[].item_id", "sku"]  # the best first
     [events.read]
     default_event_type = "purchase"       # of rows that name none
-    time = "microseconds"                 # seconds, milliseconds, nanoseconds; auto: by size
+    time = "microseconds"                 # the unit of numbers (seconds, milliseconds, nanoseconds; auto: by size), or
+                                          # how text is written: "%d.%m.%Y %H:%M" (`written_dates`)
     delimiter, encoding, quotes, decimal  # where the file itself does not tell
     names = ["user", "item"]              # of the columns of a file without a header
     fill_down = ["event_time"]            # what only the first row of a session says
@@ -38,7 +39,7 @@ from recserv.training.csv_dialect import ReadAs
 from recserv.training.event_names import EventNames
 from recserv.training.mapped import Wanted
 from recserv.training.text import check_encoding
-from recserv.training.times import TimeUnit
+from recserv.training.times import AUTO, check_time_form
 
 Part = Literal["events", "catalog"]
 _SUFFIX = ".toml"
@@ -48,7 +49,7 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Everything but names; see the module."""
 
     default_event_type: str = ""
-    time: TimeUnit = "auto"
+    time: str = AUTO
     delimiter: str = ""
     encoding: str = ""
     quotes: bool | None = None
@@ -159,6 +160,7 @@ def check_read(read: ReadOptions) -> None:
         raise UsageError(f"--delimiter {read.delimiter!r}: one character, or `tab`")
     if read.encoding:
         check_encoding(read.encoding)
+    check_time_form(read.time)
 
 
 def combined(
