@@ -90,8 +90,9 @@ def _formatted_ms(text: Any, bad: Mask, form: str) -> tuple[npt.NDArray[np.int64
 
 def _text_ms(text: Any, order: DateOrder | None) -> tuple[npt.NDArray[np.int64], Mask]:
     """Of text that is no number. Only where something is not ISO 8601 it is looked at for other notations."""
-    if order is None or _cast(text) is not None:
-        return _iso_ms(text)
+    stamps = _cast(text)
+    if stamps is not None or order is None:
+        return _iso_ms(text, stamps)
     dates = written(text)
     if not dates.any():
         return _iso_ms(text)
@@ -128,8 +129,8 @@ def _epoch_ms(numbers: npt.NDArray[np.float64], bad: Mask, unit: str) -> tuple[n
     return times_ms, bad
 
 
-def _iso_ms(text: Any) -> tuple[npt.NDArray[np.int64], Mask]:
-    stamps = _cast(text)
+def _iso_ms(text: Any, stamps: Any = None) -> tuple[npt.NDArray[np.int64], Mask]:
+    """`stamps`: what `_cast` made of it."""
     if stamps is None:
         for pattern, replacement in _ZONES:
             text = pc.replace_substring_regex(text, pattern, replacement)
