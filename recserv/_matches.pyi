@@ -6,7 +6,9 @@ Positions = npt.NDArray[np.int32]
 
 class WordMatches:
     size: int
-    def __init__(self, offsets: npt.NDArray[np.int64], items: Positions, size: int) -> None: ...
+    def __init__(
+        self, offsets: npt.NDArray[np.int64], items: Positions, size: int, groups: Positions | None = None
+    ) -> None: ...
     def top(
         self, words: Positions, weights: Floats, allowed: npt.NDArray[np.uint8], k: int
     ) -> tuple[Positions, Floats]: ...

@@ -332,7 +332,9 @@ class ShopperState(msgspec.Struct, frozen=True):
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A product of the catalogue. `price` NaN-free; `categories` from general to specific."""
+    """A product of the catalogue. `price` NaN-free; `categories` from general to specific; `group_id` is the same for
+    all variants of one product (sizes, colours), "" for a product without any.
+    """
 
     item_id: str
     title: str = ""
@@ -345,6 +347,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     available: bool = True
     image_uri: str = ""
     attributes: dict[str, str] = {}
+    group_id: str = ""
 
 
 class RecommendQuery(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,12 @@ def tiny_catalog(items: int, seed: int = 0) -> Catalog:
         available=np.arange(items) % 50 != 49,
         attributes=None,
     )
+
+
+def grouped_catalog(items: int, groups: dict[str, str], seed: int = 0) -> Catalog:
+    """The same, with the group ids of some items."""
+    catalog = tiny_catalog(items, seed)
+    return replace(catalog, groups=[groups.get(item_id, "") for item_id in catalog.ids])
 
 
 def tiny_log(items: int, sessions: int, seed: int = 0) -> EventLog:

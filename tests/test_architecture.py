@@ -27,7 +27,7 @@ def room(ours: str, foreign: str = "") -> Room:
 
 GROUND = "types errors config config_llm version"
 BASE = f"{GROUND} metrics logs resilience"
-KERNELS = "_answers _codec _context _candidates _matches _rank _rerank"
+KERNELS = "_answers _codec _context _candidates _matches _rank _rerank _variants"
 PROTOCOLS = "stores.base stores.explanations_base index.base llm.base"
 GRPC = "grpc grpc_health grpc_reflection grpc_status google"
 

@@ -148,6 +148,7 @@ def _item(item: pb.Item) -> Item:
         available=item.available,
         image_uri=item.image_uri,
         attributes=dict(item.attributes),
+        group_id=item.group_id,
     )
 
 

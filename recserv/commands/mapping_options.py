@@ -52,6 +52,13 @@ def add_mapping_options(parser: Any, *, catalog: bool = True) -> None:
     )
     parser.add_argument("--delimiter", metavar="SIGN", help="between columns: a character, or tab (found out)")
     parser.add_argument("--decimal", choices=sorted(_DECIMALS), help="the decimal sign (seen from the column)")
+    parser.add_argument(
+        "--time-format",
+        metavar="FORMAT",
+        help="how event times are written: seconds, milliseconds, microseconds or nanoseconds, or a format such as"
+        " '%%d.%%m.%%Y %%H:%%M' of %%Y %%y %%m %%b %%d %%H %%I %%p %%M %%S %%f %%z (found out where there is but one"
+        " way to read them)",
+    )
     parser.add_argument("--encoding", metavar="NAME", help="of text that is neither UTF-8 nor UTF-16: windows-1252")
     parser.add_argument("--quotes", choices=("on", "off"), help="whether quotation marks enclose values (found out)")
 
@@ -103,7 +110,7 @@ def tables_of(args: argparse.Namespace) -> tuple[TableMapping, TableMapping]:
     catalog = load_mapping(args.catalog_mapping, "catalog") if args.catalog_mapping else TableMapping()
     leave_out = (*events.read.leave_out, *args.leave_out)
     return (
-        combined(events, {}, parse_event_types(args.event_type), **read, leave_out=leave_out),
+        combined(events, {}, parse_event_types(args.event_type), **read, leave_out=leave_out, time=args.time_format),
         combined(catalog, catalog_columns, {}, **read),
     )
 

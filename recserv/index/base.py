@@ -13,7 +13,7 @@ NOWHERE: npt.NDArray[np.int32] = np.empty(0, np.int32)
 class VectorIndex(Protocol):
     @property
     def size(self) -> int:
-        """Number of vectors. Items without a vector are not in the index."""
+        """Number of vectors. Items without one are not in the index, nor those that others stand for."""
 
     @property
     def dimensions(self) -> int: ...

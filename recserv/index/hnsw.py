@@ -27,15 +27,23 @@ _ROWS_AT_ONCE = 4096
 class Graph:
     """A graph in the making: built, asked for neighbours, saved."""
 
-    def __init__(self, embeddings: npt.NDArray[np.float32], *, ef_construction: int = EF_CONSTRUCTION):
-        """Over the non-zero rows (float32 [n, d], unit length) of embeddings; labels are row numbers.
+    def __init__(
+        self,
+        embeddings: npt.NDArray[np.float32],
+        *,
+        rows: npt.NDArray[np.int64] | None = None,
+        ef_construction: int = EF_CONSTRUCTION,
+    ):
+        """Over the non-zero rows (float32 [n, d], unit length) of embeddings, or those of them that `rows` names,
+        ascending; labels are row numbers.
 
         One thread inserts in row order, so that the same vectors give the same bytes.
         """
         if not np.isfinite(embeddings).all():
             raise IndexUnavailable("embeddings must be finite: a NaN would corrupt the graph without a word")
         self._embeddings = embeddings
-        self.rows = np.flatnonzero((embeddings != 0).any(axis=1))
+        self._with_vector = np.flatnonzero((embeddings != 0).any(axis=1))
+        self.rows = self._with_vector if rows is None else rows
         self._graph = hnswlib.Index(space="ip", dim=embeddings.shape[1])
         self._graph.init_index(
             max_elements=max(len(self.rows), 1), M=GRAPH_DEGREE, ef_construction=ef_construction, random_seed=SEED
@@ -47,20 +55,24 @@ class Graph:
         self._graph.save_index(str(path))
 
     def neighbours(self, width: int) -> npt.NDArray[np.int32]:
-        """Of every row the nearest, itself among them: int32 [n, width], nearest first, ties by position, filled up
-        with -1; a zero row has none.
+        """Of every row the nearest in the graph and itself: int32 [n, width], nearest first, ties by position, a row
+        that is not in the graph before all others; filled up with -1; a zero row has none.
         """
         lists = np.full((len(self._embeddings), width), -1, np.int32)
         wanted = min(width, len(self.rows))
         self._graph.set_ef(max(wanted, 1))
-        for begin in range(0, len(self.rows) if wanted else 0, _ROWS_AT_ONCE):
-            rows = self.rows[begin : begin + _ROWS_AT_ONCE]
+        for begin in range(0, len(self._with_vector) if wanted else 0, _ROWS_AT_ONCE):
+            rows = self._with_vector[begin : begin + _ROWS_AT_ONCE]
             try:
                 labels, distances = self._graph.knn_query(self._embeddings[rows], k=wanted, num_threads=-1)
             except RuntimeError:
                 self._one_by_one(rows, lists)
                 continue
             lists[rows, :wanted] = np.take_along_axis(labels, np.lexsort((labels, distances), axis=1), axis=1)
+        outside = np.setdiff1d(self._with_vector, self.rows)
+        if wanted and len(outside):
+            lists[outside, 1:] = lists[outside, :-1]
+            lists[outside, 0] = outside
         return lists
 
     def _one_by_one(self, rows: npt.NDArray[np.int64], lists: npt.NDArray[np.int32]) -> None:

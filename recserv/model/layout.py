@@ -37,16 +37,20 @@ _HEADER = re.compile(
 
 
 class ArraySpec(NamedTuple):
-    """`shape` by the counts of the manifest; "*" is any length."""
+    """`shape` by the counts of the manifest; "*" is any length. `optional`: a model has its file only if there is
+    something in it.
+    """
 
     dtype: str
     shape: tuple[str, ...]
+    optional: bool = False
 
 
 ARRAYS: dict[str, ArraySpec] = {
     "item_id_offsets": ArraySpec("int64", ("n+1",)),
     "item_offsets": ArraySpec("int64", ("n+1",)),
     "available": ArraySpec("uint8", ("n",)),
+    "item_groups": ArraySpec("int32", ("*",), optional=True),
     "item_category_offsets": ArraySpec("int64", ("n+1",)),
     "item_categories": ArraySpec("int32", ("*",)),
     "embeddings": ArraySpec("float32", ("n", "d")),
@@ -75,6 +79,13 @@ ARRAYS: dict[str, ArraySpec] = {
     "item_importance": ArraySpec("float32", ("n",)),
     "position_weights": ArraySpec("float32", ("*",)),
 }
+
+
+def absent(name: str) -> Array:
+    """What stands for the file of an optional array that a model does not have."""
+    array = np.empty(0, ARRAYS[name].dtype)
+    array.flags.writeable = False
+    return array
 
 
 def file_name(array: str) -> str:

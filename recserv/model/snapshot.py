@@ -5,13 +5,16 @@
     item_ids.bin                  item ids, UTF-8, one after the other      item_id_offsets.npy        int64 [n + 1]
     items.bin                     `types.Item` as msgpack, one after the other   item_offsets.npy      int64 [n + 1]
     available.npy                 uint8 [n]
+    item_groups.npy               int32 [n], or no such file: which items are variants of one product have the same
+                                  code, those of none have -1
     categories.json               category names; positions name them       (c names)
     item_category_offsets.npy     int64 [n + 1]     item_categories.npy     int32   general to specific
     embeddings.npy                float32 [n, d], rows of unit length; a zero row: no vector, not in the index
     embedding_origin.npy          uint8 [n]: 0 none, 1 behaviour, 2 content
-    nearest_items.npy             int32 [n, w]: per item the w most similar ones by their vectors, itself among them,
+    nearest_items.npy             int32 [n, w]: per item itself and the most similar ones of the index by their vectors,
                                   nearest first, filled up with -1; w = 0: none are listed
-    index.hnsw                    hnswlib, inner product over embeddings.npy, labels are item positions
+    index.hnsw                    hnswlib, inner product over embeddings.npy, labels are item positions; of items that
+                                  nothing tells apart, and of variants, some stand for all
     covisitation_offsets.npy      int64 [n + 1]     covisitation_items.npy  int32   covisitation_weights.npy float32
                                   per item its neighbours, heaviest first, weights > 0
     knn_item_offsets.npy          int64 [n + 1]     knn_item_sessions.npy   int32   per item its sessions, newest first;
@@ -93,6 +96,7 @@ class ModelSnapshot:
     embedding_origin: Bytes
     nearest_items: Positions
     available: Bytes
+    item_groups: Positions
     item_category_offsets: Offsets
     item_categories: Positions
     covisitation_offsets: Offsets
@@ -198,6 +202,7 @@ def load_popular(path: Path | str) -> ModelSnapshot:
         manifest, built_at_ms = _read_manifest(directory)
         ids = directory.read(layout.ITEM_IDS_FILE, manifest.files[layout.ITEM_IDS_FILE])
         arrays = {name: _read_array(directory, manifest, name) for name in needed}
+        arrays["item_groups"] = _readable_groups(directory, manifest)
     table = _item_table(arrays, ids, None)
     for name in ("popular_items", "trending_items"):
         validate.check_popular(name, arrays[name], manifest.items)
@@ -241,8 +246,9 @@ def _read_manifest(directory: ModelDirectory) -> tuple[Manifest, int]:
     manifest_bytes = directory.read_small(MANIFEST_FILE, _MANIFEST_BYTES_MAX)
     seal_bytes = directory.read_small(SEAL_FILE, _SEAL_BYTES_MAX)
     manifest, seal = decode(manifest_bytes, seal_bytes)
-    wanted = {layout.file_name(name) for name in ARRAYS} | set(layout.BLOB_FILES)
-    listed = set(manifest.files) - {INDEX_FILE}
+    wanted = {layout.file_name(name) for name, spec in ARRAYS.items() if not spec.optional} | set(layout.BLOB_FILES)
+    may_be = {layout.file_name(name) for name, spec in ARRAYS.items() if spec.optional} | {INDEX_FILE}
+    listed = set(manifest.files) - may_be
     for name in sorted(wanted ^ listed):
         raise ModelError(MANIFEST_FILE, f"{'does not list' if name in wanted else 'lists an unknown file'} {name}")
     return manifest, seal.built_at_ms
@@ -250,7 +256,19 @@ def _read_manifest(directory: ModelDirectory) -> tuple[Manifest, int]:
 
 def _read_array(directory: ModelDirectory, manifest: Manifest, name: str) -> Array:
     file = layout.file_name(name)
+    if ARRAYS[name].optional and file not in manifest.files:
+        return layout.absent(name)
     return layout.decode_array(name, directory.read(file, manifest.files[file]), layout.counts(manifest))
+
+
+def _readable_groups(directory: ModelDirectory, manifest: Manifest) -> Array:
+    """Of a damaged model: without them a page may show variants side by side, which is better than no page."""
+    try:
+        groups = _read_array(directory, manifest, "item_groups")
+        validate.check_groups(groups, manifest.items)
+    except ModelError:
+        return layout.absent("item_groups")
+    return groups
 
 
 def _verified_index(directory: ModelDirectory, manifest: Manifest, allow_missing: bool) -> VerifiedFile | None:

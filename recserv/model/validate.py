@@ -40,9 +40,18 @@ def check_arrays(arrays: Mapping[str, Array], items: int, sessions: int, categor
         raise ModelError(file_name("position_weights"), f"must have 1 to {POSITIONS_MAX} weights")
     if arrays["available"].max(initial=0) > 1:
         raise ModelError(file_name("available"), "has a value other than 0 and 1")
+    check_groups(arrays["item_groups"], items)
     _check_nearest(arrays["nearest_items"], items)
     _check_covisitation(arrays)
     _check_embeddings(arrays["embeddings"], arrays["embedding_origin"])
+
+
+def check_groups(groups: Array, items: int) -> None:
+    """A code or -1 for each item, or none at all; raises ModelError."""
+    if len(groups) not in (0, items):
+        raise ModelError(file_name("item_groups"), f"has {len(groups)} codes for {items} items")
+    if groups.min(initial=-1) < -1 or groups.max(initial=-1) >= items:
+        raise ModelError(file_name("item_groups"), f"points outside of -1..{items - 1}")
 
 
 def check_words(arrays: Mapping[str, Array], words: int) -> None:

@@ -98,8 +98,10 @@ def check_target(path: Path) -> None:
 def _write_all(contents: ModelContents, directory: Path, now_ms: int) -> Manifest:
     known = layout.counts(contents.manifest)
     files: dict[str, FileEntry] = {}
-    for name in layout.ARRAYS:
-        array = contents.arrays[name]
+    for name, spec in layout.ARRAYS.items():
+        array = contents.arrays.get(name, layout.absent(name)) if spec.optional else contents.arrays[name]
+        if spec.optional and not len(array):
+            continue
         layout.check_shape(name, array.dtype, array.shape, known)
         files[layout.file_name(name)] = _write_file(directory / layout.file_name(name), layout.encode_array(array))
     for name in layout.BLOB_FILES:

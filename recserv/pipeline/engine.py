@@ -19,6 +19,7 @@ from recserv._answers import NeighbourCheck
 from recserv._candidates import Covisitation, SessionKnn
 from recserv._codec import ItemLookup
 from recserv._rank import FEATURE_NAMES, CandidateTable, Scorer, linear_scorer
+from recserv._variants import Variants
 from recserv.errors import ModelError
 from recserv.index.base import VectorIndex
 from recserv.model.layout import RANKER_FILE
@@ -113,6 +114,8 @@ class Engine:
         )
         self.category_popular_offsets = snapshot.category_popular_offsets
         self.category_popular_items = snapshot.category_popular_items
+        self.variants = Variants(snapshot.item_groups) if len(snapshot.item_groups) else None
+        """None: no item of this model is a variant of another."""
         self._available = np.ascontiguousarray(snapshot.available, np.uint8).copy()
         self.popular_order = self._in_stock(descending(snapshot.popularity, first=snapshot.popular_items))
         self.trending_order = self._in_stock(descending(snapshot.popularity_recent, first=snapshot.trending_items))
@@ -135,9 +138,12 @@ class Engine:
         return ItemLookup(self.items.ids)
 
     def _head(self) -> Positions:
-        """The most popular items and the most popular lately, each once, available ones only."""
-        heads = (self.popular_order[:POPULAR_HEAD], self.trending_order[:POPULAR_HEAD])
+        """The most popular items and the most popular lately, each once, available ones only; of variants the first."""
+        heads = [self._first(order, POPULAR_HEAD) for order in (self.popular_order, self.trending_order)]
         return np.array(list(dict.fromkeys(np.concatenate(heads).tolist())), np.int32)
+
+    def _first(self, order: Positions, count: int) -> Positions:
+        return order[:count] if self.variants is None else order[self.variants.first(order, count)]
 
     def _in_stock(self, order: Positions) -> Positions:
         return np.asarray(order[self._available[order] != 0], np.int32)

@@ -16,8 +16,15 @@ POPULARITY = FEATURE_NAMES.index("popularity")
 POPULAR_SHARE = SHARE_NAMES.index("popular")
 
 
-def popular(engine: Engine, query: RecommendQuery, blocked: Positions, size: int) -> Ranking:
-    """The `size` most popular items that may be shown; of the query's category or candidates if it names some."""
+NONE_TAKEN = np.empty(0, np.int32)
+
+
+def popular(
+    engine: Engine, query: RecommendQuery, blocked: Positions, size: int, taken: Positions = NONE_TAKEN
+) -> Ranking:
+    """The `size` most popular items that may be shown; of the query's category or candidates if it names some. Of the
+    variants of a product one, unless they are candidates; of those of `taken` (int32) none.
+    """
     category = engine.snapshot.category_position(query.category) if query.category else None
     if category is not None and category < 0:
         return _ranking(engine, np.empty(0, np.int32), False)
@@ -28,11 +35,15 @@ def popular(engine: Engine, query: RecommendQuery, blocked: Positions, size: int
         wanted = np.fromiter(given, np.int32, len(given))
         order = wanted[np.lexsort((wanted, -engine.popularity[wanted]))]
     else:
-        # Everything in these orders may be shown but for what is blocked.
         order = engine.popular_order if category is None else engine.category_items(category)
-        order = order[: size + len(blocked)]
+        if engine.variants is None:
+            # Everything in these orders may be shown but for what is blocked.
+            order = order[: size + len(blocked)]
     with engine.allowing(within, blocked) as allowed:
-        items = order[allowed[order] != 0][:size]
+        if engine.variants is None or query.candidate_item_ids:
+            items = order[allowed[order] != 0][:size]
+        else:
+            items = order[engine.variants.first(order, size, allowed=allowed, taken=taken)]
     return _ranking(engine, items, category is not None)
 
 
@@ -41,7 +52,8 @@ def filled(engine: Engine, ranking: Ranking, query: RecommendQuery, blocked: Pos
     missing = query.page_size - len(ranking.items)
     if missing <= 0 or query.candidate_item_ids:
         return ranking
-    more = popular(engine, query, np.unique(np.concatenate((blocked, ranking.items))), missing)
+    ruled_out = np.unique(np.concatenate((blocked, ranking.items)))
+    more = popular(engine, query, ruled_out, missing, taken=ranking.items)
     if not len(more.items):
         return ranking
     # Behind the ranked ones, whatever scale their scores have: scores fall with rank.

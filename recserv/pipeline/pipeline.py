@@ -6,7 +6,7 @@
     search    the context vector's neighbours                         retrieve.py
     retrieve  candidates of all sources, merged                       retrieve.py
     rank      features -> scores -> the best                          rank.py
-    rerank    the page, with diversity if asked for                   rerank.py
+    rerank    the page: one of a product's variants, diversity        rerank.py
     explain   source and reasons from the shares that ranked          explain.py
     enrich    texts of a language model: what is known, a token for the rest (if asked for)   enrich.py
 
@@ -36,7 +36,7 @@ from recserv.pipeline.guarded_store import GuardedStore, StoreGuard
 from recserv.pipeline.observer import PipelineObserver, SilentObserver
 from recserv.pipeline.popular_pages import PopularPage, PopularPages, popular_page, shareable
 from recserv.pipeline.rank import Ranking, RankStage
-from recserv.pipeline.rerank import blocked_items, rerank
+from recserv.pipeline.rerank import blocked_items, places_to_rank, rerank
 from recserv.pipeline.retrieve import Retrieval
 from recserv.pipeline.settings import PipelineSettings
 from recserv.pipeline.shopper import shopper_context
@@ -62,8 +62,6 @@ from recserv.types import (
 logger = QuietLog(logging.getLogger(__name__))
 
 NOTHING_BLOCKED = np.empty(0, np.int32)
-DIVERSIFIED = 100
-"""Candidates that diversity chooses from, at least."""
 
 
 class RecommendationPipeline:
@@ -114,7 +112,7 @@ class RecommendationPipeline:
                 return self._popular(query, state, context, trail, lost)
             found = await trail.wait("search", self._retrieval.search(context, query, blocked, deadline, trail))
             matching = trail.run("retrieve", self._retrieval.fill, context, query, blocked, found, trail)
-            keep = max(DIVERSIFIED, 2 * query.page_size) if query.diversity else query.page_size
+            keep = places_to_rank(engine, query)
             ranking = await trail.wait("rank", self._ranking.rank(context, keep, deadline, trail, matching))
             page = trail.run("rerank", rerank, engine, ranking, query)
             page = filled(engine, page, query, blocked)

@@ -1,4 +1,14 @@
-"""Filters and diversity: what must not be shown, and how alike the shown may be."""
+"""Filters, variants and diversity: what must not be shown, and how alike the shown may be.
+
+Variants of one product (items with the same `group_id`) and what a request says of one of them:
+
+    a page                              at most one of a group, the best by score of those that may be shown
+    not available, exclude_item_ids     the item alone: another size may be shown
+    anchors, cart, disliked, purchased  the product, where they rule anything out: whoever looks at the red one, has
+                                        it or does not want it is not shown the blue one
+    viewed                              nothing: it may come again, itself or another variant, once
+    candidate_item_ids                  the caller has chosen: all of them are ranked, and nothing counts for a group
+"""
 
 from __future__ import annotations
 
@@ -13,15 +23,17 @@ from recserv.pipeline.rank import Ranking
 from recserv.pipeline.settings import PipelineSettings
 from recserv.types import EventType, RecommendQuery, ShopperState
 
+DIVERSIFIED_MIN = 100
+
 
 def blocked_items(
     engine: Engine, state: ShopperState, context: Context, query: RecommendQuery, settings: PipelineSettings
 ) -> Positions:
     """Distinct positions (int32) that must not be recommended: excluded, anchors, disliked, by setting in the cart, and
-    purchased if asked for. An item that was asked for by name in `candidate_item_ids` may be in the cart.
+    purchased if asked for, with their variants but for those that were excluded. An item that was asked for by name in
+    `candidate_item_ids` may be in the cart.
     """
-    ids: set[str] = set(query.exclude_item_ids)
-    ids.update(query.anchor_item_ids)
+    ids: set[str] = set(query.anchor_item_ids)
     if settings.exclude_cart and not query.candidate_item_ids:
         ids.update(state.profile.cart)
         ids.update(_carted(query))
@@ -29,7 +41,11 @@ def blocked_items(
     if exclude_purchased:
         ids.update(p.item_id for p in state.profile.purchases)
         ids.update(e.item_id for e in query.context_events if e.event_type == EventType.PURCHASE)
-    return positions(engine, ids, context.disliked)
+    if engine.variants is None or query.candidate_item_ids:
+        ids.update(query.exclude_item_ids)
+        return positions(engine, ids, context.disliked)
+    products = engine.variants.with_siblings(positions(engine, ids, context.disliked))
+    return positions(engine, query.exclude_item_ids, products.tolist()) if query.exclude_item_ids else products
 
 
 def _carted(query: RecommendQuery) -> set[str]:
@@ -51,8 +67,26 @@ def positions(engine: Engine, ids: Iterable[str], more: Iterable[int] = ()) -> P
     return np.fromiter(known, np.int32, len(known))
 
 
+def places_to_rank(engine: Engine, query: RecommendQuery) -> int:
+    """How many of the candidates must be ranked for `rerank` to make a page of: all where some are variants."""
+    if engine.variants is not None:
+        return engine.table.count
+    return diversified(query) if query.diversity else query.page_size
+
+
+def diversified(query: RecommendQuery) -> int:
+    """How many candidates diversity chooses from."""
+    return max(DIVERSIFIED_MIN, 2 * query.page_size)
+
+
 def rerank(engine: Engine, ranking: Ranking, query: RecommendQuery) -> Ranking:
-    """The page: the best by relevance, or with diversity by maximal marginal relevance over all that were ranked."""
+    """The page: one of the variants of a product, the best by relevance, or with diversity by maximal marginal
+    relevance over all that were ranked.
+    """
+    if engine.variants is not None:
+        keep = diversified(query) if query.diversity else query.page_size
+        variants = engine.variants
+        ranking = ranking.rows(slice(0, keep) if query.candidate_item_ids else variants.first(ranking.items, keep))
     size = min(query.page_size, len(ranking.items))
     if not query.diversity:
         return ranking.rows(slice(0, size))

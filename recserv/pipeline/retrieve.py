@@ -23,6 +23,7 @@ from typing import TypeVarTuple, Unpack
 import numpy as np
 import numpy.typing as npt
 
+from recserv._candidates import Covisitation, SessionKnn
 from recserv._rank import NAMED_BY
 from recserv.index.base import NOWHERE
 from recserv.pipeline.context import Context
@@ -47,6 +48,8 @@ BY_CATEGORY = NAMED_BY["category"]
 BY_GIVEN = NAMED_BY["given"]
 
 BLOCKED_EXTRA_MAX = 300
+VARIANTS_ASKED = 8
+"""Items asked of a list for each one wanted, where some are variants: as many stand in the lists of three items."""
 PAGE_CANDIDATES = 40
 """For a page of twenty no source needs to give more than by its settings."""
 SESSION_CATEGORIES = 2
@@ -83,12 +86,17 @@ class Retrieval:
             trail.degrade(DegradedReason.INDEX_UNAVAILABLE)
             return EMPTY
         # The index knows nothing of what is blocked, and it may be all of what it finds first.
-        width = self._settings.search_candidates + self._extra(query) + min(len(blocked), BLOCKED_EXTRA_MAX)
+        width = self._settings.search_candidates + self._extra(query) + min(self._findable(blocked), BLOCKED_EXTRA_MAX)
         self._observer.index_search()
         near = context.near if category is None and self._settings.search_near else NOWHERE
         if self._engine.search.on_the_spot:
             return self._index.call(trail, EMPTY, self._found_now, context.vector, width, near)
         return await self._index.run(trail, EMPTY, self._found_later, context.vector, width, near, deadline)
+
+    def _findable(self, blocked: Positions) -> int:
+        """How many of these the index may find: one of the variants of a product."""
+        variants = self._engine.variants
+        return len(blocked) if variants is None else len(variants.first(blocked, len(blocked)))
 
     def _found_now(self, vector: Floats, width: int, near: Positions) -> Neighbours:
         """Raises what the search raises, and BadAnswer for neighbours that cannot be."""
@@ -141,11 +149,29 @@ class Retrieval:
         if want := settings.covisitation_candidates:
             # Shoppers come back to items: those of the context stand in each other's lists, and in their own.
             want += min(len(items), recent)
-            found = _answer(engine.covisitation.top, trail, items[-recent:], weights[-recent:], allowed, want + extra)
+            found = _answer(
+                self._products, trail, engine.covisitation, items[-recent:], weights[-recent:], allowed, want + extra
+            )
             engine.table.add(*found, BY_COVISITATION)
         if want := settings.session_knn_candidates:
-            found = _answer(engine.session_knn.top, trail, items, weights, allowed, want + extra)
+            found = _answer(self._products, trail, engine.session_knn, items, weights, allowed, want + extra)
             engine.table.add(*found, BY_SESSION_KNN)
+
+    def _products(
+        self,
+        source: Covisitation | SessionKnn,
+        items: Positions,
+        weights: Floats,
+        allowed: npt.NDArray[np.uint8],
+        k: int,
+    ) -> Neighbours:
+        """The k best of a source, of the variants of a product the best."""
+        variants = self._engine.variants
+        if variants is None:
+            return source.top(items, weights, allowed, k)
+        found, scores = source.top(items, weights, allowed, VARIANTS_ASKED * k)
+        rows = variants.first(found, k)
+        return found[rows], scores[rows]
 
     def _put_popular(self, context: Context, query: RecommendQuery) -> None:
         engine = self._engine

@@ -38,7 +38,9 @@ class WordSearch:
     def __init__(self, snapshot: ModelSnapshot):
         self._keys = snapshot.search_words
         self._offsets = snapshot.search_word_offsets if len(self._keys) else np.zeros(1, np.int64)
-        self._matches = WordMatches(self._offsets, snapshot.search_word_items, snapshot.item_count)
+        self._matches = WordMatches(
+            self._offsets, snapshot.search_word_items, snapshot.item_count, snapshot.item_groups
+        )
 
     def query(self, text: str) -> WordQuery | None:
         """What the index knows of a text; None if it knows none of its words."""
@@ -65,7 +67,7 @@ class WordSearch:
 
     def top(self, query: WordQuery, allowed: npt.NDArray[np.uint8]) -> tuple[Positions, Floats]:
         """At most MATCHES_MAX allowed items (uint8 [n]), those that hold every word first, then by the rarity of what
-        they hold; ties by position, so the most popular first.
+        they hold; ties by position, so the most popular first. Of the variants of a product the best.
         """
         return self._matches.top(*_arrays(query), allowed, MATCHES_MAX)
 

@@ -92,6 +92,7 @@ def _item(item: Item) -> pb.Item:
         available=item.available,
         image_uri=item.image_uri,
         attributes=item.attributes,
+        group_id=item.group_id,
     )
 
 

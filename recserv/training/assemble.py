@@ -32,6 +32,7 @@ from recserv.training.problems import Progress, no_progress
 from recserv.training.session_knn import session_knn
 from recserv.training.session_space import EpochReport, SessionSpace, learn_session_space
 from recserv.training.sessions import Sessions, build_sessions
+from recserv.training.stand_ins import indexed_rows
 from recserv.training.words import holders, word_lists, word_vectors
 from recserv.types import EventType
 
@@ -81,7 +82,9 @@ def assemble(
     baskets = covisitation.basket_pairs(sessions, space.count)
     # With repeats: that a shopper looks at the same item again is part of what comes next, one time in five or more.
     repeating = build_sessions(log, space.position_of_code, seed=options.seed, keep_repeats=True)
-    offsets, neighbours, weights = covisitation.covisitation(repeating, space.count, baskets=baskets)
+    offsets, neighbours, weights = covisitation.covisitation(
+        repeating, space.count, baskets=baskets, groups=space.groups
+    )
     arrays: dict[str, layout.Array] = {
         "covisitation_offsets": offsets,
         "covisitation_items": neighbours,
@@ -99,7 +102,8 @@ def assemble(
     # The longest of what is left, and it leaves the interpreter alone: on a thread beside the other stages.
     effort = TRIAL_EF_CONSTRUCTION if trial else hnsw.EF_CONSTRUCTION
     with ThreadPoolExecutor(1) as beside:
-        drawing = beside.submit(hnsw.Graph, arrays["embeddings"], ef_construction=effort)
+        rows = indexed_rows(arrays["embeddings"], space.groups, space.available)
+        drawing = beside.submit(hnsw.Graph, arrays["embeddings"], rows=rows, ef_construction=effort)
         arrays["item_importance"] = learned.importance
         arrays["position_weights"] = learned.position_weights
         stage("words")
@@ -186,6 +190,7 @@ def _popularity(space: ItemSpace) -> dict[str, layout.Array]:
         space.categories,
         len(space.category_names),
         layout.CATEGORY_POPULAR_MAX,
+        space.groups,
     )
     return {
         "popularity": space.popularity,
@@ -209,6 +214,7 @@ def _item_table(space: ItemSpace) -> tuple[dict[str, bytes], dict[str, layout.Ar
         "item_id_offsets": id_offsets,
         "item_offsets": item_offsets,
         "available": space.available,
+        "item_groups": space.groups,
         "item_category_offsets": space.category_offsets,
         "item_categories": space.categories,
     }

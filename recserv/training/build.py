@@ -179,6 +179,6 @@ def _fingerprint(options: BuildOptions, log: EventLog, catalog: Catalog | None) 
     products: tuple[bytes | npt.NDArray[Any], ...] = ()
     if catalog is not None:
         columns = {name: column.to_pylist() for name, column in (*catalog.text.items(), *catalog.lists.items())}
-        described = (catalog.ids, columns, catalog.attributes)
+        described = (catalog.ids, columns, catalog.attributes, catalog.groups)
         products = (msgspec.msgpack.encode(described), catalog.price, catalog.available)
     return fingerprint((msgspec.json.encode(chosen), ids, *events, *products))

@@ -2,7 +2,8 @@
 
 Lists (`categories`, `tags`) may be lists, JSON arrays or text with `|` between the entries (a mapping may say another
 sign); each category is a path (`category_paths`); `attributes` an object or its JSON text. Prices are text in most
-feeds: how they are written is seen from the column as a whole.
+feeds: how they are written is seen from the column as a whole. Rows with the same `group_id` are variants of one
+product.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from recserv.types import Item
 
 TEXT_COLUMNS = ("title", "description", "brand", "currency_code", "image_uri")
 LIST_COLUMNS = ("categories", "tags")
-CATALOG_COLUMNS = ("item_id", *TEXT_COLUMNS, *LIST_COLUMNS, "price", "available", "attributes")
+CATALOG_COLUMNS = ("item_id", *TEXT_COLUMNS, *LIST_COLUMNS, "price", "available", "attributes", "group_id")
 
 _AGAIN = "this item id was there before (where that is meant, a mapping's `repeats` says which row counts)"
 _LIST = pa.list_(pa.string())
@@ -46,7 +47,8 @@ _SEPARATOR = re.compile(r"[|>]")
 @dataclass(frozen=True)
 class Catalog:
     """One row a product. `text` holds the TEXT_COLUMNS and `lists` the LIST_COLUMNS as Arrow arrays without nulls;
-    `price` float64 [n], 0 where unknown; `available` bool [n]; `attributes` one mapping a row or None for none at all.
+    `price` float64 [n], 0 where unknown; `available` bool [n]; `attributes` one mapping a row and `groups` one
+    group id, "" for none: either None for none at all.
     """
 
     ids: list[str]
@@ -55,6 +57,7 @@ class Catalog:
     price: npt.NDArray[np.float64]
     available: npt.NDArray[np.bool_]
     attributes: list[dict[str, str]] | None
+    groups: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -75,8 +78,23 @@ class Catalog:
         text = [self.text[name].to_pylist() for name in TEXT_COLUMNS]
         lists = [self.lists[name].to_pylist() for name in LIST_COLUMNS]
         attributes = self.attributes if self.attributes is not None else [{}] * len(self)
-        rows = zip(self.ids, *text, *lists, self.price.tolist(), self.available.tolist(), attributes, strict=True)
-        for item_id, title, description, brand, currency, image, categories, tags, price, available, more in rows:
+        groups = self.groups if self.groups is not None else [""] * len(self)
+        flags = (self.price.tolist(), self.available.tolist(), attributes, groups)
+        rows = zip(self.ids, *text, *lists, *flags, strict=True)
+        for (
+            item_id,
+            title,
+            description,
+            brand,
+            currency,
+            image,
+            categories,
+            tags,
+            price,
+            available,
+            more,
+            group,
+        ) in rows:
             yield Item(
                 item_id=item_id,
                 title=title,
@@ -89,6 +107,7 @@ class Catalog:
                 available=available,
                 image_uri=image,
                 attributes=more,
+                group_id=group,
             )
 
 
@@ -139,6 +158,7 @@ class _Part:
     price_text: Any
     available: npt.NDArray[np.bool_]
     attributes: list[dict[str, str]] | None
+    groups: Any
 
 
 class CatalogDecoder:
@@ -167,6 +187,7 @@ class CatalogDecoder:
             unreadable = "neither true nor false, nor a word for in stock or out of it"
             available |= checks.left_out(self._notes, "available", unreadable, bad, raw.columns["available"])
         attributes = self._attributes(raw, checks) if "attributes" in raw.columns else None
+        groups = self._groups(raw, checks) if "group_id" in raw.columns else None
         good = checks.settle(self._problems)
         keep = pa.array(good)
         self.parts.append(
@@ -179,6 +200,7 @@ class CatalogDecoder:
                 price_text=None if price_text is None else price_text.filter(keep),
                 available=available[good],
                 attributes=None if attributes is None else [attributes[row] for row in np.flatnonzero(good)],
+                groups=None if groups is None else groups.filter(keep),
             )
         )
 
@@ -228,12 +250,28 @@ class CatalogDecoder:
         checks.left_out(self._notes, "attributes", "not an object", bad, column)
         return [value or {} for value in parsed]
 
+    def _groups(self, raw: MappedBatch, checks: RowChecks) -> Any:
+        """Ids of groups; "" where there is none."""
+        column = raw.columns["group_id"]
+        encoded, _, bad = columns.as_ids(column, self._table.placeholders())
+        checks.left_out(self._notes, "group_id", "not an id", bad, column)
+        groups = pc.if_else(pa.array(bad), "", encoded.dictionary_decode())
+        prefix = self._table.read.group_prefix
+        return pc.replace_substring_regex(groups, f"^{re.escape(prefix)}", "") if prefix else groups
+
     def finish(self) -> Catalog:
         parts = self.parts
         price, currency = self._prices()
         attributes = None
         if any(part.attributes is not None for part in parts):
             attributes = [row for part in parts for row in (part.attributes or [{}] * len(part.ids))]
+        groups = None
+        if any(part.groups is not None for part in parts):
+            groups = [
+                row
+                for part in parts
+                for row in ([""] * len(part.ids) if part.groups is None else part.groups.to_pylist())
+            ]
         text = {name: pa.concat_arrays([part.text[name] for part in parts]) for name in TEXT_COLUMNS}
         if currency is not None:
             said = text["currency_code"]
@@ -245,6 +283,7 @@ class CatalogDecoder:
             price=np.nan_to_num(price),
             available=np.concatenate([part.available for part in parts]),
             attributes=attributes,
+            groups=groups,
         )
         return catalog if self._repeats == "refuse" else one_row_a_product(catalog, self._repeats)
 

@@ -1,6 +1,7 @@
 """What Arrow reads of a delimited file: the text behind the header, looked at for what Arrow would pass over.
 
-    text -> quotation marks (`quotes`) -> rows that are not UTF-8 and have too few or too many values: plain ones
+    text -> without blanks before quotation marks, where the file is written so -> quotation marks (`quotes`)
+    -> rows that are not UTF-8 and have too few or too many values: plain ones
 
 Arrow hands a row with the wrong number of values over as text, and fails to where it is not UTF-8; its verdict is the
 same for one without those bytes.
@@ -9,24 +10,54 @@ same for one without those bytes.
 from __future__ import annotations
 
 import csv
+import re
 from typing import Literal
 
-from recserv.training.csv_dialect import Dialect
+from recserv.training.csv_dialect import Dialect, without_blanks
 from recserv.training.quotes import BrokenQuotes, QuoteCheck
 from recserv.training.text import TextStream
 
 _PLAIN = bytes(code if code < 128 else ord("?") for code in range(256))
 
 
+class _WithoutBlanks:
+    """Latin-1 is how bytes become text here: any byte is a character, and the signs are ASCII."""
+
+    def __init__(self, stream: TextStream, separator: str):
+        self._stream, self._separator = stream, separator
+        self._held = b""
+        # What may go on behind the end of a piece: a separator, blanks, one mark or two.
+        self._open_end = re.compile(re.escape(separator.encode()) + rb' *"{0,2}$')
+
+    def read(self, size: int) -> bytes:
+        """At least one byte until the text ends."""
+        while True:
+            piece = self._stream.read(size if size < 0 else max(size - len(self._held), 1))
+            data = self._held + piece
+            found = self._open_end.search(data) if piece else None
+            data, self._held = (data[: found.start()], data[found.start() :]) if found else (data, b"")
+            if data or not piece:
+                return without_blanks(data.decode("latin-1"), self._separator).encode("latin-1")
+
+
+def source_of(stream: TextStream, dialect: Dialect) -> TextStream | _WithoutBlanks:
+    """The text behind the header."""
+    stream.skip(dialect.header_bytes)
+    return _WithoutBlanks(stream, dialect.delimiter) if dialect.blanks else stream
+
+
 class CheckedText:
-    """A file for Arrow. `broken`: quotation marks are not as they must be, and the text ended there."""
+    """A file for Arrow. `broken`: quotation marks are not as they must be, and the text ended there. `line_ends`: how
+    many there were, of quoted text.
+    """
 
     def __init__(self, stream: TextStream, dialect: Dialect):
         self._stream, self._dialect = stream, dialect
+        self._source = source_of(stream, dialect)
         self._check = QuoteCheck(dialect.delimiter) if dialect.quotes else None
         self._held = b""
         self.broken = False
-        stream.skip(dialect.header_bytes)
+        self.line_ends = 0
 
     @property
     def closed(self) -> bool:
@@ -43,8 +74,9 @@ class CheckedText:
 
     def _fed(self, size: int) -> bytes:
         """The next text, its quotation marks looked at."""
-        data = self._stream.read(size)
+        data = self._source.read(size)
         if self._check is not None:
+            self.line_ends += data.count(b"\n")
             try:
                 if data:
                     self._check.feed(data)

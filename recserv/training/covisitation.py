@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from recserv.training.popularity import first_of_groups
 from recserv.training.sessions import Sessions
 
 WINDOW = 6
@@ -24,22 +25,30 @@ NEIGHBOURS_MAX = 100
 BASKET_ITEMS_MAX = 100
 # Weight of a neighbour is divided by its popularity to this power.
 POPULARITY_POWER = 0.1
+GROUP_NEIGHBOURS_MAX = 3
+"""Variants of one product in a list: of 1,500 each may have been seen with the item once."""
 
 _ROWS_A_BLOCK = 4096
 
 
 def covisitation(
-    sessions: Sessions, item_count: int, *, baskets: Any = None, neighbours: int = NEIGHBOURS_MAX
+    sessions: Sessions,
+    item_count: int,
+    *,
+    baskets: Any = None,
+    neighbours: int = NEIGHBOURS_MAX,
+    groups: npt.NDArray[np.int32] | None = None,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
     """Offsets int64 [n + 1], neighbours int32, weights float32: per item at most `neighbours`, heaviest first.
 
-    `baskets`: what `basket_pairs` found, where it is known already.
+    `baskets`: what `basket_pairs` found, where it is known already. `groups`, int32 [n] or empty: of a group at most
+    GROUP_NEIGHBOURS_MAX, and the item itself.
     """
     pairs = pair_counts(sessions, item_count, baskets=baskets, returns=True)
     popularity = np.bincount(sessions.items, minlength=item_count).astype(np.float32)
     discount = np.maximum(popularity, 1.0) ** -POPULARITY_POWER
     pairs.data *= discount[pairs.indices]
-    return strongest(pairs, neighbours)
+    return strongest(pairs, neighbours, groups)
 
 
 def pair_counts(
@@ -110,8 +119,12 @@ def basket_pairs(sessions: Sessions, item_count: int) -> Any:
     return counts
 
 
-def strongest(matrix: Any, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-    """Per row of a CSR matrix its `count` largest positive entries, heaviest first, ties by column."""
+def strongest(
+    matrix: Any, count: int, groups: npt.NDArray[np.int32] | None = None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """Per row of a CSR matrix its `count` largest positive entries, heaviest first, ties by column; of a group of
+    columns (int32, -1 for none) at most GROUP_NEIGHBOURS_MAX, beside the diagonal.
+    """
     matrix = matrix.tocsr()
     matrix.sort_indices()
     rows = matrix.shape[0]
@@ -125,7 +138,14 @@ def strongest(matrix: Any, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArr
         # For positive floats the order of the bits is the order of the values.
         falling = np.uint64(0xFFFFFFFF) - values.view(np.uint32).astype(np.uint64)
         order = np.argsort((row << np.uint64(32)) | falling, kind="stable")
-        place = np.arange(len(order)) - np.repeat(pointers[:-1] - pointers[0], np.diff(pointers))
+        lengths = np.diff(pointers)
+        if groups is not None and len(groups):
+            held = matrix.indices[pointers[0] : pointers[-1]][order]
+            itself = held == row[order].astype(np.int64) + first
+            of = np.where(itself, -1, groups[held])
+            order = order[first_of_groups(row[order].astype(np.int32), of, GROUP_NEIGHBOURS_MAX)]
+            lengths = np.bincount(row[order].astype(np.int64), minlength=len(lengths))
+        place = np.arange(len(order)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         order = order[(place < count) & (values[order] > 0)]
         kept_lengths[first : first + len(pointers) - 1] = np.bincount(
             row[order].astype(np.int64), minlength=len(pointers) - 1

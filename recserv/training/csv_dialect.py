@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
 from recserv.errors import DatasetError
-from recserv.training.quotes import BrokenQuotes, QuoteCheck
+from recserv.training.quotes import SWALLOWS, BrokenQuotes, QuoteCheck
+from recserv.training.swallowed import RowShape
 
 SEPARATORS = (",", "\t", ";", "|")
 HEADER_BYTES_MAX = 64 << 10
@@ -41,13 +44,16 @@ class ReadAs(msgspec.Struct, frozen=True, kw_only=True):
 @dataclass(frozen=True)
 class Dialect:
     """`names` one a column, without the header's blanks around them, "" where the header has none; `header_bytes`: how
-    many bytes of the text the header takes, 0 without one.
+    many bytes of the text the header takes, 0 without one. `blanks`: values stand in quotation marks with a blank
+    before them. `shape`: by which values that have swallowed rows are known; None: nobody wants to know.
     """
 
     names: list[str]
     delimiter: str
     quotes: bool
     header_bytes: int
+    blanks: bool = False
+    shape: RowShape | None = None
 
 
 def find_dialect(path: str, head: bytes, whole: bool, told: ReadAs, known: Collection[str]) -> Dialect:
@@ -73,44 +79,63 @@ def find_dialect(path: str, head: bytes, whole: bool, told: ReadAs, known: Colle
     if best is None:
         raise DatasetError(path, f"the first line is too long to be a header (more than {HEADER_BYTES_MAX} bytes)")
     _, separator, rows = best
+    blanks = quotes and _blanks_before_quotes(text, separator, rows)
+    if blanks:
+        rows = _rows(path, text, separator, quotes, whole, blanks=True) or rows
     if told.quotes is None and b'"' in head:
-        broken, row = _broken(text if whole else text[: text.rfind("\n") + 1], whole, separator)
-        if broken and separator == "\t":
-            # Tabs are seldom inside of values, so such files are mostly written without quotation marks of their own.
-            quotes = False
-            rows = _rows(path, text, separator, quotes, whole) or rows
-        elif row:
-            raise DatasetError(path, f"a quotation mark opens here and takes whole rows with it{QUOTES_HINT}", row=row)
+        quotes = _marks_enclose(path, without_blanks(text, separator) if blanks else text, whole, separator)
+        rows = rows if quotes else _rows(path, text, separator, quotes, whole) or rows
+    shape = RowShape.of(separator, rows.rows, len(rows.header)) if quotes and told.quotes is None else None
     names = [name.strip() for name in rows.header]
     if "\ufffd" in text[: rows.header_size]:
         raise DatasetError(path, "the header is not UTF-8; --encoding says what it is")
     header_bytes = skipped + len(text[: rows.header_size].encode())
     if told.names and not {name.lower() for name in names} & {name.lower() for name in told.names}:
         names, header_bytes = list(told.names), skipped
-        rows.widths.insert(0, len(rows.header))
-    return Dialect(_fitted(names, rows.widths), separator, quotes, header_bytes)
+        rows.rows.insert(0, rows.header)
+    return Dialect(_fitted(names, rows.widths), separator, quotes, header_bytes, blanks, shape)
+
+
+def _marks_enclose(path: str, text: str, whole: bool, separator: str) -> bool:
+    """Whether quotation marks enclose values. Raises DatasetError where they would take rows with them."""
+    broken, row = _broken(text if whole else text[: text.rfind("\n") + 1], whole, separator)
+    if broken and separator == "\t":
+        # Tabs are seldom inside of values, so such files are mostly written without quotation marks of their own.
+        return False
+    if row:
+        raise DatasetError(path, f"{SWALLOWS}{QUOTES_HINT}", row=row)
+    return True
 
 
 @dataclass
 class _Rows:
     header: list[str]
     header_size: int
-    widths: list[int]
+    rows: list[list[str]]
+
+    @property
+    def widths(self) -> list[int]:
+        return [len(row) for row in self.rows]
+
+    def agreeing(self) -> float:
+        """The share of the rows that have as many values as the header."""
+        return sum(len(row) == len(self.header) for row in self.rows) / len(self.rows) if self.rows else 1.0
 
     def score(self, known: set[str]) -> tuple[float, ...]:
         """Larger is better: the rows agree with the header, it names what is looked for, it has many columns."""
         named = sum(name.strip().lower() in known for name in self.header)
         width = len(self.header)
-        agreeing = sum(each == width for each in self.widths) / len(self.widths) if self.widths else 1.0
+        agreeing = self.agreeing()
         return (float(width > 1 and agreeing > _AGREEMENT_MIN), float(named), round(agreeing, 1), float(width))
 
 
-def _rows(path: str, text: str, separator: str, quotes: bool, whole: bool) -> _Rows | None:
+def _rows(path: str, text: str, separator: str, quotes: bool, whole: bool, blanks: bool = False) -> _Rows | None:
     """None: no header of a sane size."""
     lines = _CountedLines(text)
-    reader = csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE)
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+    reader = csv.reader(lines, delimiter=separator, quoting=quoting, skipinitialspace=blanks)
     header: list[str] = []
-    widths = []
+    rows = []
     try:
         for row in reader:
             if not row:
@@ -120,18 +145,47 @@ def _rows(path: str, text: str, separator: str, quotes: bool, whole: bool) -> _R
                 if header_size > HEADER_BYTES_MAX or len(header) > COLUMNS_MAX:
                     return None
             else:
-                widths.append(len(row))
-            if len(widths) > _ROWS_LOOKED_AT:
+                rows.append(row)
+            if len(rows) > _ROWS_LOOKED_AT:
                 break
         else:
-            if not whole and widths:
-                widths.pop()  # Cut off.
+            if not whole and rows:
+                rows.pop()  # Cut off.
     except csv.Error:
         if not header:
             return None
     if not header:
         raise DatasetError(path, "the file has no header")
-    return _Rows(header, header_size, widths)
+    return _Rows(header, header_size, rows)
+
+
+def _blanks_before_quotes(text: str, separator: str, rows: _Rows) -> bool:
+    """Whether a mark behind a separator and blanks opens a value: wherever there is one, such a value ends as it must,
+    and the rows have no fewer values for it than the header.
+    """
+    if separator == " " or not re.search(rf"{re.escape(separator)} +\"", text):
+        return False
+    lines = io.StringIO(text[: text.rfind("\n") + 1] or text, newline="")
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
+    read = _Rows([], 0, [])
+    try:
+        read.header = next(reader, [])
+        for row in reader:
+            read.rows.append(row)
+            if len(read.rows) > _ROWS_LOOKED_AT:
+                break
+    except csv.Error:
+        return False
+    differs = any(
+        one != other for one, other in zip([read.header, *read.rows], [rows.header, *rows.rows], strict=False)
+    )
+    return differs and read.agreeing() >= rows.agreeing()
+
+
+def without_blanks(text: str, separator: str) -> str:
+    """Text without the blanks between a separator and the mark that opens a value."""
+    sign = re.escape(separator)
+    return re.sub(rf'{sign} +"(?!"(?!{sign}|[\r\n]|$))', f'{separator}"', text)
 
 
 class _CountedLines:

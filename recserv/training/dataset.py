@@ -11,7 +11,7 @@ once at the end.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -23,12 +23,13 @@ from recserv.errors import DatasetError, UsageError
 from recserv.training import columns
 from recserv.training.event_names import parse_event_type
 from recserv.training.files import expand
-from recserv.training.mapped import MappedBatch
+from recserv.training.mapped import MappedBatch, Wanted
 from recserv.training.mapping_tables import TableMapping, combined
 from recserv.training.notes import IGNORED, UNKNOWN, Notes, leave_out
 from recserv.training.problems import BadRows, Progress, RowChecks, SkippedRows, no_progress
 from recserv.training.readers import read_batches
-from recserv.training.times import TIME_MS_MIN, as_time_ms
+from recserv.training.times import NO_TIME, TIME_MS_MIN, as_time_ms
+from recserv.training.written_dates import DateOrder
 from recserv.types import EVENT_AHEAD_MS_MAX, EventType, wall_clock_ms
 
 EVENT_COLUMNS = (
@@ -91,14 +92,15 @@ def read_events(
     """
     problems = problems or BadRows(skip=False)
     notes = notes or Notes()
+    files = expand(paths)
     decoder = EventDecoder(
         combined(table or TableMapping(), mapping or {}, {}, default_event_type=default_event_type or ""),
         problems,
         notes,
         (wall_clock_ms() if now_ms is None else now_ms) + EVENT_AHEAD_MS_MAX,
+        DateOrder(lambda order: look_at_dates(files, decoder.wanted, order, progress)),
     )
     collector = _Collector()
-    files = expand(paths)
     for path in files:
         for raw in read_batches(path, decoder.wanted, problems, notes):
             progress(f"reading {path.rsplit('/', 1)[-1]}", raw.done, raw.total)
@@ -110,6 +112,21 @@ def read_events(
     if not collector.seen:
         raise DatasetError(files[0] if files else "events", "the file has no rows" + " and no other" * (len(files) > 1))
     return collector.finish(files, problems)
+
+
+def look_at_dates(files: Sequence[str], wanted: Wanted, order: DateOrder, progress: Progress) -> None:
+    """Reads the times of all files, and nothing else of them. Raises DatasetError."""
+    times = replace(wanted, names=("event_time",), required=())
+    for path in files:
+        for raw in read_batches(path, times, BadRows(skip=True)):
+            progress(f"looking at the dates of {path.rsplit('/', 1)[-1]}", raw.done, raw.total)
+            note_dates(order, raw)
+
+
+def note_dates(order: DateOrder, raw: MappedBatch) -> None:
+    if "event_time" in raw.columns:
+        text, _ = columns.as_text(raw.columns["event_time"])
+        order.look(pc.utf8_trim_whitespace(text), raw.rows, raw.path, raw.sources["event_time"])
 
 
 def check_mapping(mapping: Mapping[str, str], names: Sequence[str], option: str = "--column") -> None:
@@ -191,9 +208,11 @@ class EventDecoder:
         problems: BadRows,
         notes: Notes,
         latest_ms: int,
+        dates: DateOrder,
         needed: tuple[str, ...] = ("session_id",),
     ):
         self._table, self._problems, self._notes, self._latest_ms = table, problems, notes, latest_ms
+        self._dates = dates
         self._names = table.event_names()
         self._placeholders = table.placeholders()
         self._rules = table.rules()
@@ -295,8 +314,10 @@ class EventDecoder:
         if "event_time" not in raw.columns:
             return None
         column = raw.columns["event_time"]
-        time_ms, bad = as_time_ms(column, self._table.read.time)
-        checks.bad("event_time", "neither ISO 8601 nor an epoch time", bad, column)
+        form = self._table.read.time
+        time_ms, bad = as_time_ms(column, form, self._dates)
+        wrong = f"not written as {form!r}" if "%" in form else NO_TIME
+        checks.bad("event_time", wrong, bad, column)
         checks.bad("event_time", "empty", time_ms < 0)
         checks.bad("event_time", "before 1990, so no time of this shop", time_ms < TIME_MS_MIN, column)
         checks.bad("event_time", "more than 5 minutes ahead of the clock", time_ms > self._latest_ms, column)

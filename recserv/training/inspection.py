@@ -13,7 +13,7 @@ from recserv.errors import DatasetError
 from recserv.model.data_report import EventName, Finding
 from recserv.training.catalog import CATALOG_COLUMNS, CatalogDecoder
 from recserv.training.csv_dialect import ReadAs, find_dialect
-from recserv.training.dataset import EVENT_COLUMNS, EventDecoder
+from recserv.training.dataset import EVENT_COLUMNS, EventDecoder, note_dates
 from recserv.training.files import kind_of
 from recserv.training.mapped import FileColumns
 from recserv.training.mapping_fit import fitting, load_mapping
@@ -24,6 +24,7 @@ from recserv.training.readers import read_batches, read_tables
 from recserv.training.row_rules import is_rule_key
 from recserv.training.tables import TableBatch
 from recserv.training.text import TextStream
+from recserv.training.written_dates import DateOrder
 from recserv.types import EventType, Item, wall_clock_ms
 
 ROWS_LOOKED_AT = 1000
@@ -134,10 +135,21 @@ def _events(
     base: Inspection, batch: TableBatch, names: list[str], mapping: TableMapping, problems: BadRows
 ) -> Inspection:
     notes = Notes()
-    decoder = EventDecoder(mapping, problems, notes, wall_clock_ms())
+    decoder = EventDecoder(
+        mapping, problems, notes, wall_clock_ms(), DateOrder(lambda order: note_dates(order, mapped))
+    )
     file = FileColumns(batch.path, decoder.wanted)
     file.choose(names)
-    decoded = decoder.decode(file.apply(batch))
+    mapped = file.apply(batch)
+    try:
+        decoded = decoder.decode(mapped)
+    except DatasetError as error:
+        return msgspec.structs.replace(
+            base,
+            part="",
+            problem=f"as events: row {error.row}, column {error.column}: {error.problem}",
+            columns=_columns(batch, names, file.sources()),
+        )
     shown = range(min(ROWS_SHOWN, len(decoded.event_type)))
     return msgspec.structs.replace(
         base,

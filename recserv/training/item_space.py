@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ from recserv.types import Item
 class ItemSpace:
     """By position 0..n-1. `position_of_code` int32: the position of each item code of the event log; `catalog_row`
     int64 [n], -1 for an item that the catalogue does not have; `categories` int32 behind `category_offsets` int64
-    [n + 1].
+    [n + 1]; `groups` int32 [n] as in the model, empty without any.
     """
 
     ids: list[str]
@@ -32,6 +33,7 @@ class ItemSpace:
     category_names: list[str]
     category_offsets: npt.NDArray[np.int64]
     categories: npt.NDArray[np.int32]
+    groups: npt.NDArray[np.int32]
 
     @property
     def count(self) -> int:
@@ -68,7 +70,20 @@ def item_space(log: EventLog, catalog: Catalog | None) -> ItemSpace:
         category_names=names,
         category_offsets=category_offsets,
         categories=categories,
+        groups=group_codes(items),
     )
+
+
+def group_codes(items: list[Item]) -> npt.NDArray[np.int32]:
+    """Of each item the code of its group, -1 for one that is alone: int32 [n]; empty if all are. Many exports list the
+    product beside its variants: an item without a group whose id is that of a group belongs to it.
+    """
+    named = {item.group_id for item in items if item.group_id}
+    groups = [item.group_id or (item.item_id if item.item_id in named else "") for item in items]
+    sizes = Counter(groups)
+    codes: dict[str, int] = {}
+    found = [codes.setdefault(name, len(codes)) if name and sizes[name] > 1 else -1 for name in groups]
+    return np.array(found if codes else [], np.int32)
 
 
 def _categories(items: list[Item]) -> tuple[list[str], npt.NDArray[np.int64], npt.NDArray[np.int32]]:

@@ -10,7 +10,8 @@ A table, all of it optional:
     item_id = ["items[].item_id", "sku"]  # the best first
     [events.read]
     default_event_type = "purchase"       # of rows that name none
-    time = "microseconds"                 # seconds, milliseconds, nanoseconds; auto: by size
+    time = "microseconds"                 # the unit of numbers (seconds, milliseconds, nanoseconds; auto: by size), or
+                                          # how text is written: "%d.%m.%Y %H:%M" (`written_dates`)
     delimiter, encoding, quotes, decimal  # where the file itself does not tell
     names = ["user", "item"]              # of the columns of a file without a header
     fill_down = ["event_time"]            # what only the first row of a session says
@@ -20,6 +21,7 @@ A table, all of it optional:
                                           # the last with the id's commonest title; refuse: they are bad rows
     paths = ","                           # between the category paths of a cell, and
     steps = ">"                           # between the names of a path
+    group_prefix = "id:"                  # before the id of a group, and no part of it
     [events.event_types]
     fav = "ignore"
 """
@@ -41,7 +43,7 @@ from recserv.training.event_names import EventNames
 from recserv.training.mapped import Wanted
 from recserv.training.row_rules import RowRule, parse_rules
 from recserv.training.text import check_encoding
-from recserv.training.times import TimeUnit
+from recserv.training.times import AUTO, check_time_form
 
 Part = Literal["events", "catalog"]
 Repeats = Literal["refuse", "first", "last", "commonest"]
@@ -52,7 +54,7 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Everything but names; see the module."""
 
     default_event_type: str = ""
-    time: TimeUnit = "auto"
+    time: str = AUTO
     delimiter: str = ""
     encoding: str = ""
     quotes: bool | None = None
@@ -64,6 +66,7 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     repeats: Repeats = "refuse"
     paths: str = "|"
     steps: str = ">"
+    group_prefix: str = ""
 
 
 class TableMapping(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,6 +182,7 @@ def check_read(read: ReadOptions) -> None:
     if read.encoding:
         check_encoding(read.encoding)
     parse_rules(read.leave_out)
+    check_time_form(read.time)
 
 
 def combined(

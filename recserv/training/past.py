@@ -25,13 +25,14 @@ import pyarrow.compute as pc
 
 from recserv.errors import DatasetError
 from recserv.training.columns import as_text, to_numpy
-from recserv.training.dataset import ID_CONFLICT, EventDecoder, refuse_unknown_events
+from recserv.training.dataset import ID_CONFLICT, EventDecoder, look_at_dates, refuse_unknown_events
 from recserv.training.files import expand
 from recserv.training.mapped import MappedBatch
 from recserv.training.mapping_tables import TableMapping
 from recserv.training.notes import Notes
 from recserv.training.problems import BadRows, Progress, SkippedRows, no_progress
 from recserv.training.readers import read_batches
+from recserv.training.written_dates import DateOrder
 from recserv.types import EVENT_AHEAD_MS_MAX, MARK_BYTES, PAST_EVENTS_MAX, Event, EventType, UserPast, wall_clock_ms
 
 NEEDED = ("user_id", "event_time")
@@ -227,8 +228,15 @@ def read_past(
     and left out, and so are those of `before_ms` or later. Raises DatasetError, UsageError.
     """
     now_ms = wall_clock_ms() if now_ms is None else now_ms
-    decoder = EventDecoder(table, problems, notes, now_ms + EVENT_AHEAD_MS_MAX, NEEDED)
     files = expand(paths)
+    decoder = EventDecoder(
+        table,
+        problems,
+        notes,
+        now_ms + EVENT_AHEAD_MS_MAX,
+        DateOrder(lambda order: look_at_dates(files, decoder.wanted, order, progress)),
+        NEEDED,
+    )
     for path in files:
         past.begin_file(path)
         for raw in read_batches(path, decoder.wanted, problems, notes):

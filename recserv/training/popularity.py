@@ -45,6 +45,21 @@ def top_items(counts: Counts, available: npt.NDArray[np.uint8], limit: int) -> n
     return items[order[:limit]].astype(np.int32)
 
 
+def first_of_groups(rows: npt.NDArray[np.int32], groups: npt.NDArray[np.int32], most: int = 1) -> npt.NDArray[np.bool_]:
+    """Of entries that come in their order, which are among the `most` first of their group (int32, -1 for none) within
+    their row: bool [m]. `rows` int32 [m], ascending.
+    """
+    kept = np.ones(len(rows), bool)
+    grouped = np.flatnonzero(groups >= 0)
+    order = grouped[np.lexsort((grouped, groups[grouped], rows[grouped]))]
+    begins = np.ones(len(order), bool)
+    begins[1:] = (rows[order][1:] != rows[order][:-1]) | (groups[order][1:] != groups[order][:-1])
+    starts = np.flatnonzero(begins)
+    place = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
+    kept[order] = place < most
+    return kept
+
+
 def top_by_category(
     counts: Counts,
     available: npt.NDArray[np.uint8],
@@ -52,15 +67,20 @@ def top_by_category(
     item_categories: npt.NDArray[np.int32],
     category_count: int,
     limit: int,
+    groups: npt.NDArray[np.int32] | None = None,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
     """Offsets int64 [c + 1] and items int32: per category its available items, the most popular first. Items without
-    events come last, so that a category of new products has something to show.
+    events come last, so that a category of new products has something to show. Of a group (int32 [n], -1 for an item on
+    its own; empty for none) the first.
     """
     items = np.repeat(np.arange(len(counts), dtype=np.int32), np.diff(item_category_offsets))
     live = available[items] > 0
     items, categories = items[live], item_categories[live]
     order = np.lexsort((items, -counts[items], categories))
     items, categories = items[order], categories[order]
+    if groups is not None and len(groups):
+        kept = first_of_groups(categories, groups[items])
+        items, categories = items[kept], categories[kept]
     sizes = np.bincount(categories, minlength=category_count)
     place = np.arange(len(items)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     items, categories = items[place < limit], categories[place < limit]

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from recserv.errors import DatasetError
 from recserv.training import json_records
-from recserv.training.checked_text import CheckedText
+from recserv.training.checked_text import CheckedText, source_of
 from recserv.training.csv_dialect import QUOTES_HINT, Dialect, ReadAs, find_dialect
 from recserv.training.files import Kind, kind_of
 from recserv.training.mapped import MappedBatch, Wanted
@@ -119,13 +119,16 @@ def _read_csv(
         if len(stream.head) == dialect.header_bytes and stream.whole:
             return
         reader = partial(_open_csv, text, dialect, list(column.values()), on_broken_row)
-        next_row = 1
+        next_row, taken = 1, 0
         for batch in _until_end(reader, text, stream, dialect, told):
             for problem in pending:
                 problems.add(problem)
             pending.clear()
             if batch is None:
+                if dialect.shape is not None and text.line_ends > taken + len(broken):
+                    _refuse_swallowed_rows(path, dialect, told)
                 break
+            taken += batch.num_rows
             rows = _number_rows(next_row, batch.num_rows, broken)
             next_row = int(rows[-1]) + 1 if len(rows) else next_row
             arrays = {name: batch.column(batch.schema.get_field_index(column[name])) for name in used}
@@ -176,18 +179,31 @@ def _until_end(
     yield None
 
 
+def _refuse_swallowed_rows(path: str, dialect: Dialect, told: ReadAs) -> None:
+    """Of a text with more lines than rows. Raises DatasetError if a value has rows in it."""
+    if _broken_quotes(path, dialect, told, QuoteCheck(dialect.delimiter, shape=dialect.shape)) is not None:
+        raise _quotes_error(path, dialect, told)
+
+
 def _quotes_error(path: str, dialect: Dialect, told: ReadAs) -> DatasetError:
-    """Looks a second time, for the row."""
-    check = QuoteCheck(dialect.delimiter, numbered=True)
+    """Looks again, for the row."""
+    check = QuoteCheck(dialect.delimiter, numbered=True, shape=dialect.shape)
+    found = _broken_quotes(path, dialect, told, check)
+    if found is None:
+        return DatasetError(path, f"a quotation mark opens and is not closed{QUOTES_HINT}")
+    return DatasetError(path, f"{found.problem}{QUOTES_HINT}", row=found.row)
+
+
+def _broken_quotes(path: str, dialect: Dialect, told: ReadAs, check: QuoteCheck) -> BrokenQuotes | None:
     with TextStream(path, told.encoding) as stream:
-        stream.skip(dialect.header_bytes)
+        source = source_of(stream, dialect)
         try:
-            while data := stream.read(1 << 20):
+            while data := source.read(1 << 20):
                 check.feed(data)
             check.finish()
         except BrokenQuotes as error:
-            return DatasetError(path, f"{error.problem}{QUOTES_HINT}", row=error.row)
-    return DatasetError(path, f"a quotation mark opens and is not closed{QUOTES_HINT}")
+            return error
+    return None
 
 
 def _number_rows(first: int, count: int, broken: Collection[int]) -> Rows:

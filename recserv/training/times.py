@@ -1,24 +1,29 @@
 """Times of any notation into milliseconds since the epoch.
 
 Epoch seconds, milliseconds, microseconds, nanoseconds (by size, or told); days and moments as numbers (20240501,
-20240501102233); ISO 8601 with or without an offset, also with a space before it or the word UTC behind.
+20240501102233); ISO 8601 with or without an offset, also with a space before it or the word UTC behind; day, month and
+year with signs between them, in a format that was told or an order that the column shows (`written_dates`). What names
+no offset is UTC.
 """
 
 from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recserv.errors import UsageError
 from recserv.training.columns import Mask, as_number, as_text, is_number, to_numpy
+from recserv.training.written_dates import DateOrder, check_time_format, read_format, read_written, written, written_ms
 
-TimeUnit = Literal["auto", "seconds", "milliseconds", "microseconds", "nanoseconds"]
+AUTO = "auto"
 
+NO_TIME = "neither ISO 8601 nor an epoch time, and no --time-format says what else"
 TIME_MS_MIN = 631_152_000_000
 """1990: what is older was no time, but a number of another kind read as one."""
 _TIME_MS_MAX = 7_258_118_400_000  # the year 2200
@@ -36,30 +41,43 @@ _ZONES = (
 )
 
 
-def as_time_ms(column: Any, unit: TimeUnit = "auto") -> tuple[npt.NDArray[np.int64], Mask]:
-    """Milliseconds since the epoch; -1 where missing. Bad: none of the notations, or before 1970."""
+def check_time_form(form: str) -> None:
+    """Raises UsageError for what is neither a unit nor a format."""
+    if "%" in form:
+        check_time_format(form)
+    elif form not in (AUTO, *_SCALES):
+        raise UsageError(f"--time-format {form!r}: {', '.join(_SCALES)}, or a format such as '%d.%m.%Y %H:%M'")
+
+
+def as_time_ms(column: Any, form: str = AUTO, order: DateOrder | None = None) -> tuple[npt.NDArray[np.int64], Mask]:
+    """Milliseconds since the epoch; -1 where missing. Bad: none of the notations, or before 1970. `form`: the unit of
+    numbers (AUTO: by size), or the format of text. `order` None: dates that depend on it are bad; raises DatasetError
+    if it cannot be told.
+    """
     kind = column.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         times = column.cast(pa.timestamp("ms", getattr(kind, "tz", None)), safe=False).cast(pa.int64())
         times_ms = np.array(to_numpy(pc.fill_null(times, -1)), np.int64)
         missing = to_numpy(column.is_null())
         return times_ms, ((times_ms < 0) | (times_ms > _TIME_MS_MAX)) & ~missing
+    if "%" in form:
+        return _formatted_ms(*as_text(column), form)
     if is_number(kind):
-        return _epoch_ms(*as_number(column), unit)
+        return _epoch_ms(*as_number(column), form)
     text, bad = as_text(column)
     whole = _whole_numbers(text)
     if whole is not None:
-        times_ms, bad_times = _epoch_ms(whole, bad, unit)
+        times_ms, bad_times = _epoch_ms(whole, bad, form)
         return times_ms, bad | bad_times
     text = pc.utf8_trim_whitespace(text)
     missing = to_numpy(pc.fill_null(pc.equal(text, ""), True))
     numeric = to_numpy(pc.fill_null(pc.match_substring_regex(text, r"^[0-9]+(\.[0-9]*)?$"), False))
     if (numeric | missing).all():
-        times_ms, bad_times = _epoch_ms(*as_number(text), unit)
+        times_ms, bad_times = _epoch_ms(*as_number(text), form)
     elif numeric.any():
-        times_ms, bad_times = _one_by_one(text, unit)
+        times_ms, bad_times = _one_by_one(text, form)
     else:
-        times_ms, bad_times = _iso_ms(pc.if_else(pa.array(missing), None, text))
+        times_ms, bad_times = _text_ms(pc.if_else(pa.array(missing), None, text), order)
     return times_ms, bad | (bad_times & ~missing)
 
 
@@ -67,6 +85,27 @@ def parse_time(text: str) -> int | None:
     """One time in any of the notations, in ms; None for what is none."""
     times_ms, bad = as_time_ms(pa.array([text]))
     return None if bad[0] or times_ms[0] < 0 else int(times_ms[0])
+
+
+def _formatted_ms(text: Any, bad: Mask, form: str) -> tuple[npt.NDArray[np.int64], Mask]:
+    text = pc.utf8_trim_whitespace(text)
+    missing = to_numpy(pc.fill_null(pc.equal(text, ""), True))
+    times_ms, bad_times = read_format(text, form)
+    return times_ms, bad | (bad_times & ~missing)
+
+
+def _text_ms(text: Any, order: DateOrder | None) -> tuple[npt.NDArray[np.int64], Mask]:
+    """Of text that is no number. Only where something is not ISO 8601 it is looked at for other notations."""
+    stamps = _cast(text)
+    if stamps is not None or order is None:
+        return _iso_ms(text, stamps)
+    dates = written(text)
+    if not dates.any():
+        return _iso_ms(text)
+    times_ms, bad = read_written(text, order)
+    if not dates.all():
+        times_ms[~dates], bad[~dates] = _iso_ms(text.filter(pa.array(~dates)))
+    return times_ms, bad
 
 
 def _whole_numbers(text: Any) -> npt.NDArray[np.float64] | None:
@@ -79,7 +118,7 @@ def _whole_numbers(text: Any) -> npt.NDArray[np.float64] | None:
     return whole
 
 
-def _epoch_ms(numbers: npt.NDArray[np.float64], bad: Mask, unit: TimeUnit) -> tuple[npt.NDArray[np.int64], Mask]:
+def _epoch_ms(numbers: npt.NDArray[np.float64], bad: Mask, unit: str) -> tuple[npt.NDArray[np.int64], Mask]:
     missing = np.isnan(numbers) & ~bad
     numbers = np.where(np.isfinite(numbers), numbers, -1.0)
     if unit != "auto":
@@ -90,28 +129,14 @@ def _epoch_ms(numbers: npt.NDArray[np.float64], bad: Mask, unit: TimeUnit) -> tu
         for (least, most), digits in ((_DAYS, 1), (_MOMENTS, 1_000_000)):
             written = (numbers >= least) & (numbers <= most)
             if written.any():
-                scaled[written] = _written_ms(numbers[written].astype(np.int64), digits)
+                scaled[written] = written_ms(numbers[written].astype(np.int64), digits)
     bad = bad | (((scaled < 0) | (scaled > _TIME_MS_MAX)) & ~missing)
     times_ms: npt.NDArray[np.int64] = np.where(bad | missing, -1, np.rint(scaled)).astype(np.int64)
     return times_ms, bad
 
 
-def _written_ms(numbers: npt.NDArray[np.int64], digits: int) -> npt.NDArray[np.float64]:
-    """Of numbers that spell a day, followed by a time of day where `digits` is a million; -1 for none."""
-    days, clock = np.divmod(numbers, digits)
-    month, day = days // 100 % 100, days % 100
-    first = ((days // 10_000 - 1970) * 12 + np.clip(month, 1, 12) - 1).astype("datetime64[M]")
-    moment = first.astype("datetime64[D]") + (day - 1)
-    hour, minute, second = clock // 10_000, clock // 100 % 100, clock % 100
-    real = (month >= 1) & (month <= 12) & (day >= 1) & (moment.astype("datetime64[M]") == first)
-    real &= (hour < 24) & (minute < 60) & (second < 61)
-    within = ((hour * 60 + minute) * 60 + second) * 1000
-    result: npt.NDArray[np.float64] = np.where(real, moment.astype("datetime64[ms]").astype(np.int64) + within, -1)
-    return result
-
-
-def _iso_ms(text: Any) -> tuple[npt.NDArray[np.int64], Mask]:
-    stamps = _cast(text)
+def _iso_ms(text: Any, stamps: Any = None) -> tuple[npt.NDArray[np.int64], Mask]:
+    """`stamps`: what `_cast` made of it."""
     if stamps is None:
         for pattern, replacement in _ZONES:
             text = pc.replace_substring_regex(text, pattern, replacement)
@@ -132,7 +157,7 @@ def _cast(text: Any) -> Any:
     return None
 
 
-def _one_by_one(text: Any, unit: TimeUnit) -> tuple[npt.NDArray[np.int64], Mask]:
+def _one_by_one(text: Any, unit: str) -> tuple[npt.NDArray[np.int64], Mask]:
     """The slow way for a batch in which something is bad or notations are mixed."""
     for pattern, replacement in _ZONES:
         text = pc.replace_substring_regex(text, pattern, replacement)
@@ -140,7 +165,7 @@ def _one_by_one(text: Any, unit: TimeUnit) -> tuple[npt.NDArray[np.int64], Mask]
     return times_ms, times_ms < 0
 
 
-def _time_ms(value: str | None, unit: TimeUnit) -> int:
+def _time_ms(value: str | None, unit: str) -> int:
     if not value:
         return -1
     try:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from recserv import v1 as pb
 from recserv.client import wire
-from recserv.client.wire import call_metadata
+from recserv.client.wire import call_metadata, recommendation
+from recserv.server.convert import SharedResults, recommendation_to_wire
 from recserv.types import (
     DegradedReason,
     ExplanationState,
     IngestStatus,
+    Item,
     Priority,
     ReasonType,
+    Recommendation,
     RecommendQuery,
+    Result,
     Source,
     TemplateCause,
 )
@@ -42,3 +47,12 @@ def test_a_value_of_an_enum_that_the_client_does_not_know_is_unspecified() -> No
     assert wire.ingested(pb.IngestEventResponse(status=NEWER)).status is IngestStatus.UNSPECIFIED
     explanation = wire.explanation(pb.Explanation(state=NEWER, cause=NEWER))
     assert (explanation.state, explanation.cause) == (ExplanationState.UNSPECIFIED, TemplateCause.UNSPECIFIED)
+
+
+def test_every_field_of_an_item_comes_back_as_the_server_sent_it() -> None:
+    values = {str: "x", float: 1.5, bool: False, tuple[str, ...]: ("y", "z"), dict[str, str]: {"k": "v"}}
+    fields = {field.name: values[field.type] for field in msgspec.structs.fields(Item)}
+    item = Item(**fields)
+    result = Result(item_id="x", score=1.0, rank=1, source=Source.POPULAR, item=item)
+    answer = Recommendation(results=(result,), recommendation_id="r", model_version="m")
+    assert recommendation(recommendation_to_wire(answer, SharedResults())).results[0].item == item

@@ -138,3 +138,19 @@ def diversify(items, scores, embeddings, diversity, k):
                 values[r] = (1 - diversity) * relevance[r] - diversity * max(near, -1.0)
         chosen.append(max(values, key=lambda r: (values[r], -r)))
     return chosen
+
+
+def first_of_groups(items, groups, k, allowed=None, taken=()):
+    """Places of the first items of each group; an item of group -1 is on its own."""
+    met = {groups[item] for item in taken if groups[item] >= 0}
+    rows = []
+    for row, item in enumerate(items):
+        if (allowed is None or allowed[item]) and groups[item] not in met and len(rows) < k:
+            rows.append(row)
+            met |= {groups[item]} - {-1}
+    return rows
+
+
+def with_siblings(items, groups):
+    of = set(groups[items].tolist()) - {-1}
+    return set(items.tolist()) | {item for item, group in enumerate(groups.tolist()) if group in of}

@@ -8,14 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recserv._matches import WordMatches
+from tests.ext import oracles
 from tests.ext.test_kernels import seeds
+from tests.ext.test_variants import random_groups
 
 LISTED_MAX = 4096
 
 
-def index(lists, size):
+def index(lists, size, groups=None):
     offsets = np.concatenate(([0], np.cumsum([len(held) for held in lists]))).astype(np.int64)
-    return WordMatches(offsets, np.concatenate([*lists, []]).astype(np.int32), size)
+    return WordMatches(offsets, np.concatenate([*lists, []]).astype(np.int32), size, groups)
 
 
 def random_lists(rng, words, size):
@@ -54,6 +56,26 @@ def test_what_holds_the_words_is_what_the_twin_finds(seed, words, size, k):
         wanted = rng.integers(0, size, 20).astype(np.int32)
         everywhere = twin(lists, asked, weights, np.ones(size, np.uint8), k)[1]
         np.testing.assert_allclose(kernel.score(asked, weights, wanted), everywhere[wanted], rtol=1e-5)
+
+
+@given(seeds, st.integers(1, 6), st.integers(1, 1500), st.integers(1, 40), st.integers(-1, 100))
+def test_of_the_variants_of_a_product_the_best_is_found(seed, words, size, count, k):
+    rng = np.random.default_rng(seed)
+    lists, groups = random_lists(rng, words, size), random_groups(rng, size, min(count, size))
+    kernel = index(lists, size, groups)
+    for _ in range(3):
+        asked, weights = question(rng, lists, words)
+        allowed = (rng.random(size) < 0.8).astype(np.uint8)
+        items, scores = kernel.top(asked, weights, allowed, k)
+        order, sums = twin(lists, asked, weights, allowed, size)
+        assert items.tolist() == order[oracles.first_of_groups(order, groups, k)].tolist()
+        np.testing.assert_allclose(scores, sums[items], rtol=1e-5)
+
+
+def test_codes_that_cannot_be_are_refused():
+    for groups in ([0, 0], [-2, 0, 0, 0, 0], [5, 0, 0, 0, 0]):
+        with pytest.raises(ValueError, match="groups"):
+            index([[0, 3]], 5, np.array(groups, np.int32))
 
 
 def test_what_holds_every_word_is_found_however_deep_in_lists_that_are_longer_than_what_is_counted():

@@ -118,7 +118,15 @@ def test_every_field_of_a_request_arrives(service: Service) -> None:
 
 
 def test_every_field_of_an_answer_arrives(service: Service) -> None:
-    item = Item(item_id="a", title="A", categories=("x", "x/y"), price=1.5, available=False, attributes={"k": "v"})
+    item = Item(
+        item_id="a",
+        title="A",
+        categories=("x", "x/y"),
+        price=1.5,
+        available=False,
+        attributes={"k": "v"},
+        group_id="g",
+    )
     service.recommender.answer = answer(
         results=(
             Result(
@@ -145,6 +153,7 @@ def test_every_field_of_an_answer_arrives(service: Service) -> None:
     assert reason.text == "Often bought with B"
     assert (result.item.title, list(result.item.categories), result.item.price) == ("A", ["x", "x/y"], 1.5)
     assert (result.item.available, dict(result.item.attributes)) == (False, {"k": "v"})
+    assert result.item.group_id == "g"
     assert result.item.HasField("available")
     assert not pb.Item().HasField("available")
     assert (result.explanation, result.explanation_state) == ("why", pb.EXPLANATION_STATE_PENDING)

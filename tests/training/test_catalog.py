@@ -25,6 +25,7 @@ LAMP = Item(
     available=False,
     image_uri="https://example.org/1.png",
     attributes={"colour": "red"},
+    group_id="lamps",
 )
 
 
@@ -50,10 +51,10 @@ def test_every_field_of_an_item_is_read_from_parquet(tmp_path: Path) -> None:
 def test_every_field_of_an_item_is_read_from_csv(tmp_path: Path) -> None:
     path = write(
         tmp_path / "c.csv",
-        "item_id,title,description,brand,categories,tags,price,currency_code,available,image_uri,attributes\n"
+        "item_id,title,description,brand,categories,tags,price,currency_code,available,image_uri,attributes,group_id\n"
         '1, Lamp ,bright,Lux,Home|Lighting,"[""new"",""LED""]",9.5,EUR,no,https://example.org/1.png,'
-        '"{""colour"":""red""}"\n'
-        "2,,,,,,,,,,\n",
+        '"{""colour"":""red""}",lamps\n'
+        "2,,,,,,,,,,,\n",
     )
     assert list(read_catalog(path).items()) == [LAMP, Item(item_id="2")]
 

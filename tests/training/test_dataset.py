@@ -152,7 +152,11 @@ BAD_ROWS = {
     "empty event type": (",s,a,1700000001", "event_type", "empty"),
     "no session": ("view,,a,1700000001", "session_id", "empty"),
     "no item": ("view,s,,1700000001", "item_id", "empty"),
-    "bad time": ("view,s,a,noon", "event_time", "neither ISO 8601 nor an epoch time: 'noon'"),
+    "bad time": (
+        "view,s,a,noon",
+        "event_time",
+        "neither ISO 8601 nor an epoch time, and no --time-format says what else: 'noon'",
+    ),
     "no time": ("view,s,a,", "event_time", "empty"),
     "control character": ("view,s,a\x01,1700000001", "item_id", "not an id"),
     "long id": (f"view,s,{'x' * 300},1700000001", "item_id", "not an id"),

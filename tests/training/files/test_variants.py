@@ -1,0 +1,120 @@
+"""1,500 sizes and colours of one shirt, from file to answer; what exports call the product of a variant."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from recserv import cli
+from tests.patience import HANG_GUARD_S
+from tests.server.live import LiveApp
+from tests.training.files.support import QUICK, Builder, events
+
+WORDS = ("mug", "tray", "lamp", "bulb", "rug", "chair", "shelf", "towel", "spoon", "fork")
+SHIRTS, OTHERS = 1500, 40
+
+
+def write_shop(folder: Path, groups: bool) -> None:
+    rng = random.Random(1)
+    lines = ["item_id,title,categories,price,group_id" if groups else "item_id,title,categories,price"]
+    for n in range(OTHERS):
+        size = ("small", "large", "red", "blue")[n // 10]
+        lines.append(f"p{n},{WORDS[n % 10]} {size},Home,{5 + n}" + "," * groups)
+    lines += [f"shirt-{n},Plain shirt,Clothing,19" + ",shirt" * groups for n in range(SHIRTS)]
+    (folder / "catalog.csv").write_text("\n".join(lines) + "\n")
+    lines = ["event_type,session_id,item_id"]
+    for n in range(200):
+        start = rng.randrange(OTHERS)
+        lines += [f"view,s{n},p{(start + step) % OTHERS}" for step in range(4)]
+    lines += [f"view,x{n},{item}" for n in range(3) for item in ("shirt-0", "p0")]
+    (folder / "events.csv").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["groups", "no groups"])
+def app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LiveApp, bool]]:
+    folder = tmp_path_factory.mktemp("shirts")
+    write_shop(folder, request.param)
+    files = ["--events", str(folder / "events.csv"), "--catalog", str(folder / "catalog.csv")]
+    assert cli.main(["build", *files, "--out", str(folder / "model"), *QUICK, "--dimensions", "8"]) == 0
+    app = LiveApp(folder / "model", folder / "state.db")
+    yield app, request.param
+    app.close()
+
+
+def asked(app: LiveApp, capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
+    """The items that `recserv query` shows."""
+    target = ["--target", app.app.address, "--session", "me", "--count", "10", f"--timeout={HANG_GUARD_S}"]
+    capsys.readouterr()
+    assert cli.main(["query", *target, *arguments]) == 0
+    shown = capsys.readouterr().out.split()
+    return [word for word in shown if word.startswith(("shirt-", "p")) and word[-1].isdigit()]
+
+
+def test_a_search_that_1500_variants_hold_shows_one_of_them(
+    app: tuple[LiveApp, bool], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = asked(app[0], capsys, "--search", "plain shirt")
+    shirts = [item for item in found if item.startswith("shirt-")]
+    assert len(shirts) == (1 if app[1] else 10), found
+    assert found[0] == shirts[0]
+    assert len(found) == 10
+
+
+@pytest.mark.parametrize("item", ["p7", "p20", "p33"])
+def test_other_products_still_find_each_other(
+    app: tuple[LiveApp, bool], capsys: pytest.CaptureFixture[str], item: str
+) -> None:
+    found = asked(app[0], capsys, "--view", item)
+    assert len(found) == 10
+    assert sum(other.startswith("p") for other in found) >= 8
+
+
+def test_whoever_looks_at_a_variant_is_shown_other_products(
+    app: tuple[LiveApp, bool], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = asked(app[0], capsys, "--view", "shirt-700")
+    assert len(found) == 10
+    assert sum(other.startswith("shirt-") for other in found) <= (1 if app[1] else 9), found
+
+
+FEED = "id\ttitle\titem_group_id\tprice\npot\tPot\tP\t9 EUR\nlid\tLid\tP\t9 EUR\nrack\tRack\t\t9 EUR\n"
+WOO = "ID,Type,SKU,Name,Parent,Regular price\n7,variable,pot,Pot,,9\n8,variation,lid,Lid,pot,9\n9,simple,rack,Rack,,9\n"
+WOO_NO_SKU = (
+    "ID,Type,SKU,Name,Parent,Regular price\n7,variable,,Pot,,9\n8,variation,lid,Lid,id:7,9\n9,simple,rack,Rack,,9\n"
+)
+RETAIL = "".join(
+    json.dumps({"id": name, "title": name, **({"primaryProductId": "pot"} if name != "rack" else {})}) + "\n"
+    for name in ("pot", "lid", "rack")
+)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "name", "text", "variants"),
+    [
+        ("", "c_csv", "item_id,title,group_id\npot,Pot, P \nlid,Lid,P\nrack,Rack,NULL\n", {"pot", "lid"}),
+        ("merchant-feed", "c_tsv", FEED, {"pot", "lid"}),
+        ("woocommerce", "c_csv", WOO, {"pot", "lid"}),
+        ("woocommerce", "c_csv", WOO_NO_SKU, {"7", "lid"}),
+        ("google-retail", "c_jsonl", RETAIL, {"pot", "lid"}),
+    ],
+)
+def test_each_source_has_its_own_name_for_the_product_of_a_variant(
+    shop: Builder, mapping: str, name: str, text: str, variants: set[str]
+) -> None:
+    options = ("--catalog-mapping", mapping) if mapping else ()
+    model = shop.build(events(), "--allow-unknown-items", *options, **{name: text}).model
+    codes = dict(zip(model.items.ids, model.item_groups.tolist(), strict=True))
+    assert {item for item, code in codes.items() if code >= 0} == variants
+    assert len({codes[item] for item in variants}) == 1
+
+
+def test_a_group_that_cannot_be_one_costs_the_group_and_not_the_product(shop: Builder) -> None:
+    built = shop.build(events(), c_csv=f"item_id,group_id\npot,{'x' * 300}\nlid,\nrack,\n")
+    assert built.code == 0
+    (left,) = built.data["values_left_out"]
+    assert (left["column"], left["problem"], left["count"]) == ("group_id", "not an id", 1)
+    assert built.item("pot").group_id == ""
