@@ -96,6 +96,12 @@ def finding_lines(found: Iterable[Finding]) -> list[str]:
     return lines
 
 
+def check_report(path: str) -> None:
+    """Before anything is read. Raises UsageError."""
+    if not Path(path).absolute().parent.is_dir():
+        raise UsageError(f"--report {path}: no such folder")
+
+
 def write_report(path: str, report: DataReport) -> None:
     """Raises UsageError."""
     import msgspec

@@ -109,13 +109,14 @@ def _through_pipeline(args: argparse.Namespace, progress: Progress) -> Evaluatio
 
 def _through_server(target: str, sessions: Path, k: int, progress: Progress) -> EvaluationReport:
     from recserv.client import CallFailed, RecommendationClient
+    from recserv.commands.query import NOBODY, nobody_there
     from recserv.evaluation.report import evaluate_server
 
     try:
         with RecommendationClient(target) as client:
             return evaluate_server(client.recommend, sessions, k, progress)
     except CallFailed as error:
-        raise UsageError(f"{target}: {error}") from error
+        raise UsageError(f"{target}: {error}" + f"; {NOBODY}" * nobody_there(error)) from error
 
 
 def print_report(console: Any, report: EvaluationReport) -> None:
