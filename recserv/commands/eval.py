@@ -165,7 +165,7 @@ def _figures(report: EvaluationReport) -> Iterator[str]:
     head = ("HR@5", "HR@10", "HR@20", "±", "MRR@20", "±", "NDCG@20", "less HR", "±", "shown")
     yield f"{'':<14}" + "".join(f"{name:>{_WIDTHS[at]}}" for at, name in enumerate(head))
     rows: list[tuple[str, tuple[MetricsAt, ...], Interval | None, float]] = [
-        ("all together", report.at, None, report.coverage_20)
+        (report.label or "all together", report.at, None, report.coverage_20)
     ]
     rows += [(NAMES[one.name], one.at, one.hit_rate_less, one.coverage) for one in report.sources]
     for label, at, less, coverage in rows:
