@@ -143,6 +143,7 @@ def print_report(console: Any, report: BuildReport) -> None:
     ]
     if report.data.holdout is not None:
         facts.append(("next", f"recserv eval --model {report.out} --sessions {report.holdout_file} --report eval.html"))
+        facts.append(("", "and, to serve a model that knows the newest sessions too, this build without --holdout"))
     if report.items_without_vector:
         facts.append(("note", f"{report.items_without_vector:,} items have no vector: no events and no description"))
     for label, text in facts:
