@@ -15,6 +15,7 @@ from recserv.bench.load import LoadFailed, LoadOptions, check_options
 from recserv.bench.report import as_json, print_report
 from recserv.bench.requests import bodies, made_up_prefixes, prefixes_of_file
 from recserv.client import CallFailed, RecommendationClient
+from recserv.commands.query import NOBODY, nobody_there
 from recserv.types import PAGE_SIZE_DEFAULT
 
 
@@ -71,7 +72,8 @@ def run(args: argparse.Namespace) -> int:
                 on_round=lambda done: progress.update(task, completed=done),
             )
     except (CallFailed, LoadFailed) as error:
-        errors.print(f"recserv bench: {error}", markup=False)
+        hint = f"; {NOBODY}" if isinstance(error, CallFailed) and nobody_there(error) else ""
+        errors.print(f"recserv bench: {error}{hint}", markup=False, soft_wrap=True)
         return 1
     if args.json:
         print(as_json(comparison).decode())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from recserv.commands.data_report import LABEL_WIDTH, facts_of, finding_lines, write_report
+from recserv.commands.data_report import LABEL_WIDTH, check_report, facts_of, finding_lines, write_report
 from recserv.commands.mapping_options import add_mapping_options, explain, parse_columns, tables_of
 from recserv.errors import UsageError
 
@@ -87,6 +87,8 @@ def run(args: argparse.Namespace) -> int:
     if args.explain_mapping:
         print(explain(table, catalog_table, columns), end="")
         return 0
+    if args.report:
+        check_report(args.report)
     if not args.events or not args.out:
         raise UsageError(f"{'--out' if args.events else '--events'} is needed")
     options = BuildOptions(
@@ -141,6 +143,7 @@ def print_report(console: Any, report: BuildReport) -> None:
     ]
     if report.data.holdout is not None:
         facts.append(("next", f"recserv eval --model {report.out} --sessions {report.holdout_file} --report eval.html"))
+        facts.append(("", "and, to serve a model that knows the newest sessions too, this build without --holdout"))
     if report.items_without_vector:
         facts.append(("note", f"{report.items_without_vector:,} items have no vector: no events and no description"))
     for label, text in facts:

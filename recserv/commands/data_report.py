@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from recserv.errors import UsageError
 
 if TYPE_CHECKING:
-    from recserv.model.data_report import CatalogMatch, DataReport, Finding, HoldoutReport, TieReport
+    from recserv.model.data_report import CatalogMatch, DataReport, Finding, HoldoutReport, RuleCount, TieReport
 
 LABEL_WIDTH = 9
 _SHOWN = 20
@@ -28,9 +28,7 @@ def facts_of(report: DataReport) -> list[tuple[str, str]]:
         ("types", _types(report)),
     ]
     if report.rows_by_rule:
-        facts.append(
-            ("left out", f"{'; '.join(f'{one.count:,} if {_short(one.rule)}' for one in report.rows_by_rule)}")
-        )
+        facts.append(("left out", rules_text(report.rows_by_rule)))
     unknown = [f"{one.name!r} {one.count:,}" for one in report.event_names if one.taken_as == "unknown"]
     if unknown:
         facts.append(("unknown", f"{_some(unknown)}: no event types (--event-type NAME=TYPE says what they are)"))
@@ -96,6 +94,12 @@ def finding_lines(found: Iterable[Finding]) -> list[str]:
     return lines
 
 
+def check_report(path: str) -> None:
+    """Before anything is read. Raises UsageError."""
+    if not Path(path).absolute().parent.is_dir():
+        raise UsageError(f"--report {path}: no such folder")
+
+
 def write_report(path: str, report: DataReport) -> None:
     """Raises UsageError."""
     import msgspec
@@ -150,6 +154,10 @@ def _catalog(match: CatalogMatch) -> list[tuple[str, str]]:
 
 def _ids(samples: Iterable[str]) -> str:
     return ", ".join(map(repr, samples)) or "none"
+
+
+def rules_text(rules: Iterable[RuleCount]) -> str:
+    return "; ".join(f"{one.count:,} if {_short(one.rule)}" for one in rules)
 
 
 def _short(text: str) -> str:

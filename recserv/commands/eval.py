@@ -109,13 +109,14 @@ def _through_pipeline(args: argparse.Namespace, progress: Progress) -> Evaluatio
 
 def _through_server(target: str, sessions: Path, k: int, progress: Progress) -> EvaluationReport:
     from recserv.client import CallFailed, RecommendationClient
+    from recserv.commands.query import NOBODY, nobody_there
     from recserv.evaluation.report import evaluate_server
 
     try:
         with RecommendationClient(target) as client:
             return evaluate_server(client.recommend, sessions, k, progress)
     except CallFailed as error:
-        raise UsageError(f"{target}: {error}") from error
+        raise UsageError(f"{target}: {error}" + f"; {NOBODY}" * nobody_there(error)) from error
 
 
 def print_report(console: Any, report: EvaluationReport) -> None:
@@ -164,7 +165,7 @@ def _figures(report: EvaluationReport) -> Iterator[str]:
     head = ("HR@5", "HR@10", "HR@20", "±", "MRR@20", "±", "NDCG@20", "less HR", "±", "shown")
     yield f"{'':<14}" + "".join(f"{name:>{_WIDTHS[at]}}" for at, name in enumerate(head))
     rows: list[tuple[str, tuple[MetricsAt, ...], Interval | None, float]] = [
-        ("all together", report.at, None, report.coverage_20)
+        (report.label or "all together", report.at, None, report.coverage_20)
     ]
     rows += [(NAMES[one.name], one.at, one.hit_rate_less, one.coverage) for one in report.sources]
     for label, at, less, coverage in rows:

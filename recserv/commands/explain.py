@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         began = time.perf_counter()
         try:
             answer = client.recommend(query)
-            print_header(console, answer, (time.perf_counter() - began) * 1000)
+            print_header(console, query, answer, (time.perf_counter() - began) * 1000)
             if not answer.results:
                 return 0
             board = _Board(answer, began)

@@ -6,7 +6,7 @@ import argparse
 import time
 from typing import TYPE_CHECKING, Any
 
-from recserv.commands.data_report import finding_lines
+from recserv.commands.data_report import finding_lines, rules_text
 from recserv.commands.mapping_options import add_mapping_options, parse_columns, tables_of
 from recserv.errors import UsageError
 
@@ -75,6 +75,8 @@ def lines_of(found: Inspection) -> list[str]:
     names = [f"{one.name or 'no name'} ({one.taken_as}) {one.count:,}" for one in found.event_names]
     if names:
         lines.append(f"event types: {', '.join(names)}")
+    if found.rows_by_rule:
+        lines.append(f"rows left out: {rules_text(found.rows_by_rule)}")
     for label, findings in (("bad rows", found.bad_rows), ("left out", found.values_left_out)):
         lines += [f"{label}:", *finding_lines(findings)] if findings else []
     return lines

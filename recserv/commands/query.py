@@ -24,6 +24,8 @@ from recserv.types import (
 )
 
 TIMEOUT_S_MAX = 600.0
+EXAMPLES = 3
+"""Ids shown to one who gave those of another shop."""
 EVENT_FLAGS = {
     "--view": (EventType.VIEW, "ITEM", "the shopper viewed ITEM"),
     "--cart": (EventType.ADD_TO_CART, "ITEM", "the shopper put ITEM into the cart"),
@@ -118,13 +120,13 @@ def run(args: argparse.Namespace) -> int:
             return 1
         latency_ms = (time.perf_counter() - started) * 1000
     console = Console()
-    print_header(console, recommendation, latency_ms)
+    print_header(console, query, recommendation, latency_ms)
     for line in results_lines(recommendation.results, console.width):
         console.print(line, soft_wrap=True)
     return 0
 
 
-def print_header(console: Console, recommendation: Recommendation, latency_ms: float) -> None:
+def print_header(console: Console, query: RecommendQuery, recommendation: Recommendation, latency_ms: float) -> None:
     console.print(
         f"{len(recommendation.results)} products in {latency_ms:.1f} ms (with connecting), "
         f"model {escape(recommendation.model_version)}"
@@ -132,12 +134,27 @@ def print_header(console: Console, recommendation: Recommendation, latency_ms: f
     if recommendation.degraded_reasons:
         console.print(f"[yellow]degraded: {degraded_label(recommendation)}[/yellow]")
     if missing := (*recommendation.missing_item_ids, *recommendation.missing_categories):
-        console.print(f"[yellow]not in the model: {escape(', '.join(missing))}[/yellow]")
+        console.print(f"[yellow]not in the model: {escape(', '.join(missing))}[/yellow]", soft_wrap=True)
+    given = {event.item_id for event in query.context_events if event.item_id} | set(query.anchor_item_ids)
+    if given and given <= set(recommendation.missing_item_ids) and recommendation.results:
+        # Mostly ids of another shop, such as those of an example.
+        known = ", ".join(result.item_id for result in recommendation.results[:EXAMPLES])
+        console.print(f"[yellow]its items are called such as {escape(known)}[/yellow]", soft_wrap=True)
+
+
+NOBODY = "nothing serves there: start `recserv serve --model MODEL_DIR`, and give its --listen address as --target"
+
+
+def nobody_there(error: CallFailed) -> bool:
+    """Whether no server was reached, as against one that answered with an error."""
+    return error.code == "UNAVAILABLE" and not error.server_reason and error.retry_after_s is None
 
 
 def print_failure(console: Console, target: str, error: CallFailed) -> None:
     """The status, what the server said, and each field that it complained of."""
-    console.print(f"[red]{error.code}[/red] from {escape(target)}: {escape(error.message)}")
+    console.print(f"[red]{error.code}[/red] from {escape(target)}: {escape(error.message)}", soft_wrap=True)
+    if nobody_there(error):
+        console.print(f"  {escape(NOBODY)}", soft_wrap=True, highlight=False)
     for violation in error.violations:
         console.print(f"  {escape(violation.field)}: {escape(violation.description)}")
     if error.retry_after_s is not None:

@@ -29,6 +29,17 @@ class Ablation(msgspec.Struct, frozen=True, kw_only=True):
     fixed_weights: bool = False
     graph: bool = False
 
+    @property
+    def label(self) -> str:
+        """What is left, in words; "" for all of it."""
+        parts = (
+            f"{self.only} alone" * bool(self.only),
+            f"without {self.without}" * bool(self.without),
+            "fixed weights" * self.fixed_weights,
+            "every search in the graph" * self.graph,
+        )
+        return ", ".join(part for part in parts if part)
+
     def apply(self, engine: Engine) -> PipelineSettings:
         """Changes the engine, which is this evaluation's own; returns the settings to serve it with."""
         settings = PipelineSettings(search_near=not self.graph)

@@ -69,7 +69,8 @@ class EvaluationReport(msgspec.Struct, frozen=True):
     to it. `engine_us_median`: of it the search, the sources and the ranking; 0 where a server answered. `shown`: how
     many different items were recommended; `coverage`: as a share of the model's, 0 where the model is not at hand;
     `coverage_20`: the same of the first 20. `unknown_targets`: those that the model does not have, each a miss.
-    `sessions`: how many the questions are about. `at`: at 5, 10 and 20. `warnings`: what a reader must know, in words.
+    `label`: what was left of the pipeline, "" for all of it. `sessions`: how many the questions are about. `at`: at 5,
+    10 and 20. `warnings`: what a reader must know, in words.
     """
 
     model_version: str
@@ -88,6 +89,7 @@ class EvaluationReport(msgspec.Struct, frozen=True):
     rare: NextItemMetrics = NO_METRICS
     coverage_20: float = 0.0
     file: str = ""
+    label: str = ""
     sessions: int = 0
     at: tuple[MetricsAt, ...] = ()
     hit_rate: Interval = Interval(0.0, 0.0, 0.0)
@@ -102,11 +104,12 @@ class EvaluationReport(msgspec.Struct, frozen=True):
     examples: tuple[Example, ...] = ()
 
     def with_model(
-        self, snapshot: ModelSnapshot, seen: Seen, questions: Questions, examples: tuple[Example, ...]
+        self, snapshot: ModelSnapshot, seen: Seen, questions: Questions, examples: tuple[Example, ...], label: str
     ) -> EvaluationReport:
         manifest = snapshot.manifest
         return msgspec.structs.replace(
             self,
+            label=label,
             items=snapshot.item_count,
             behaviour=manifest.behaviour,
             training=manifest.training,

@@ -78,6 +78,10 @@ def _foreign(given: str) -> str:
     return f"<bdi>{text(given)}</bdi>"
 
 
+def _whole(report: EvaluationReport) -> str:
+    return report.label.capitalize() or WHOLE
+
+
 def _last(report: EvaluationReport) -> MetricsAt:
     return report.at[-1]
 
@@ -110,7 +114,7 @@ def _sources(report: EvaluationReport) -> str:
     """The whole and each source alone: as bars, and in figures."""
     if not report.at:
         return ""
-    rows = [(WHOLE, _last(report).hit_rate, True)]
+    rows = [(_whole(report), _last(report).hit_rate, True)]
     rows += [(NAMES[one.name], one.at[-1].hit_rate, False) for one in report.sources]
     top = next(scale for scale in _SCALES if scale >= max(interval.high for _, interval, _ in rows) or scale == 1.0)
     bars = "\n".join(_bar(name, interval, top, whole) for name, interval, whole in rows)
@@ -144,7 +148,7 @@ def _source_table(report: EvaluationReport) -> str:
     head = ["", "HR@5", "HR@10", "HR@20", "MRR@20", "NDCG@20", "Coverage"]
     if report.sources:
         head.insert(6, "All together is better by")
-    rows = [_source_row(WHOLE, report.at, None, report.coverage_20, bool(report.sources))]
+    rows = [_source_row(_whole(report), report.at, None, report.coverage_20, bool(report.sources))]
     rows += [_source_row(NAMES[one.name], one.at, one, one.coverage, compared=True) for one in report.sources]
     what = "HR: share of next items found. MRR, NDCG: the same, worth more the higher they stand. Coverage: share of"
     return _table(f"{what} the model's items that were recommended to anybody.", head, rows)

@@ -65,10 +65,9 @@ def facts(report: EvaluationReport) -> list[tuple[str, str]]:
         span = _span(held.first_end_ms, held.last_end_ms)
         found.append(("Held out", f"{held.chosen}: {held.sessions:,} sessions of {', '.join(held.events)}{span}"))
     if data is not None and data.ties is not None:
-        kept = "is taken for their order" if data.ties.kept else "is not used"
-        found.append(
-            ("Order", f"{data.ties.share:.0%} of the sessions have lines of one time; that of their rows {kept}")
-        )
+        used = "is used" if data.ties.kept else "is not used"
+        share = f"{data.ties.share:.0%} of the sessions have lines that share one time"
+        found.append(("Order", f"{share}; the order of their rows {used}"))
     return found
 
 

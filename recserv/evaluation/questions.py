@@ -23,6 +23,8 @@ from recserv.errors import DatasetError
 from recserv.model.data_report import HoldoutReport
 
 Line = tuple[list[str], str]
+_EXPECTED = "expected: prefix ids TAB target id"
+_NOT_EVENTS = "; of a file of events recserv build --holdout 5% makes one of such lines"
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def read_questions(path: Path) -> Questions:
     """Raises DatasetError."""
     lines = list(read_prefixes(path))
     if not lines:
-        raise DatasetError(str(path), "the file has no lines; expected: prefix ids TAB target id")
+        raise DatasetError(str(path), f"the file has no lines; {_EXPECTED}")
     said, wrongly = _sidecar(path)
     return Questions(path, lines, session_numbers(lines), said, wrongly)
 
@@ -66,18 +68,19 @@ def read_prefixes(path: Path) -> Iterator[Line]:
             for row, line in enumerate(lines, start=1):
                 prefix, tab, target = line.rstrip("\n").partition("\t")
                 if not tab or not prefix.split() or not target.strip():
-                    raise DatasetError(str(path), f"expected: prefix ids TAB target id{_hint(line)}", row=row)
+                    raise DatasetError(str(path), f"{_EXPECTED}{_hint(line)}", row=row)
                 yield prefix.split(), target.strip()
     except FileNotFoundError as error:
         raise DatasetError(str(path), "no such file; recserv build --holdout 5% writes one beside the model") from error
-    except (OSError, UnicodeDecodeError, EOFError) as error:
+    except UnicodeDecodeError as error:
+        raise DatasetError(str(path), f"not text in UTF-8: {_EXPECTED}{_NOT_EVENTS}") from error
+    except (OSError, EOFError) as error:
         raise DatasetError(str(path), str(error)) from error
 
 
 def _hint(line: str) -> str:
-    if line.count(",") >= 2 or line.lstrip().startswith(("{", "PAR1")):
-        return "; this looks like a file of events, of which recserv build --holdout 5% makes one of such lines"
-    return ""
+    events = "," in line or line.lstrip().startswith("{")
+    return _NOT_EVENTS if events and "\t" not in line else ""
 
 
 def session_numbers(lines: list[Line]) -> npt.NDArray[np.int64]:

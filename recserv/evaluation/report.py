@@ -92,20 +92,21 @@ def evaluate(
     """Scores a model on the next item of each prefix, and with `sources` each source alone beside it. `examples`: how
     many questions to show. Raises ModelError or DatasetError.
     """
+    ablation = ablation or Ablation()
     questions = read_questions(sessions_path)
     snapshot = load_snapshot(model_dir)
     kinds = target_kinds(snapshot, questions)
     _refuse_strangers(snapshot, questions, kinds)
     engine = _engine(snapshot)
     try:
-        settings = (ablation or Ablation()).apply(engine)
+        settings = ablation.apply(engine)
         whole = _ask(engine, settings, questions.lines, k, "evaluate", progress)
         shown = _examples(engine, settings, questions, whole.ranks, kinds, k, examples)
         beside = _beside(engine, questions, k, whole, progress) if sources else ()
     finally:
         engine.close()
     report = _report(questions, whole, k, snapshot.item_count, kinds, beside)
-    report = report.with_model(snapshot, seen_by(snapshot, questions), questions, shown)
+    report = report.with_model(snapshot, seen_by(snapshot, questions), questions, shown, ablation.label)
     return report.warning(warnings_of(report, snapshot, questions))
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 from recserv.errors import ModelError
-from recserv.model.manifest import FileEntry
+from recserv.model.manifest import MANIFEST_FILE, FileEntry
 
 _READ_BYTES = 8 << 20
 _HUGE_PAGES_FROM_BYTES = 4 << 20
@@ -33,7 +33,7 @@ class ModelDirectory:
         try:
             self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError as error:
-            raise ModelError(str(self.path), "no such directory") from error
+            raise ModelError(str(self.path), f"no such directory; recserv build --out {self.path} makes one") from error
         except OSError as error:
             raise ModelError(str(self.path), f"not a readable directory: {error.strerror}") from error
 
@@ -44,6 +44,14 @@ class ModelDirectory:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         os.close(self._fd)
+
+    def _hint(self, name: str) -> str:
+        """For a folder that is no model at all: which of those in it is one."""
+        if name != MANIFEST_FILE:
+            return ""
+        inside = sorted(entry.parent.name for entry in self.path.glob(f"*/{MANIFEST_FILE}"))
+        meant = f"; did you mean {self.path / inside[0]}?" if inside else ""
+        return f": this is no folder that recserv build wrote{meant}"
 
     def exists(self, name: str) -> bool:
         """Whether anything, of whatever kind, has this name."""
@@ -92,7 +100,7 @@ class ModelDirectory:
                 raise ModelError(name, "a symbolic link; only regular files are read")
             fd = os.open(name, flags, dir_fd=self._fd)
         except FileNotFoundError as error:
-            raise ModelError(name, "missing") from error
+            raise ModelError(name, f"missing{self._hint(name)}") from error
         except OSError as error:
             raise ModelError(name, f"cannot be opened: {error.strerror}") from error
         if not stat.S_ISREG(os.fstat(fd).st_mode):

@@ -25,6 +25,7 @@ INDEX_FILE = "index.hnsw"
 DIMENSIONS_MAX = 1024
 ITEMS_MAX = 2**31 - 1
 _VERSION_DIGITS = 16
+_NEWER = "; it may be of a newer recserv: build the model again, or update this one"
 
 Behaviour = Literal["bought", "viewed"]
 
@@ -109,7 +110,8 @@ def decode(manifest_bytes: bytes, seal_bytes: bytes) -> tuple[Manifest, Seal]:
             raise ModelError(MANIFEST_FILE, f"format version {version}; {wanted}")
         manifest = msgspec.json.decode(manifest_bytes, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ModelError(MANIFEST_FILE, f"not a manifest: {error}") from error
+        newer = _NEWER if "unknown field" in str(error) else ""
+        raise ModelError(MANIFEST_FILE, f"not a manifest: {error}{newer}") from error
     _check(manifest, manifest_bytes)
     return manifest, seal
 

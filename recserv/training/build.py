@@ -28,10 +28,11 @@ from recserv.model.data_report import DataReport
 from recserv.model.writer import ModelContents, save_snapshot
 from recserv.training.assemble import assemble
 from recserv.training.beside import POSSIBLE, Beside
-from recserv.training.catalog import CATALOG_COLUMNS, Catalog, read_catalog
+from recserv.training.catalog import CATALOG_COLUMNS, Catalog, catalog_wanted, read_catalog
 from recserv.training.checkpoints import Checkpoints, fingerprint
 from recserv.training.data_report import data_report, refuse_strangers
 from recserv.training.dataset import EVENT_COLUMNS, EventLog, read_events
+from recserv.training.files import expand, kind_of
 from recserv.training.item_space import ItemSpace
 from recserv.training.mapped import MissingColumn
 from recserv.training.mapping_fit import hint
@@ -39,6 +40,7 @@ from recserv.training.notes import Notes
 from recserv.training.options import BuildOptions
 from recserv.training.problems import BadRows, Progress, no_progress
 from recserv.training.ranker import RankerReport, learn_ranker
+from recserv.training.readers import read_batches
 from recserv.training.set_aside import set_aside, split_newest
 from recserv.training.ties import settle_ties
 
@@ -121,6 +123,8 @@ def _read(options: BuildOptions, progress: Progress) -> tuple[EventLog, Catalog 
     item_names = options.catalog_table.columns.get("item_id", ())
     if options.catalog is not None and item_names and "item_id" not in table.told:
         table = table.falling_back("item_id", item_names)  # The events may call it what the catalogue calls it.
+    if options.catalog is not None:
+        _check_catalog(options)
     try:
         log = read_events(
             options.events,
@@ -132,7 +136,7 @@ def _read(options: BuildOptions, progress: Progress) -> tuple[EventLog, Catalog 
             progress=progress,
         )
     except MissingColumn as error:
-        raise error.with_hint(hint(error.path, error.has, "events", table.name)) from error
+        raise error.with_hint(hint(error, "events", table.name)) from error
     catalog = None
     if options.catalog is not None:
         try:
@@ -145,12 +149,23 @@ def _read(options: BuildOptions, progress: Progress) -> tuple[EventLog, Catalog 
                 progress=progress,
             )
         except MissingColumn as error:
-            raise error.with_hint(hint(error.path, error.has, "catalog", options.catalog_table.name)) from error
+            raise error.with_hint(hint(error, "catalog", options.catalog_table.name)) from error
     same_file = options.catalog in options.events
     data = data_report(log, catalog, notes, of_catalog, problems, same_file=same_file)
     if options.catalog is not None and not options.allow_unknown_items:
         refuse_strangers(data, options.catalog)
     return log, catalog, data
+
+
+def _check_catalog(options: BuildOptions) -> None:
+    """Its columns, before the events are read, which may take minutes. Raises DatasetError, UsageError."""
+    first = expand([str(options.catalog)])[0]
+    if kind_of(first) == "json":
+        return  # What an array holds is known at its end.
+    try:
+        next(read_batches(first, catalog_wanted(options.columns, options.catalog_table), BadRows(skip=True)), None)
+    except MissingColumn as error:
+        raise error.with_hint(hint(error, "catalog", options.catalog_table.name)) from error
 
 
 def _learned(

@@ -27,7 +27,7 @@ from recserv.training.category_paths import CategoryPaths, Parse
 from recserv.training.category_paths import names as _names
 from recserv.training.dataset import check_mapping
 from recserv.training.files import expand
-from recserv.training.mapped import MappedBatch
+from recserv.training.mapped import MappedBatch, Wanted
 from recserv.training.mapping_tables import Repeats, TableMapping, combined
 from recserv.training.notes import Notes, leave_out
 from recserv.training.problems import BadRows, Progress, RowChecks, no_progress
@@ -127,12 +127,7 @@ def read_catalog(
     mapping = mapping or {}
     check_mapping(mapping, CATALOG_COLUMNS)
     problems = problems or BadRows(skip=False)
-    table = table or TableMapping()
-    mapping = {name: source for name, source in mapping.items() if name not in table.told}
-    table = combined(table, mapping, {})
-    if "item_id" in mapping:
-        # It is mostly meant for the events: the catalogue may well have an item_id.
-        table = table.falling_back("item_id", ("item_id",))
+    table = _told(mapping, table or TableMapping())
     decoder = CatalogDecoder(table, problems, notes or Notes())
     for part in expand([path]):
         for raw in read_batches(part, decoder.wanted, problems, notes):
@@ -144,6 +139,21 @@ def read_catalog(
     if not any(len(part.ids) for part in decoder.parts):
         raise DatasetError(path, "the file has no rows" if not problems.total else "no good row is left")
     return decoder.finish()
+
+
+def _told(mapping: Mapping[str, str], table: TableMapping) -> TableMapping:
+    mapping = {name: source for name, source in mapping.items() if name not in table.told}
+    table = combined(table, mapping, {})
+    if "item_id" in mapping:
+        # It is mostly meant for the events: the catalogue may well have an item_id.
+        table = table.falling_back("item_id", ("item_id",))
+    return table
+
+
+def catalog_wanted(mapping: Mapping[str, str], table: TableMapping) -> Wanted:
+    """What `read_catalog` looks for in a file; of `mapping` only what a catalogue has."""
+    of_catalog = {name: source for name, source in mapping.items() if name in CATALOG_COLUMNS}
+    return _told(of_catalog, table).wanted(CATALOG_COLUMNS, ("item_id",))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from recserv.errors import DatasetError
-from recserv.model.data_report import CatalogMatch, DataReport, LopsidedSession, RuleCount
+from recserv.model.data_report import CatalogMatch, DataReport, LopsidedSession
 from recserv.training.catalog import Catalog
 from recserv.training.dataset import EventLog
 from recserv.training.notes import Notes, findings
@@ -57,7 +57,7 @@ def data_report(
         values_left_out=notes.values_left_out() + of_catalog.values_left_out(),
         unused_columns=tuple(unused),
         notes=(*notes.remarks, *notes.of_amounts(), *of_catalog.remarks),
-        rows_by_rule=tuple(RuleCount(rule, count) for rule, count in notes.rows_by_rule.items()),
+        rows_by_rule=notes.rule_counts(),
         sessions=int(np.count_nonzero(counts)),
         sessions_with_several=int(np.count_nonzero(counts > 1)),
         lopsided_sessions=_lopsided(log, counts),

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from recserv.errors import DatasetError
-from recserv.model.data_report import EventName, Finding
+from recserv.model.data_report import EventName, Finding, RuleCount
 from recserv.training.catalog import CATALOG_COLUMNS, CatalogDecoder
 from recserv.training.csv_dialect import ReadAs, find_dialect
 from recserv.training.dataset import EVENT_COLUMNS, EventDecoder, note_dates
@@ -68,6 +68,7 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     event_names: tuple[EventName, ...] = ()
     bad_rows: tuple[Finding, ...] = ()
     values_left_out: tuple[Finding, ...] = ()
+    rows_by_rule: tuple[RuleCount, ...] = ()
 
 
 def inspect_file(path: str, table: TableMapping, catalog_table: TableMapping) -> Inspection:
@@ -165,6 +166,7 @@ def _events(
             for row in shown
         ),
         event_names=notes.event_names(),
+        rows_by_rule=notes.rule_counts(),
         bad_rows=findings((*problems.report(), *notes.unknown.values())),
         values_left_out=notes.values_left_out(),
     )
@@ -183,6 +185,7 @@ def _catalog(
         base,
         mapping=mapping.name,
         columns=_columns(batch, names, file.sources()),
+        rows_by_rule=notes.rule_counts(),
         items=tuple(item for item, _ in zip(items, range(ROWS_SHOWN), strict=False)),
         bad_rows=findings(problems.report()),
         values_left_out=notes.values_left_out(),

@@ -28,10 +28,10 @@ _NAMES_SHOWN = 20
 
 
 class MissingColumn(DatasetError):
-    """`has`: the names of the file."""
+    """`has`: the names of the file; `ours`: what we call the column."""
 
-    def __init__(self, path: str, has: list[str], column: str):
-        self.has = has
+    def __init__(self, path: str, has: list[str], column: str, ours: str):
+        self.has, self.ours = has, ours
         super().__init__(path, f"the file has no such column; it has: {_some(has)}", column=column)
 
     def with_hint(self, hint: str) -> DatasetError:
@@ -112,7 +112,7 @@ class FileColumns:
                 self._values[name] = list(dict.fromkeys(found))
             elif name in self._wanted.required or name in self._wanted.told:
                 source = (*self._wanted.sources_of(name), name)[0]
-                raise MissingColumn(self._path, available, source)
+                raise MissingColumn(self._path, available, source, name)
         return list(dict.fromkeys(root for values in self._values.values() for one in values for root in one.roots))
 
     def unused(self) -> list[str]:

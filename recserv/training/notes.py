@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from recserv.model.data_report import EventName, Finding
+from recserv.model.data_report import EventName, Finding, RuleCount
 from recserv.training.mapped import MappedBatch
 from recserv.training.problems import RowChecks, SkippedRows
 from recserv.training.row_rules import RowRule
@@ -71,6 +71,9 @@ class Notes:
 
     def by_rule(self, rule: str, count: int) -> None:
         self.rows_by_rule[rule] = self.rows_by_rule.get(rule, 0) + count
+
+    def rule_counts(self) -> tuple[RuleCount, ...]:
+        return tuple(RuleCount(rule, count) for rule, count in self.rows_by_rule.items())
 
     def event_names(self) -> tuple[EventName, ...]:
         """The most frequent first."""

@@ -157,3 +157,11 @@ def test_a_report_of_a_server_has_a_page_too(report: EvaluationReport) -> None:
     read = Reader(page(bare))
     assert read.tags.count("svg") == 1
     assert "unknown" in read.said
+
+
+def test_what_is_left_of_the_pipeline_is_named_where_it_is_not_all(tiny_model: Path, questions: Path) -> None:
+    from recserv.evaluation.ablation import Ablation
+
+    read = Reader(page(evaluate(tiny_model, questions, ablation=Ablation(only="popular"))))
+    assert "Popular alone" in read.said
+    assert "All together" not in read.said

@@ -121,6 +121,7 @@ def test_a_build_keeps_them_from_the_model_and_eval_takes_the_file(
     path = tmp_path / "model.holdout.tsv"
     assert f"recserv eval --model {out} --sessions {path}" in told
     assert "the newest 12 sessions" in told
+    assert "to serve a model that knows the newest sessions too" in told
     manifest = load_snapshot(out).manifest
     held = None if isinstance(manifest.data, msgspec.UnsetType) else manifest.data.holdout
     assert held is not None

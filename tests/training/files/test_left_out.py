@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from recserv import cli
 from tests.training.files.support import Builder
 
 HEADER = "Invoice,StockCode,Description,Quantity,InvoiceDate,Price,Customer ID,Country\n"
@@ -63,6 +64,17 @@ def test_a_rule_compares_numbers_texts_or_an_expression(shop: Builder, rule: str
         assert built.code == 2
     else:
         assert built.data["events"] == left
+
+
+def test_inspect_counts_what_the_rules_of_a_mapping_take_away(
+    shop: Builder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = shop.write("invoices.csv", invoices(*RETURNS, *FEES))
+    assert cli.main(["inspect", path]) == 0
+    told = capsys.readouterr().out
+    assert "taken for events by --mapping online-retail" in told
+    assert "rows left out: 2 if session_id ~ ^[AC]; 1 if quantity <= 0" in told
+    assert "StockCode" in told.split("-> item_id")[0]
 
 
 @pytest.mark.parametrize("rule", ["Quantity", "Quantity < few", "Invoice ~ (", "< 3"])
