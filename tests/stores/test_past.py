@@ -1,19 +1,35 @@
 from __future__ import annotations
 
+import asyncio
+import tempfile
 from pathlib import Path
 
+import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from recserv.stores.embedded import EmbeddedStore
 from recserv.stores.past import PastResult
 from recserv.stores.redis import RedisStore
 from recserv.stores.redis_keys import partition_of, user_name
-from recserv.types import EventType, ShopperKey
+from recserv.types import Event, EventType, Profile, ShopperKey
 from tests.redis_server import RedisServer
-from tests.stores.past_contract import RETENTION_DAYS, PastContract, a_life, past_event, past_of, profile_of
+from tests.stores.past_contract import (
+    KINDS,
+    RETENTION_DAYS,
+    PastContract,
+    a_life,
+    assert_same,
+    live,
+    past_event,
+    past_of,
+    profile_of,
+)
 from tests.stores.redis_support import RedisBackend
-from tests.stores.support import DAY_MS, START_MS, ManualClock, OpenStore, make, put
+from tests.stores.support import DAY_MS, START_MS, Backend, ManualClock, OpenStore, make, put
 from tests.stores.test_embedded_contract import EmbeddedBackend
+from tests.stores.test_embedded_machine import MEMORY
 
 
 class TestEmbeddedPast(PastContract):
@@ -119,3 +135,53 @@ async def test_users_of_one_call_are_written_by_a_script_each(redis_store: Redis
         assert calls["cmdstat_mget"] == 8
     finally:
         await redis_store.close()
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> list[Event]:
+    """What one user did over weeks, in any order, in sessions and outside of them; most of it with few items."""
+    events = []
+    for number in range(draw(st.integers(1, 30))):
+        kind = draw(st.sampled_from(KINDS))
+        events.append(
+            Event(
+                event_id=f"e{number}",
+                event_type=kind,
+                user_id="u",
+                session_id=draw(st.sampled_from(["", "s1", "s2"])),
+                item_id="" if kind == EventType.SEARCH else f"i{draw(st.integers(0, 6))}",
+                quantity=draw(st.integers(0, 3)),
+                value=draw(st.sampled_from([0.0, 1.0, 2.0, 3.5, 5.0])),
+                search_query="shoes" if kind == EventType.SEARCH else "",
+                event_time_ms=START_MS - draw(st.integers(DAY_MS, 60 * DAY_MS)),
+            )
+        )
+    return sorted(events, key=lambda event: event.event_time_ms or 0)
+
+
+async def lived_and_imported(backend: Backend, events: list[Event], parts: int) -> tuple[Profile, Profile]:
+    clock = ManualClock()
+    store = await backend.start(clock)
+    try:
+        await live(store, clock, [msgspec.structs.replace(event, user_id="live") for event in events])  # type: ignore[arg-type]
+        for part in range(parts):
+            end = len(events) * (part + 1) // parts
+            await store.import_pasts("default", [past_of(events[:end])])  # type: ignore[attr-defined]
+        return await profile_of(store, "live"), await profile_of(store, "u")  # type: ignore[arg-type]
+    finally:
+        await store.close()
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(events=lives(), parts=st.integers(1, 3))
+def test_imported_in_files_that_overlap_or_lived_the_profile_is_the_same_in_both_stores(
+    unsynced_redis: RedisServer, events: list[Event], parts: int
+) -> None:
+    with unsynced_redis.client() as client:
+        client.flushall()
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as directory:
+        embedded = asyncio.run(lived_and_imported(EmbeddedBackend(Path(directory)), events, parts))
+    of_redis = asyncio.run(lived_and_imported(RedisBackend(unsynced_redis.url), events, parts))
+    assert_same(embedded[1], embedded[0])
+    assert_same(of_redis[1], of_redis[0])
+    assert_same(of_redis[1], embedded[1])
