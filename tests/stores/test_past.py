@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -32,10 +34,18 @@ from tests.stores.test_embedded_contract import EmbeddedBackend
 from tests.stores.test_embedded_machine import MEMORY
 
 
+@contextmanager
+def in_memory() -> Iterator[Path]:
+    """Syncing events one by one to a disk would be most of the time, and is not what is tested here."""
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as directory:
+        yield Path(directory)
+
+
 class TestEmbeddedPast(PastContract):
     @pytest.fixture
-    def backend(self, tmp_path: Path) -> EmbeddedBackend:
-        return EmbeddedBackend(tmp_path)
+    def backend(self) -> Iterator[EmbeddedBackend]:
+        with in_memory() as directory:
+            yield EmbeddedBackend(directory)
 
 
 class TestRedisPast(PastContract):
@@ -172,15 +182,15 @@ async def lived_and_imported(backend: Backend, events: list[Event], parts: int) 
         await store.close()
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(events=lives(), parts=st.integers(1, 3))
 def test_imported_in_files_that_overlap_or_lived_the_profile_is_the_same_in_both_stores(
     unsynced_redis: RedisServer, events: list[Event], parts: int
 ) -> None:
     with unsynced_redis.client() as client:
         client.flushall()
-    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as directory:
-        embedded = asyncio.run(lived_and_imported(EmbeddedBackend(Path(directory)), events, parts))
+    with in_memory() as directory:
+        embedded = asyncio.run(lived_and_imported(EmbeddedBackend(directory), events, parts))
     of_redis = asyncio.run(lived_and_imported(RedisBackend(unsynced_redis.url), events, parts))
     assert_same(embedded[1], embedded[0])
     assert_same(of_redis[1], of_redis[0])
