@@ -15,6 +15,7 @@ from recserv.stores.embedded import EmbeddedStore
 from recserv.stores.past import PastResult
 from recserv.stores.redis import RedisStore
 from recserv.stores.redis_keys import partition_of, user_name
+from recserv.stores.redis_past import ROUNDS_MAX
 from recserv.types import Event, EventType, Profile, ShopperKey
 from tests.redis_server import RedisServer
 from tests.stores.past_contract import (
@@ -151,7 +152,7 @@ async def test_users_of_one_call_are_written_by_a_script_each(redis_store: Redis
 def lives(draw: st.DrawFn) -> list[Event]:
     """What one user did over weeks, in any order, in sessions and outside of them; most of it with few items."""
     events = []
-    for number in range(draw(st.integers(1, 30))):
+    for number in range(draw(st.integers(1, 16))):
         kind = draw(st.sampled_from(KINDS))
         events.append(
             Event(
@@ -182,7 +183,7 @@ async def lived_and_imported(backend: Backend, events: list[Event], parts: int) 
         await store.close()
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(events=lives(), parts=st.integers(1, 3))
 def test_imported_in_files_that_overlap_or_lived_the_profile_is_the_same_in_both_stores(
     unsynced_redis: RedisServer, events: list[Event], parts: int
@@ -195,3 +196,34 @@ def test_imported_in_files_that_overlap_or_lived_the_profile_is_the_same_in_both
     assert_same(embedded[1], embedded[0])
     assert_same(of_redis[1], of_redis[0])
     assert_same(of_redis[1], embedded[1])
+
+
+async def test_beside_a_server_that_writes_the_same_profiles_nothing_of_either_is_lost(
+    server: RedisServer, clock: ManualClock
+) -> None:
+    serving, importing = await RedisBackend(server.url).start(clock), await RedisBackend(server.url).start(clock)
+    users = [f"u{number}" for number in range(6)]
+    events = ROUNDS_MAX - 1  # Each costs the import a round at most.
+
+    async def serve() -> None:
+        for number in range(events):
+            live = [
+                make(f"live-{number}", f"l{number}", kind=EventType.PURCHASE, session_id=f"s{user}", user_id=user)
+                for user in users
+            ]
+            await put(serving, *live)
+
+    async def bring_in() -> None:
+        for number in range(events):
+            event = past_event(number, f"p{number}", START_MS - 2 * DAY_MS)
+            await importing.import_pasts("default", [past_of([event], user) for user in users])
+
+    try:
+        await asyncio.gather(serve(), bring_in())
+        for user in users:
+            profile = await profile_of(serving, user)
+            assert profile.event_count == 2 * events
+            assert len(profile.purchases) == 2 * events
+    finally:
+        await serving.close()
+        await importing.close()
