@@ -9,6 +9,8 @@ Two files on the disk, besides those that SQLite keeps while it is open, and fou
     ids          digest of (timeline, event id) -> hash of the body; its own table because it is kept for another time
     profiles     cart, purchases and taste of users and anonymous sessions
     counters     events accepted and swept per tenant and type: accepted - swept is what the log holds
+
+and a fifth, `imported`, once there was an import (sqlite_past.py).
 """
 
 from __future__ import annotations
