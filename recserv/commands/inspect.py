@@ -75,6 +75,8 @@ def lines_of(found: Inspection) -> list[str]:
     names = [f"{one.name or 'no name'} ({one.taken_as}) {one.count:,}" for one in found.event_names]
     if names:
         lines.append(f"event types: {', '.join(names)}")
+    if found.rows_returned:
+        lines.append(f"returns: {found.rows_returned:,} rows with a negative quantity, which a build leaves out")
     for label, findings in (("bad rows", found.bad_rows), ("left out", found.values_left_out)):
         lines += [f"{label}:", *finding_lines(findings)] if findings else []
     return lines

@@ -66,6 +66,7 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     event_names: tuple[EventName, ...] = ()
     bad_rows: tuple[Finding, ...] = ()
     values_left_out: tuple[Finding, ...] = ()
+    rows_returned: int = 0
 
 
 def inspect_file(path: str, table: TableMapping, catalog_table: TableMapping) -> Inspection:
@@ -152,6 +153,7 @@ def _events(
             for row in shown
         ),
         event_names=notes.event_names(),
+        rows_returned=notes.rows_returned,
         bad_rows=findings((*problems.report(), *notes.unknown.values())),
         values_left_out=notes.values_left_out(),
     )

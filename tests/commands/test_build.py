@@ -127,3 +127,12 @@ def test_the_report_says_what_becomes_of_users_amounts_and_returns(
     assert "note      value: not used by the model" in told
     assert "note      1 rows with a negative quantity are returns: left out" in told
     assert "not used" not in told.replace("not used by the model", "")
+
+
+def test_returns_are_seen_before_anything_is_built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "events.csv"
+    path.write_text("event_type,session_id,item_id,quantity\npurchase,s,a,2\npurchase,s,a,-2\n")
+    assert cli.main(["inspect", str(path)]) == 0
+    told = capsys.readouterr().out
+    assert "returns: 1 rows with a negative quantity, which a build leaves out" in told
+    assert "bad rows" not in told
