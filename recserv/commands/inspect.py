@@ -77,6 +77,8 @@ def lines_of(found: Inspection) -> list[str]:
         lines.append(f"event types: {', '.join(names)}")
     if found.rows_by_rule:
         lines.append(f"rows left out: {rules_text(found.rows_by_rule)}")
+    if found.rows_returned:
+        lines.append(f"returns: {found.rows_returned:,} rows with a negative quantity, which a build leaves out")
     for label, findings in (("bad rows", found.bad_rows), ("left out", found.values_left_out)):
         lines += [f"{label}:", *finding_lines(findings)] if findings else []
     return lines

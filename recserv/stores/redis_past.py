@@ -28,7 +28,9 @@ _log = logging.getLogger(__name__)
 PAST_SCRIPT = script("redis_past")
 _PAST_SHA = hashlib.sha1(PAST_SCRIPT, usedforsecurity=False).hexdigest()
 _SPANS = struct.Struct("<qqI")
-ROUNDS_MAX = 8
+ROUNDS_MAX = 16
+PAUSE_S, PAUSE_S_MAX = 0.001, 0.05
+"""After a round in which the user was faster, doubled each time: nobody shops at twenty events a second for long."""
 _TTL_MS_MIN = 60_000
 _WEIGHT = WRITE_BATCH_EVENTS_MAX // 4
 """A few users a batch: each may be hundreds of kilobytes, and a batch has so much time as a batch of events."""
@@ -54,10 +56,11 @@ class RedisPasts:
         return results
 
     async def _user(self, tenant: str, past: UserPast, now_ms: int, only_remember: bool) -> PastResult:
-        for _ in range(ROUNDS_MAX):
+        for round_number in range(ROUNDS_MAX):
             result = await self._once(tenant, past, now_ms, only_remember)
             if result is not None:
                 return result
+            await asyncio.sleep(min(PAUSE_S * 2**round_number, PAUSE_S_MAX))
         raise StoreUnavailable("the profile of a user changes faster than its past can be added")
 
     async def _once(self, tenant: str, past: UserPast, now_ms: int, only_remember: bool) -> PastResult | None:

@@ -11,6 +11,8 @@ Two files on the disk, besides those that SQLite keeps while it is open, and fiv
     profiles     cart, purchases and taste of users and anonymous sessions
     counters     events accepted and swept per tenant and type: accepted - swept is what the log holds
     token_key    the key of this state's consistency tokens, one row; earlier releases neither make nor mind it
+
+and a sixth, `imported`, once there was an import (sqlite_past.py).
 """
 
 from __future__ import annotations

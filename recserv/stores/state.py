@@ -135,16 +135,71 @@ def apply_to_profile(profile: Profile, append: AppendEvent, sequence: int) -> Pr
 
 
 def apply_past(profile: Profile, events: Iterable[Event], sequence: int) -> Profile:
-    """The profile after events of the past, each as if it had arrived when it happened; they all have their time."""
-    cart, purchases, taste = profile.cart, profile.purchases, profile.taste
+    """The profile after events of the past, each as if it had arrived when it happened; they all have their time.
+
+    What `apply_to_profile` does event by event, in lists that are changed in place: a past has thousands of them.
+    """
+    cart, purchases, tastes = profile.cart, _PurchaseList(profile.purchases), _TasteList(profile.taste)
     count, updated_ms = profile.event_count, profile.updated_ms
     for event in events:
         time_ms = event.event_time_ms or 0
         cart = _cart_after(cart, event)
-        purchases = _purchases_after(purchases, event, time_ms)
-        taste = _taste_after(taste, event, time_ms)
+        if event.item_id:
+            if event.event_type == EventType.PURCHASE:
+                purchases.add(event.item_id, time_ms)
+            weight = taste_weight(event)
+            if weight > 0.0 or event.event_type == EventType.DISLIKE:
+                tastes.add(Taste(event.item_id, weight, time_ms))
         count, updated_ms = count + 1, max(updated_ms, time_ms)
-    return Profile(cart, purchases, taste, count, sequence, updated_ms)
+    return Profile(cart, purchases.done(), tuple(tastes.held), count, sequence, updated_ms)
+
+
+class _PurchaseList:
+    """`_with_purchase`, in place."""
+
+    def __init__(self, purchases: Iterable[Purchase]):
+        held = list(purchases)
+        self._ids = [purchase.item_id for purchase in held]
+        self._times_ms = [purchase.time_ms for purchase in held]
+
+    def add(self, item_id: str, time_ms: int) -> None:
+        ids, times_ms = self._ids, self._times_ms
+        if item_id in ids:
+            place = ids.index(item_id)
+            if times_ms[place] > time_ms:
+                return
+            del ids[place], times_ms[place]
+        place = bisect_right(times_ms, time_ms)
+        ids.insert(place, item_id)
+        times_ms.insert(place, time_ms)
+        if len(ids) > PURCHASES_MAX:
+            del ids[0], times_ms[0]
+
+    def done(self) -> tuple[Purchase, ...]:
+        return tuple(map(Purchase, self._ids, self._times_ms))
+
+
+class _TasteList:
+    """`_with_taste`, in place. The strength of each is worked out once."""
+
+    def __init__(self, tastes: Iterable[Taste]):
+        self.held = list(tastes)
+        self._ids = [taste.item_id for taste in self.held]
+        self._strengths = _strengths(self.held)
+
+    def add(self, new: Taste) -> None:
+        if new.item_id in self._ids:
+            place = self._ids.index(new.item_id)
+            new = _joined(self.held[place], new)
+            self._drop(place)
+        self.held.append(new)
+        self._ids.append(new.item_id)
+        self._strengths += _strengths((new,))
+        if len(self.held) > TASTE_ITEMS_MAX:
+            self._drop(self._strengths.index(min(self._strengths)))
+
+    def _drop(self, place: int) -> None:
+        del self.held[place], self._ids[place], self._strengths[place]
 
 
 def settles_anonymous(event: Event) -> bool:
@@ -285,13 +340,15 @@ def _decay(age_ms: int) -> float:
 
 
 def _without_weakest(taste: tuple[Taste, ...]) -> tuple[Taste, ...]:
-    """Without the item that weighs least at any common time; of equally weak ones, the one that comes first.
-
-    Strength is log2 of the weight plus time in half-lives: the order of decayed weights, with no time to agree on.
-    """
-    strengths = [log2(max(abs(held.weight), _TASTE_WEIGHT_MIN)) + held.time_ms * _PER_HALF_LIFE for held in taste]
+    """Without the item that weighs least at any common time; of equally weak ones, the one that comes first."""
+    strengths = _strengths(taste)
     weakest = strengths.index(min(strengths))
     return taste[:weakest] + taste[weakest + 1 :]
+
+
+def _strengths(tastes: Iterable[Taste]) -> list[float]:
+    """log2 of the weight plus time in half-lives: the order of decayed weights, with no time to agree on."""
+    return [log2(max(abs(held.weight), _TASTE_WEIGHT_MIN)) + held.time_ms * _PER_HALF_LIFE for held in tastes]
 
 
 def _merged_taste(user: tuple[Taste, ...], anonymous: tuple[Taste, ...]) -> tuple[Taste, ...]:

@@ -69,6 +69,7 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     bad_rows: tuple[Finding, ...] = ()
     values_left_out: tuple[Finding, ...] = ()
     rows_by_rule: tuple[RuleCount, ...] = ()
+    rows_returned: int = 0
 
 
 def inspect_file(path: str, table: TableMapping, catalog_table: TableMapping) -> Inspection:
@@ -167,6 +168,7 @@ def _events(
         ),
         event_names=notes.event_names(),
         rows_by_rule=notes.rule_counts(),
+        rows_returned=notes.rows_returned,
         bad_rows=findings((*problems.report(), *notes.unknown.values())),
         values_left_out=notes.values_left_out(),
     )

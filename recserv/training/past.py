@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recserv.errors import DatasetError
+from recserv.errors import DatasetError, UsageError
 from recserv.training.columns import as_text, to_numpy
 from recserv.training.dataset import ID_CONFLICT, EventDecoder, look_at_dates, refuse_unknown_events
 from recserv.training.files import expand
@@ -38,7 +38,6 @@ from recserv.types import EVENT_AHEAD_MS_MAX, MARK_BYTES, PAST_EVENTS_MAX, Event
 NEEDED = ("user_id", "event_time")
 PARTS = 64
 QUERY_BYTES_MAX = 1024
-CROWDS_NAMED = 5
 _ROWS_AT_ONCE = 20_000
 _SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("user", "session", "item", "event_id", "query")]
@@ -96,7 +95,15 @@ class Past:
         for part, writer in enumerate(self._writers):
             begin, end = int(ends[part]), int(ends[part + 1])
             if end > begin:
-                writer.write_table(table.slice(begin, end - begin))
+                self._write(writer, table.slice(begin, end - begin))
+
+    def _write(self, writer: Any, table: Any) -> None:
+        try:
+            writer.write_table(table)
+        except OSError as error:
+            folder = tempfile.gettempdir()
+            problem = error.strerror or str(error)
+            raise UsageError(f"{folder} cannot hold the parts of the files: {problem}; TMPDIR names another") from error
 
     def finish(self, problems: BadRows, progress: Progress = no_progress) -> None:
         """No more rows. Raises DatasetError for an event id that stands for two events, before anything is imported."""

@@ -112,3 +112,27 @@ def test_an_option_that_makes_no_sense_is_exit_code_2_and_named(
 ) -> None:
     assert build(tmp_path, Case(), *options) == 2
     assert text in capsys.readouterr().err
+
+
+def test_the_report_says_what_becomes_of_users_amounts_and_returns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    header = EVENT_HEADER.replace("value", "value,user_id,quantity")
+    rows = EVENT_ROWS.replace(",1\n", ",1,u7,2\n")
+    returned = "purchase,s0,item-1,1700000000,-1,u7,-1\n"
+    assert build(tmp_path, Case(header + rows + returned)) == 0
+    told = capsys.readouterr().out
+    assert "note      user_id: a model is of sessions, not of users; `recserv import`" in told
+    assert "note      quantity: how many makes no difference" in told
+    assert "note      value: not used by the model" in told
+    assert "note      1 rows with a negative quantity are returns: left out" in told
+    assert "not used" not in told.replace("not used by the model", "")
+
+
+def test_returns_are_seen_before_anything_is_built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "events.csv"
+    path.write_text("event_type,session_id,item_id,quantity\npurchase,s,a,2\npurchase,s,a,-2\n")
+    assert cli.main(["inspect", str(path)]) == 0
+    told = capsys.readouterr().out
+    assert "returns: 1 rows with a negative quantity, which a build leaves out" in told
+    assert "bad rows" not in told

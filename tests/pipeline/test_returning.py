@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from recserv.pipeline.context import ContextBuilder, Role
 from recserv.pipeline.engine import Engine
+from recserv.pipeline.pipeline import RecommendationPipeline
 from recserv.pipeline.settings import PipelineSettings
+from recserv.stores.embedded import EmbeddedStore
 from recserv.types import (
     DAY_MS,
     EventType,
@@ -16,9 +20,11 @@ from recserv.types import (
     SessionEvent,
     SessionState,
     ShopperState,
+    Source,
     Taste,
 )
-from tests.pipeline.support import NOW_MS, viewed
+from tests.pipeline.support import NOW_MS, no_hurry, viewed
+from tests.stores.past_contract import past_event, past_of
 
 LIKED = 40
 PROFILE = Profile(taste=tuple(Taste(f"item-{n}", 8.0, NOW_MS - n * DAY_MS) for n in range(LIKED)), sequence=LIKED)
@@ -63,3 +69,22 @@ def test_with_anything_of_the_session_the_taste_stands_behind_it(
     context = builder.build(state, query, NOW_MS)
     assert len(context.items) == SETTINGS.context_items_max
     assert context.weights[:-1].max() <= np.float32(SETTINGS.taste_weight)
+
+
+async def test_the_answer_after_an_import_goes_by_it_though_the_one_before_was_a_moment_ago(
+    engine: Engine, tmp_path: Path
+) -> None:
+    """Contexts are kept by the versions of session and profile: an import gives the profile a new one."""
+    store = EmbeddedStore(tmp_path / "state.db", clock=lambda: NOW_MS)
+    await store.open()
+    try:
+        pipeline = RecommendationPipeline(engine, store, SETTINGS, clock=lambda: NOW_MS)
+        query = RecommendQuery(user_id="u", session_id="new")
+        before = await pipeline.recommend(query, no_hurry())
+        bought = [past_event(n, f"item-{n}", NOW_MS - 3 * DAY_MS) for n in range(5)]
+        await store.import_pasts("default", [past_of(bought)])
+        after = await pipeline.recommend(query, no_hurry())
+    finally:
+        await store.close()
+    assert {result.source for result in before.results} <= {Source.POPULAR, Source.TRENDING}
+    assert {result.source for result in after.results} - {Source.POPULAR, Source.TRENDING}

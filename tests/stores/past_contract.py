@@ -97,13 +97,13 @@ class PastContract:
     async def test_a_past_gives_the_profile_that_it_would_have_given_live(
         self, store: PastStore, clock: ManualClock
     ) -> None:
-        events = a_life(700)
-        assert await store.import_pasts("default", [past_of(events)]) == [PastResult(added=700)]
+        events = a_life(250)
+        assert await store.import_pasts("default", [past_of(events)]) == [PastResult(added=250)]
         lived = [msgspec.structs.replace(event, user_id="live") for event in events]
         await live(store, clock, lived)
         found = await profile_of(store)
         assert_same(found, await profile_of(store, "live"))
-        assert (len(found.taste), found.event_count) == (TASTE_ITEMS_MAX, 700)
+        assert (len(found.taste), found.event_count) == (TASTE_ITEMS_MAX, 250)
         assert 0 < len(found.purchases) <= PURCHASES_MAX
         assert 0 < len(found.cart) <= CART_ITEMS_MAX
 

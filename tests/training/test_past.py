@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from recserv.errors import DatasetError
+from recserv.errors import DatasetError, UsageError
 from recserv.training import past as past_module
 from recserv.training.mapped import MissingColumn
 from recserv.training.mapping_tables import TableMapping, combined
@@ -151,3 +152,16 @@ def test_a_file_that_does_not_say_who_or_when_is_refused(column: str, tmp_path: 
     with Past() as past, pytest.raises(MissingColumn) as caught:
         pasts(past, path)
     assert caught.value.column == column
+
+
+class FullDisk:
+    def write_table(self, table: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_disk_that_cannot_hold_the_parts_is_named(tmp_path: Path) -> None:
+    path = csv_file(tmp_path, "view,u,a,1700000000,")
+    with Past() as past:
+        past._writers = [FullDisk()] * len(past._writers)
+        with pytest.raises(UsageError, match=r"No space left on device; TMPDIR names another"):
+            pasts(past, path)
