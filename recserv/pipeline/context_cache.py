@@ -44,7 +44,7 @@ class ContextCache:
 
     def __init__(self, bytes_max: int, *, entries_max: int = ENTRIES_MAX, age_ms_max: int = AGE_MS_MAX):
         self._age_ms_max = age_ms_max
-        self._entries: LruCache[Key, _Entry] = LruCache(entries_max, bytes_max, lambda entry: entry.size)
+        self._entries: LruCache[Key, _Entry] = LruCache(entries_max, bytes_max, lambda key, entry: entry.size)
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -79,7 +79,7 @@ class ExplanationBoard:
         self._prompt_version = prompt_version
         self._token_ttl_ms = round((settings.token_ttl_s if settings else TOKEN_TTL_S) * 1000)
         self._life_ms = round(settings.job_deadline_s * 1000) + GRACE_MS if settings else 0
-        self._tokens: LruCache[tuple[str, str], Posted] = LruCache(TOKENS_MAX, tokens_bytes_max, posted_bytes)
+        self._tokens: LruCache[tuple[str, str], Posted] = LruCache(TOKENS_MAX, tokens_bytes_max, _kept_bytes)
         self._remote = RemoteTokens(store, clock) if store is not None and store.shared else None
 
     def post(
@@ -193,6 +193,10 @@ class ExplanationBoard:
         """They are in order of age. Of too many the oldest go first, too."""
         while (oldest := self._tokens.oldest()) is not None and oldest[1].until_ms <= now_ms:
             self._tokens.drop(oldest[0])
+
+
+def _kept_bytes(key: tuple[str, str], posted: Posted) -> int:
+    return posted_bytes(posted)
 
 
 def posted_bytes(posted: Posted) -> int:

@@ -94,7 +94,7 @@ class Because:
         self.linked = engine.covisitation.strongest(page.items, context.items, context.weights).tolist()
         self.heaviest = int(context.weights.argmax())
         places = context.items.tolist()
-        # Mostly a page repeats nothing of a short session.
+        # Most pages repeat little of a session, many nothing.
         if not set(places).isdisjoint(items):
             place_of = {at: place for place, at in enumerate(places)}
             self.own = [place_of.get(at, -1) for at in items]

@@ -12,12 +12,12 @@ V = TypeVar("V")
 
 class LruCache(Generic[K, V]):
     """At most `entries_max` entries and `bytes_max` bytes by `size_of` (but one entry at least). Both `get` and `put`
-    count as use. The size of a value must not change while it is in here.
+    count as use. The size of an entry must not change while it is in here.
     """
 
     __slots__ = ("_entries", "_entries_max", "_size_of", "bytes", "bytes_max", "evictions", "hits", "misses")
 
-    def __init__(self, entries_max: int, bytes_max: int | None = None, size_of: Callable[[V], int] | None = None):
+    def __init__(self, entries_max: int, bytes_max: int | None = None, size_of: Callable[[K, V], int] | None = None):
         self._entries: OrderedDict[K, V] = OrderedDict()
         self._entries_max = max(entries_max, 1)
         self.bytes_max, self._size_of = bytes_max, size_of
@@ -47,21 +47,22 @@ class LruCache(Generic[K, V]):
         return next(iter(self._entries.items()), None)
 
     def put(self, key: K, value: V) -> None:
-        self._count(self._entries.get(key), value)
+        self._count(key, self._entries.get(key), value)
         self._entries[key] = value
         self._entries.move_to_end(key)
         while len(self._entries) > self._entries_max or (
             self.bytes_max is not None and self.bytes > self.bytes_max and len(self._entries) > 1
         ):
-            self._count(self._entries.popitem(last=False)[1], None)
+            gone, value = self._entries.popitem(last=False)
+            self._count(gone, value, None)
             self.evictions += 1
 
     def drop(self, key: K) -> None:
-        self._count(self._entries.pop(key, None), None)
+        self._count(key, self._entries.pop(key, None), None)
 
-    def _count(self, before: V | None, after: V | None) -> None:
+    def _count(self, key: K, before: V | None, after: V | None) -> None:
         if self._size_of is not None:
             if before is not None:
-                self.bytes -= self._size_of(before)
+                self.bytes -= self._size_of(key, before)
             if after is not None:
-                self.bytes += self._size_of(after)
+                self.bytes += self._size_of(key, after)

@@ -23,7 +23,7 @@ import msgspec
 from recserv.resilience.lru import LruCache
 from recserv.stores.base import AppendEvent
 from recserv.stores.known_keys import KnownKeys
-from recserv.stores.sizes import SESSION_BYTES, event_bytes, profile_bytes
+from recserv.stores.sizes import SESSION_BYTES, event_bytes, kept_profile_bytes
 from recserv.stores.state import EMPTY_PROFILE, EMPTY_SESSION, apply_to_session, visible_session
 from recserv.types import (
     SESSION_TTL_MS,
@@ -81,7 +81,7 @@ class LiveState:
         self._sessions_max = max(sessions_max, 1)
         self._session_bytes_max = session_bytes_max
         self._watches: dict[str, _Watch] = {}
-        self.profiles: LruCache[str, Profile] = LruCache(profiles_max, profile_bytes_max, profile_bytes)
+        self.profiles: LruCache[str, Profile] = LruCache(profiles_max, profile_bytes_max, kept_profile_bytes)
         self.session_bytes = 0
         self.sequence = 0
         self.sessions_evicted = 0

@@ -13,6 +13,7 @@ from recserv.types import Profile
 SESSION_BYTES = 232
 """Of a session without its name and its events."""
 _EVENT_BYTES = 201
+_ENTRY_BYTES = 150
 _PROFILE_BYTES = 330
 _CART_BYTES = 48
 _PURCHASE_BYTES = 76
@@ -22,6 +23,11 @@ _TASTE_BYTES = 108
 def event_bytes(item_id: str, search_query: str) -> int:
     """Of an event in a session."""
     return _EVENT_BYTES + getsizeof(item_id) + (getsizeof(search_query) if search_query else 0)
+
+
+def kept_profile_bytes(key: str, profile: Profile) -> int:
+    """Of a profile in a cache, under its key."""
+    return _ENTRY_BYTES + getsizeof(key) + profile_bytes(profile)
 
 
 def profile_bytes(profile: Profile) -> int:

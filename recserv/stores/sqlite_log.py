@@ -21,7 +21,7 @@ from recserv.stores.decide import Decision, KnownId, LogBody, Prepared, decide, 
 from recserv.stores.keys import profile_key, timeline_key
 from recserv.stores.known_keys import KnownKeys
 from recserv.stores.memory import Accepted
-from recserv.stores.sizes import profile_bytes
+from recserv.stores.sizes import kept_profile_bytes
 from recserv.stores.sqlite_file import DamagedRow, cause_of, is_breaking
 from recserv.stores.state import EMPTY_PROFILE, apply_to_profile, settle_anonymous, settles_anonymous
 from recserv.types import Event, Profile
@@ -76,7 +76,7 @@ class SqliteLog:
         self.sequence = last_sequence(connection)
 
     def _new_cache(self) -> LruCache[str, Profile]:
-        return LruCache(self._profiles_max, self._profile_bytes_max, profile_bytes)
+        return LruCache(self._profiles_max, self._profile_bytes_max, kept_profile_bytes)
 
     def write(self, events: Sequence[tuple[str, AppendEvent]]) -> Written:
         """One result per event. Never raises for SQLite's errors: what depended on the commit is UNAVAILABLE."""

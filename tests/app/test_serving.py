@@ -13,7 +13,11 @@ from recserv.app.model import load_model
 from recserv.app.serving import guard_settings, running
 from recserv.config import Settings
 from recserv.errors import UsageError
+from recserv.pipeline.tokens import encode_token
+from recserv.types import DegradedReason, RecommendQuery
 from tests.patience import HANG_GUARD_S
+from tests.pipeline.support import no_hurry
+from tests.redis_server import reserved_port
 
 
 def settings(model: Path, tmp_path: Path, **changes: object) -> Settings:
@@ -134,3 +138,13 @@ async def test_what_a_process_keeps_besides_is_bounded_by_the_setting(tiny_model
         assert serving._contexts is not None
         bounds = [serving._contexts._entries.bytes_max, serving.board._tokens.bytes_max]
         assert bounds == [3 * 1024 * 1024 // 2] * 2
+
+
+async def test_a_token_is_no_error_while_redis_is_down_since_the_start(tiny_model: Path, tmp_path: Path) -> None:
+    with reserved_port() as nobody_listens:
+        chosen = settings(tiny_model, tmp_path, state=f"redis://127.0.0.1:{nobody_listens.getsockname()[1]}/0")
+        async with running(chosen, load_model(chosen)) as app:
+            token = encode_token(bytes(32), "default", "s", "", 1)
+            answer = await app.live.recommend(RecommendQuery(session_id="s", consistency_token=token), no_hurry())
+    assert answer.degraded_reasons == (DegradedReason.STATE_UNAVAILABLE,)
+    assert len(answer.results) == 10

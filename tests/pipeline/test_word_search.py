@@ -197,3 +197,11 @@ async def test_no_item_is_cut_into_words_by_a_request(
     matching = {r.item_id for r in answer.results if any(x.type == ReasonType.MATCHES_SEARCH for x in r.reasons)}
     assert matching == catalogue.holders(text) & set(ids(answer))
     assert matching
+
+
+async def test_a_request_without_a_search_asks_for_no_words(
+    pipeline: Any, engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "word_search", None)
+    answer = await found(pipeline, *viewed("item-5", "item-9"))
+    assert (answer.degraded_reasons, len(answer.results)) == ((), 10)
