@@ -26,7 +26,8 @@ def add_mapping_options(parser: Any) -> None:
     parser.add_argument(
         "--catalog-mapping",
         metavar="NAME",
-        help="the same of the catalogue: merchant-feed, woocommerce, google-retail, personalize, or FILE.toml",
+        help="the same of the catalogue: personalize, woocommerce, merchant-feed, shopify-products, google-retail,"
+        " or FILE.toml",
     )
     parser.add_argument(
         "--column",

@@ -160,6 +160,9 @@ class CatalogDecoder:
     def add(self, raw: MappedBatch) -> None:
         checks = RowChecks(raw.path, raw.rows, raw.sources)
         self._leave_out(raw, checks)
+        if self._table.read.without_id == "ignore":
+            _, missing, _ = columns.as_ids(raw.columns["item_id"], self._table.placeholders())
+            self._notes.rows_without_item += checks.drop(missing)
         ids = _ids(raw, checks, self._seen, self._table.placeholders())
         text = {name: _text(raw, checks, name) for name in TEXT_COLUMNS}
         lists = {name: self._list(raw, checks, name) for name in LIST_COLUMNS}

@@ -23,8 +23,8 @@ ROUNDS = 2
 RATIO_MAX = 2.8
 """What reading took by the same measure when it knew fewer kinds of files: 2.8 to 2.9."""
 BYTES_A_ROW_MAX = 150
-"""Of the log that is kept: codes, types and times, 17 bytes a row, more than once while the batches are put together, and
-the ids of the sessions.
+"""Of the log that is kept: codes, types and times, 17 bytes a row, more than once while the batches are put together,
+and the ids of the sessions.
 """
 READER_RATIO_MAX = 1.15
 """The peak of what reads and judges, for five times the rows: its batches are as large, whatever the file."""
