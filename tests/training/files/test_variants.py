@@ -106,7 +106,9 @@ def test_each_source_has_its_own_name_for_the_product_of_a_variant(
     shop: Builder, mapping: str, name: str, text: str, variants: set[str]
 ) -> None:
     options = ("--catalog-mapping", mapping) if mapping else ()
-    model = shop.build(events(), "--allow-unknown-items", *options, **{name: text}).model
+    built = shop.build(events(), "--allow-unknown-items", *options, **{name: text})
+    assert "variants  2 items are variants of 1 products, the largest of 2" in built.out
+    model = built.model
     codes = dict(zip(model.items.ids, model.item_groups.tolist(), strict=True))
     assert {item for item, code in codes.items() if code >= 0} == variants
     assert len({codes[item] for item in variants}) == 1
