@@ -128,6 +128,13 @@ def _ranker_line(ranker: RankerReport | None) -> str:
     )
 
 
+def _variants(sizes: tuple[int, ...]) -> list[tuple[str, str]]:
+    """A column that is no group at all, taken for one, shows here."""
+    if not sizes:
+        return []
+    return [("variants", f"{sum(sizes):,} items are variants of {len(sizes):,} products, the largest of {sizes[0]:,}")]
+
+
 def print_report(console: Any, report: BuildReport) -> None:
     """What went in, what was left out, what came out."""
     facts = facts_of(report.data)
@@ -138,6 +145,7 @@ def print_report(console: Any, report: BuildReport) -> None:
         ("model", f"{report.out}  (version {report.model_version})"),
         ("events", f"{report.events:,} in {report.sessions:,} sessions, mostly {report.behaviour} items"),
         ("items", f"{report.items:,} in {report.categories:,} categories; {report.items_cold:,} without events"),
+        *_variants(report.variants),
         ("ranker", _ranker_line(report.ranker)),
         ("time", f"{report.seconds:.1f} s"),
     ]

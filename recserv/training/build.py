@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
@@ -49,7 +50,9 @@ BESIDE_EVENTS_MIN = 200_000
 
 
 class BuildReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a build read, left out and wrote. `items_outside_catalog`: in the events, not in the catalogue given."""
+    """What a build read, left out and wrote. `items_outside_catalog`: in the events, not in the catalogue given;
+    `variants`: how many items each group of several has, the largest first.
+    """
 
     out: str
     model_version: str
@@ -61,6 +64,7 @@ class BuildReport(msgspec.Struct, frozen=True, kw_only=True):
     items_without_vector: int
     items_outside_catalog: int
     categories: int
+    variants: tuple[int, ...] = ()
     behaviour: Literal["bought", "viewed"]
     ranker: RankerReport | None
     data: DataReport
@@ -109,6 +113,7 @@ def build(options: BuildOptions, progress: Progress = no_progress) -> BuildRepor
         items_without_vector=int((origin == snapshot.ORIGIN_NONE).sum()),
         items_outside_catalog=0 if catalog is None else int((space.catalog_row < 0).sum()),
         categories=manifest.categories,
+        variants=tuple(sorted(np.bincount(space.groups[space.groups >= 0]).tolist(), reverse=True)),
         behaviour=manifest.behaviour,
         ranker=ranking,
         data=data,

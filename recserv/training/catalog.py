@@ -187,6 +187,9 @@ class CatalogDecoder:
         checks = RowChecks(raw.path, raw.rows, raw.sources)
         leave_out(self._rules, raw, checks, self._notes)
         self._leave_out(raw, checks)
+        if self._table.read.without_id == "ignore":
+            _, missing, _ = columns.as_ids(raw.columns["item_id"], self._table.placeholders())
+            self._notes.rows_without_item += checks.drop(missing)
         ids = _ids(raw, checks, None if self._repeats != "refuse" else self._seen, self._table.placeholders())
         text = {name: _text(raw, checks, name) for name in TEXT_COLUMNS}
         lists = {name: self._list(raw, checks, name) for name in LIST_COLUMNS}

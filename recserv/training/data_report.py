@@ -45,7 +45,7 @@ def data_report(
         rows_read=notes.rows_read + broken,
         rows_bad=problems.total,
         rows_blank=notes.rows_blank + of_catalog.rows_blank,
-        rows_without_item=notes.rows_without_item,
+        rows_without_item=notes.rows_without_item + of_catalog.rows_without_item,
         rows_ignored=notes.rows_ignored,
         duplicate_events=log.duplicates,
         events=len(log),

@@ -417,8 +417,11 @@ class _Collector:
 
 def _compact(codes: npt.NDArray[np.int32], values: Any) -> tuple[npt.NDArray[np.int32], list[str]]:
     """Without the values that no code uses any more. The empty value, of searches without an item, becomes -1."""
-    used, inverse = np.unique(codes, return_inverse=True)
-    codes = inverse.astype(np.int32)
+    # Counted, not sorted: of ten million rows sorting took a third of the reading.
+    used = np.flatnonzero(np.bincount(codes, minlength=len(values)))
+    place = np.zeros(len(values), np.int32)
+    place[used] = np.arange(len(used), dtype=np.int32)
+    codes = place[codes]
     names = values.take(pa.array(used)).to_pylist()
     if "" in names:
         empty = names.index("")

@@ -4,7 +4,7 @@
     TableBatch -> MappedBatch: columns by our names; an array that a path takes apart gives a row for each element
 
 Names match in any case, an exact match first. Of several names for a column the first counts that has a value in the
-row. `fill_down` gives a row the value of the row before it in the same session.
+row. `fill_down` gives a row the value of the row before it in the same session or, in a catalogue, of the same group.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ class FileColumns:
         return arrow_column(out)
 
     def _fill_down(self, columns: dict[str, Any]) -> None:
-        session = columns.get("session_id")
+        session = columns.get("session_id", columns.get("group_id"))
         if session is None or not len(session):
             return
         sessions = as_text(session)[0]

@@ -14,7 +14,8 @@ A table, all of it optional:
                                           # how text is written: "%d.%m.%Y %H:%M" (`written_dates`)
     delimiter, encoding, quotes, decimal  # where the file itself does not tell
     names = ["user", "item"]              # of the columns of a file without a header
-    fill_down = ["event_time"]            # what only the first row of a session says
+    fill_down = ["event_time"]            # what only the first row of a session, or of a product's variants, says
+    without_id = "ignore"                 # rows of a catalogue that are no product: pictures, say
     missing = ["-"]                       # more words for an id that is not there
     leave_out = ["Quantity <= 0"]         # rows that are none for us (`row_rules`)
     repeats = "commonest"                 # of a catalogue whose ids come again: the first row counts, the last, or
@@ -67,6 +68,7 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     paths: str = "|"
     steps: str = ">"
     group_prefix: str = ""
+    without_id: Literal["", "ignore"] = ""
 
 
 class TableMapping(msgspec.Struct, frozen=True, kw_only=True):

@@ -209,5 +209,5 @@ class _Records:
         if b"\n" in self._begun:
             self._spanning += 1
             self._judge(self._begun, self._rows + 1)
-        if 2 * self._unsure > self._spanning and self._shape.width > 2:
+        if 2 * self._unsure > self._spanning:
             raise BrokenQuotes(self._unsure_row, SWALLOWS)

@@ -14,44 +14,53 @@ from dataclasses import dataclass
 
 _NUMBER = re.compile(r"[+-]?[0-9][0-9.,]*")
 _CODE = re.compile(r"\S*[0-9]\S*")
+_DIGITS, _LETTERS = re.compile(r"[0-9]+"), re.compile(r"[^\W\d_]+")
 _WORDS_MAX = 20
 _ROWS_FOR_WORDS = 2 * _WORDS_MAX
-_MATCHES_MIN = 1
+_MATCHES_MIN = 2
+"""One value that could be a code, at the beginning of a line, also stands in sentences."""
 
 
 @dataclass(frozen=True)
 class RowShape:
-    """`width`: values of a row. `codes`, `numbers`: columns in which every value is one; `words`: the few values that a
-    column has; `blanks`: whether values begin with a blank, as what follows a comma in a sentence does.
+    """`width`: values of a row. `numbers`: columns in which every value is one; `codes`: those of values without blanks
+    and with digits, by how these are put together (`sku-17` as `a-0`); `words`: the few values that a column has;
+    `filled`: columns without an empty value; `blanks`: whether values begin with a blank, as what follows a comma in a
+    sentence does.
     """
 
     separator: str
     width: int
     numbers: frozenset[int]
-    codes: frozenset[int]
+    codes: dict[int, frozenset[str]]
     words: dict[int, frozenset[str]]
+    filled: frozenset[int]
     blanks: bool
 
     @classmethod
     def of(cls, separator: str, rows: Sequence[Sequence[str]], width: int) -> RowShape:
         """Of the first rows of a text; those with another number of values are passed over."""
         columns = list(zip(*(row for row in rows if len(row) == width), strict=True)) or [()] * width
-        filled = [[value for value in column if value] for column in columns]
-        matching = [
-            frozenset(at for at, values in enumerate(filled) if values and all(map(pattern.fullmatch, values)))
-            for pattern in (_NUMBER, _CODE)
-        ]
-        words = {
-            at: frozenset(values)
-            for at, values in enumerate(filled)
-            if len(values) >= _ROWS_FOR_WORDS and len(set(values)) <= _WORDS_MAX
+        values = {at: [value for value in column if value] for at, column in enumerate(columns)}
+        numbers = frozenset(at for at, some in values.items() if some and all(map(_NUMBER.fullmatch, some)))
+        codes = {
+            at: frozenset(map(_put_together, some))
+            for at, some in values.items()
+            if some and at not in numbers and all(map(_CODE.fullmatch, some))
         }
-        blanks = any(value[:1] == " " for values in filled for value in values)
-        return cls(separator, width, matching[0], matching[1], words, blanks)
+        words = {
+            at: frozenset(some)
+            for at, some in values.items()
+            if len(some) >= _ROWS_FOR_WORDS and len(set(some)) <= _WORDS_MAX
+        }
+        filled = frozenset(at for at, some in values.items() if some and len(some) == len(columns[at]))
+        blanks = any(value[:1] == " " for some in values.values() for value in some)
+        few = {at: kinds for at, kinds in codes.items() if len(kinds) <= _WORDS_MAX}
+        return cls(separator, width, numbers, few, words, filled, blanks)
 
     def swallowed(self, record: str) -> bool | None:
-        """Whether a value of a record of several lines has swallowed rows; None: it may have, but there is nothing to
-        tell by.
+        """Whether a value of a record of several lines has swallowed rows; None: it may have, but there is too little
+        to tell by.
         """
         record = record.replace("\r\n", "\n").removesuffix("\r")
         if record.count(self.separator) < (record.count("\n") + 1) * (self.width - 1):
@@ -77,19 +86,25 @@ class RowShape:
                 if fits is False:
                     return False
                 matches += fits is True
-        return True if matches >= _MATCHES_MIN else None
+        if matches >= _MATCHES_MIN:
+            return True
+        return None if matches or self.width > 2 else False
 
     def _fits(self, column: int, value: str) -> bool | None:
         """None: anything would."""
         if not value:
-            return None
+            return False if column in self.filled else None
         if value[0] == " " and not self.blanks:
             return False
         if column in self.numbers:
             return _NUMBER.fullmatch(value) is not None
         if column in self.words:
             return value in self.words[column]
-        return _CODE.fullmatch(value) is not None if column in self.codes else None
+        return _put_together(value) in self.codes[column] if column in self.codes else None
+
+
+def _put_together(value: str) -> str:
+    return _DIGITS.sub("0", _LETTERS.sub("a", value))
 
 
 def _values(record: str, separator: str) -> Iterator[str]:

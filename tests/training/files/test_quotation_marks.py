@@ -84,7 +84,24 @@ def test_a_value_with_lines_of_its_own_is_read(shop: Builder, value: str) -> Non
 
 def test_many_descriptions_of_several_lines_are_read(shop: Builder) -> None:
     rng = random.Random(4)
-    words = ["for", "tea,", "and", "coffee,", "oak", "with", "a", "lid", "in", "blue,"]
+    words = [
+        "A12,",
+        "2-pack,",
+        "S,M,L",
+        "40",
+        "sku-5,",
+        "100%",
+        "for",
+        "tea,",
+        "and",
+        "coffee,",
+        "oak",
+        "with",
+        "a",
+        "lid",
+        "in",
+        "blue,",
+    ]
     made = []
     for n in range(FAR):
         lines = [" ".join(rng.choices(words, k=6)) for _ in range(rng.randrange(1, 5))]

@@ -106,10 +106,33 @@ def test_each_source_has_its_own_name_for_the_product_of_a_variant(
     shop: Builder, mapping: str, name: str, text: str, variants: set[str]
 ) -> None:
     options = ("--catalog-mapping", mapping) if mapping else ()
-    model = shop.build(events(), "--allow-unknown-items", *options, **{name: text}).model
+    built = shop.build(events(), "--allow-unknown-items", *options, **{name: text})
+    assert "variants  2 items are variants of 1 products, the largest of 2" in built.out
+    model = built.model
     codes = dict(zip(model.items.ids, model.item_groups.tolist(), strict=True))
     assert {item for item, code in codes.items() if code >= 0} == variants
     assert len({codes[item] for item in variants}) == 1
+
+
+SHOPIFY = """Handle,Title,Body (HTML),Vendor,Product Category,Type,Tags,Variant SKU,Variant Price,Image Src,Status
+shirt,Plain shirt,"<p>Cotton, soft.
+Long sleeves.</p>",Acme,Apparel > Shirts,Shirt,new,pot,19.00,https://example.org/1.png,active
+shirt,,,,,,,lid,21.00,,
+shirt,,,,,,,,,https://example.org/2.png,
+mug,Mug,,Acme,Home > Mugs,Mug,,rack,7.00,,draft
+"""
+
+
+def test_what_shopify_says_on_the_first_line_of_a_product_holds_for_all_its_variants(shop: Builder) -> None:
+    built = shop.build(events(), "--catalog-mapping", "shopify-products", c_csv=SHOPIFY)
+    assert (built.code, built.data["rows_without_item"]) == (0, 1), built.err
+    pot, lid, rack = (built.item(name) for name in ("pot", "lid", "rack"))
+    assert (lid.title, lid.brand, lid.price, lid.group_id) == ("Plain shirt", "Acme", 21, "shirt")
+    assert lid.categories == pot.categories == ("Apparel", "Apparel > Shirts")
+    assert (lid.available, rack.available, rack.title) == (True, False, "Mug")
+    codes = dict(zip(built.model.items.ids, built.model.item_groups.tolist(), strict=True))
+    assert codes["pot"] == codes["lid"] >= 0 > codes["rack"]
+    assert cli.main(["inspect", str(shop.folder / "c.csv")]) == 0
 
 
 def test_a_group_that_cannot_be_one_costs_the_group_and_not_the_product(shop: Builder) -> None:
