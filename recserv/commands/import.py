@@ -114,8 +114,7 @@ def _read(
     try:
         read_past(args.events, past, table, problems, notes, before_ms=before_ms, progress=progress)
     except MissingColumn as error:
-        wanted = next((name for name in _HINTS if error.column in (name, *table.columns.get(name, ()))), "")
-        raise error.with_hint(_HINTS.get(wanted) or hint(error.path, error.has, "events")) from error
+        raise error.with_hint(_HINTS.get(error.ours) or hint(error, "events", table.name)) from error
     if not past.rows:
         raise DatasetError(
             args.events[0], f"no row is left to import: {_left_out(past, notes, problems) or 'none good'}"
