@@ -67,8 +67,8 @@ def _add_catalog_options(parser: Any) -> None:
     parser.add_argument(
         "--catalog-mapping",
         metavar="NAME",
-        help="the same of the catalogue: merchant-feed, shopify-products, woocommerce, google-retail, online-retail,"
-        " personalize, or FILE.toml",
+        help="the same of the catalogue: personalize, woocommerce, merchant-feed, shopify-products, google-retail,"
+        " online-retail, or FILE.toml",
     )
     parser.add_argument(
         "--catalog-column", action="append", default=[], metavar="NAME=COLUMN", help="the same, of the catalogue alone"
