@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from recserv import cli
+from recserv.index.hnsw import HnswIndex
+from recserv.model.snapshot import load_snapshot
 from tests.patience import HANG_GUARD_S
 from tests.server.live import LiveApp
 from tests.training.files.support import QUICK, Builder, events
@@ -35,13 +37,19 @@ def write_shop(folder: Path, groups: bool) -> None:
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["groups", "no groups"])
-def app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LiveApp, bool]]:
+def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bool]:
+    """The model, and whether it knows of the variants."""
     folder = tmp_path_factory.mktemp("shirts")
     write_shop(folder, request.param)
     files = ["--events", str(folder / "events.csv"), "--catalog", str(folder / "catalog.csv")]
     assert cli.main(["build", *files, "--out", str(folder / "model"), *QUICK, "--dimensions", "8"]) == 0
-    app = LiveApp(folder / "model", folder / "state.db")
-    yield app, request.param
+    return folder / "model", request.param
+
+
+@pytest.fixture(scope="module")
+def app(built: tuple[Path, bool], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LiveApp, bool]]:
+    app = LiveApp(built[0], tmp_path_factory.mktemp("state") / "state.db")
+    yield app, built[1]
     app.close()
 
 
@@ -71,6 +79,16 @@ def test_other_products_still_find_each_other(
     found = asked(app[0], capsys, "--view", item)
     assert len(found) == 10
     assert sum(other.startswith("p") for other in found) >= 8
+
+
+def test_what_is_built_finds_all_other_products_in_the_graph_and_in_its_lists(built: tuple[Path, bool]) -> None:
+    model = load_snapshot(built[0])
+    with model.verified_index() as path:
+        graph = HnswIndex.load(path, dimensions=model.dimensions)
+    others = {at for at, item in enumerate(model.items.ids) if item.startswith("p")}
+    for at in others:
+        assert others <= set(graph.search(model.embeddings[at], 64)[0].tolist())
+        assert others <= set(model.nearest_items[at].tolist())
 
 
 def test_whoever_looks_at_a_variant_is_shown_other_products(
