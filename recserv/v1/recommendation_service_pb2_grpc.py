@@ -33,7 +33,7 @@ class RecommendationServiceStub:
 
     Every error carries google.rpc.Status details: BadRequest names each offending field, RetryInfo says when a retry
     is worth it, ErrorInfo (domain "recserv") gives a stable reason. FieldViolation.reason is one of REQUIRED, TOO_LONG,
-    TOO_MANY, OUT_OF_RANGE, NOT_FINITE, UNKNOWN_VALUE, CONTROL_CHARACTER, MALFORMED, INVALID. Whatever carries RetryInfo
+    TOO_MANY, OUT_OF_RANGE, NOT_FINITE, UNKNOWN_VALUE, CONTROL_CHARACTER, MALFORMED. Whatever carries RetryInfo
     carries grpc-retry-pushback-ms in the trailing metadata, too, for retry policies of gRPC.
 
     Limits. Beyond one of them a request is INVALID_ARGUMENT, whatever else it says:
@@ -113,7 +113,7 @@ class RecommendationServiceServicer:
 
     Every error carries google.rpc.Status details: BadRequest names each offending field, RetryInfo says when a retry
     is worth it, ErrorInfo (domain "recserv") gives a stable reason. FieldViolation.reason is one of REQUIRED, TOO_LONG,
-    TOO_MANY, OUT_OF_RANGE, NOT_FINITE, UNKNOWN_VALUE, CONTROL_CHARACTER, MALFORMED, INVALID. Whatever carries RetryInfo
+    TOO_MANY, OUT_OF_RANGE, NOT_FINITE, UNKNOWN_VALUE, CONTROL_CHARACTER, MALFORMED. Whatever carries RetryInfo
     carries grpc-retry-pushback-ms in the trailing metadata, too, for retry policies of gRPC.
 
     Limits. Beyond one of them a request is INVALID_ARGUMENT, whatever else it says:
@@ -255,7 +255,7 @@ class RecommendationService:
 
     Every error carries google.rpc.Status details: BadRequest names each offending field, RetryInfo says when a retry
     is worth it, ErrorInfo (domain "recserv") gives a stable reason. FieldViolation.reason is one of REQUIRED, TOO_LONG,
-    TOO_MANY, OUT_OF_RANGE, NOT_FINITE, UNKNOWN_VALUE, CONTROL_CHARACTER, MALFORMED, INVALID. Whatever carries RetryInfo
+    TOO_MANY, OUT_OF_RANGE, NOT_FINITE, UNKNOWN_VALUE, CONTROL_CHARACTER, MALFORMED. Whatever carries RetryInfo
     carries grpc-retry-pushback-ms in the trailing metadata, too, for retry policies of gRPC.
 
     Limits. Beyond one of them a request is INVALID_ARGUMENT, whatever else it says:
