@@ -53,7 +53,8 @@ class ClientOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`timeout_s`: the deadline of a call that names none. `attempts_max` counts the first one, 1 turns retries off.
     `health_checked`: servers that say NOT_SERVING get no calls; None: where several targets are given. Say True for a
     name that stands for several, such as a headless service of Kubernetes. `wait_for_ready`: while no server is
-    connected a call waits for one inside its deadline, instead of failing with UNAVAILABLE after its retries. `hedge_after_s`: how long a read may take before it is sent a second time.
+    connected a call waits for one inside its deadline, instead of failing with UNAVAILABLE after its retries.
+    `hedge_after_s`: how long a read may take before it is sent a second time.
     """
 
     timeout_s: Seconds = 2.0
