@@ -28,8 +28,14 @@ def generate_stubs(out: Path) -> None:
 
 
 def descriptor_set(protos: Path, out: Path) -> descriptor_pb2.FileDescriptorSet:
-    """What a folder laid out as protos/ describes, all of it, by way of a file that is written."""
-    _protoc("--include_imports", f"--descriptor_set_out={out}", *sorted(protos.rglob("*.proto")), protos=protos)
+    """What a folder laid out as protos/ describes, with its comments, by way of a file that is written."""
+    _protoc(
+        "--include_imports",
+        "--include_source_info",
+        f"--descriptor_set_out={out}",
+        *sorted(protos.rglob("*.proto")),
+        protos=protos,
+    )
     return descriptor_pb2.FileDescriptorSet.FromString(out.read_bytes())
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from recserv import types
 from recserv.config import Settings
+from recserv.pipeline import explain, shopper
 from recserv.server import validate
 from recserv.server.call import MESSAGE_BYTES_MAX
 from recserv.stores.base import EVENT_AHEAD_MS_MAX
@@ -38,6 +39,12 @@ STATED = {
     "int32 page_size =": [f"0 means {types.PAGE_SIZE_DEFAULT}; at most {types.PAGE_SIZE_MAX}."],
     "repeated string exclude_item_ids =": [f"At most {types.EXCLUSIONS_MAX};"],
     "repeated RecommendRequest requests =": [f"1 to {types.BATCH_REQUESTS_MAX}."],
+    "repeated string recent_item_ids =": [f"at most {shopper.RECENT_ITEMS_MAX}."],
+    "repeated string recent_searches =": [f"at most {shopper.RECENT_SEARCHES_MAX}."],
+    "repeated string cart_item_ids =": [f"at most {types.CART_ITEMS_MAX}."],
+    "repeated string purchased_item_ids =": [f"at most {shopper.PURCHASED_ITEMS_MAX}."],
+    "repeated CategoryWeight category_weights =": [f"at most {shopper.CATEGORIES_MAX}."],
+    "repeated Reason reasons =": [f"at most {explain.REASONS_MAX}."],
     "string event_id = 1;\n  // Always set.": [f"first {types.ID_BYTES_MAX} characters"],
 }
 
