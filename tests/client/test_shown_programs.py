@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
-from tests.clients.programs import HERE, PROGRAMS, TOOLS, shown_commands
+from tests.clients.programs import HERE, PROGRAMS, TOOLS, Workshop, shown_commands
 from tests.project_files import ROOT
 
 LANGUAGES = sorted(TOOLS)
@@ -33,6 +34,15 @@ def test_the_readmes_protoc_commands_are_those_that_are_run() -> None:
     shown, run = ((_protoc_arguments(path.read_text())) for path in (ROOT / "README.md", HERE / "README.md"))
     assert len(run) == 3
     assert run == shown
+
+
+@pytest.mark.parametrize("name", ["go", "java", "ts-proto"])
+def test_a_tool_that_is_missing_is_named(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workshop = Workshop(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    tool = next(iter(TOOLS[PROGRAMS[name].language]))
+    with pytest.raises(AssertionError, match=f"^{tool} not found: install "):
+        workshop.built(name)
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "requirements-protobuf4.txt"])

@@ -19,6 +19,7 @@ from recserv.types import RecommendQuery, ShopperKey
 from tests.client.examples import WHEEL_README, aimed, readme_examples
 from tests.patience import HANG_GUARD_S
 from tests.project_files import ROOT
+from tests.tools import program
 
 if TYPE_CHECKING:
     from recserv.commands.server_process import ServerProcess
@@ -27,6 +28,19 @@ pytestmark = pytest.mark.clients
 INSTALL_S_MAX = 300
 COMPILERS = ("cc", "gcc", "g++", "c++", "clang")
 ENVIRONMENTS = ("floors", "protobuf 4.25", "newest")
+TYPED = """
+from recserv.client import Ingested, RecommendationClient
+from recserv.types import Event, RecommendQuery
+from recserv.v1 import RecommendRequest
+
+def page(client: RecommendationClient, event: Event) -> tuple[list[str], Ingested, str]:
+    answer = client.recommend(RecommendQuery(session_id="s"))
+    return [result.item_id for result in answer.results], client.ingest(event), RecommendRequest().session_id
+
+def wrong(client: RecommendationClient) -> None:
+    client.recommend(RecommendQuery()).no_such_field
+"""
+"""Its last line is the one mistake."""
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +132,14 @@ def test_every_call_of_the_installed_wheel_is_right(
         assert seen["versions"]["protobuf"].startswith("4.25.")
     _is_right(seen["sync"], client)
     _is_right(seen["async"], client)
+
+
+def test_a_type_checker_knows_what_the_calls_return(installed: Installed, tmp_path: Path) -> None:
+    (tmp_path / "page.py").write_text(TYPED)
+    command = [program("mypy", "mypy"), "--strict", "--python-executable", str(installed.python), "page.py"]
+    done = _run(command, {**os.environ, "MYPY_CACHE_DIR": str(tmp_path / "cache")}, INSTALL_S_MAX, tmp_path)
+    said = re.findall(r"^page.py:(\d+): error: .*\[(.*)\]$", done.stdout, flags=re.MULTILINE)
+    assert said == [(str(len(TYPED.splitlines())), "attr-defined")], done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("readme", ["README.md", WHEEL_README])
