@@ -18,7 +18,7 @@ from tests.project_files import ROOT, project_files
 CLOCKS = {"perf_counter", "perf_counter_ns", "monotonic", "monotonic_ns", "process_time", "thread_time"}
 """Of the module `time`; `time.time` stamps events and is not among them. `loop.time()` is."""
 SLEEP_S_MAX = 0.05
-LANE_FOLDERS = {"benchmark", "chaos", "soak"}
+LANE_FOLDERS = {"benchmark", "chaos", "clients", "soak"}
 """Whole folders of the long lanes, with what they share."""
 GUARDS = Path("tests/patience.py")
 
@@ -153,3 +153,12 @@ def test_no_test_of_the_gate_depends_on_the_speed_of_the_machine() -> None:
 )
 def test_what_depends_on_it_is_found(source: str, count: int) -> None:
     assert len(faults_of(source)) == count
+
+
+def test_every_lane_is_left_out_of_the_gate_and_known_to_those_who_run_it() -> None:
+    said = [(ROOT / name).read_text() for name in ("pyproject.toml", ".ci/long", ".github/CONTRIBUTING.md")]
+    for lane in LANES:
+        assert f"not {lane}" in said[0]
+        assert f'"{lane}: ' in said[0]
+        assert f"[{lane}]=" in said[1]
+        assert f" {lane} " in said[2]

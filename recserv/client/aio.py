@@ -46,7 +46,8 @@ class AsyncRecommendationClient:
     ):
         self.options = checked(options or ClientOptions())
         self._timeout_s = timeout_s if timeout_s is not None else self.options.timeout_s
-        where, how = channel_target(target, tls=credentials is not None), channel_options(self.options)
+        where = channel_target(target, tls=credentials is not None)
+        how = channel_options(self.options, target)
         if credentials is None:
             self._channel = grpc.aio.insecure_channel(where, how)
         else:

@@ -9,6 +9,11 @@ RPCs may be retried: reads change nothing, and an event counts once however ofte
     CANCELLED            a gRPC server that stops ends so what reached it and was not begun (what the caller cancels is
                          not tried again)
 
+With several targets each connection also watches its server's health (gRFC A17): one that drains says NOT_SERVING
+before it closes its connections, and gets no more calls. With one target there is nobody else to call, and a server
+that drains still answers what comes until then; so it is not asked. A server (each worker of one) lets as many watch as
+its `max_streams` says; one more connection gets no calls, since it hears nothing of the server's health.
+
 gRPC's core has no hedging (its service config knows no hedgingPolicy), so that is done by the client itself, for
 Recommend and GetContext, and only if `hedge_after_s` is set: it multiplies load exactly when a server is slow.
 """
@@ -47,8 +52,10 @@ Options = TypeVar("Options", "ClientOptions", "StreamOptions")
 
 class ClientOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`timeout_s`: the deadline of a call that names none. `attempts_max` counts the first one, 1 turns retries off.
-    `wait_for_ready`: while no server is connected a call waits for one inside its deadline, instead of failing with
-    UNAVAILABLE after its retries. `hedge_after_s`: how long a read may take before it is sent a second time.
+    `health_checked`: servers that say NOT_SERVING get no calls; None: where several targets are given. Say True for a
+    name that stands for several, such as a headless service of Kubernetes. `wait_for_ready`: while no server is
+    connected a call waits for one inside its deadline, instead of failing with UNAVAILABLE after its retries.
+    `hedge_after_s`: how long a read may take before it is sent a second time.
     """
 
     timeout_s: Seconds = 2.0
@@ -63,6 +70,7 @@ class ClientOptions(msgspec.Struct, frozen=True, kw_only=True):
     keepalive_timeout_s: Seconds = 5.0
     wait_for_ready: bool = False
     hedge_after_s: Seconds | None = None
+    health_checked: bool | None = None
 
 
 class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,10 +123,12 @@ def _ip_version(target: str) -> int:
         return 0
 
 
-def channel_options(options: ClientOptions) -> list[tuple[str, Any]]:
+def channel_options(options: ClientOptions, targets: str | Sequence[str] = "") -> list[tuple[str, Any]]:
+    """`targets`: as for `channel_target`."""
+    several = not isinstance(targets, str) and len(targets) > 1
     return [
         ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
-        ("grpc.service_config", json.dumps(service_config(options))),
+        ("grpc.service_config", json.dumps(service_config(options, several=several))),
         # What DNS might say of retries is not for this service.
         ("grpc.service_config_disable_resolution", 1),
         ("grpc.enable_retries", 1 if options.attempts_max > 1 else 0),
@@ -131,9 +141,11 @@ def channel_options(options: ClientOptions) -> list[tuple[str, Any]]:
     ]
 
 
-def service_config(options: ClientOptions) -> dict[str, Any]:
+def service_config(options: ClientOptions, *, several: bool = False) -> dict[str, Any]:
     """See gRFC A6 for its words."""
     config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
+    if several if options.health_checked is None else options.health_checked:
+        config["healthCheckConfig"] = {"serviceName": SERVICE}
     method: dict[str, Any] = {"name": [{"service": SERVICE, "method": name} for name in RETRIED_METHODS]}
     if options.attempts_max > 1:
         method["retryPolicy"] = {

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from recserv import v1 as pb
 from tests.patience import HANG_GUARD_S
@@ -36,6 +37,8 @@ class ScriptedServer:
     def __init__(self, address: str, steps: list[Step]):
         self.address, self.steps = address, steps
         self.attempts: list[str] = []
+        self.health = health.HealthServicer()
+        self.says_serving(True)
         self._held: list[threading.Event] = [step.held for step in steps if step.held is not None]
 
     def answer(self, method: str, request: bytes, context: Any) -> bytes:
@@ -52,6 +55,11 @@ class ScriptedServer:
             context.abort(step.code, "as the script says")
         return step.answer
 
+    def says_serving(self, serving: bool) -> None:
+        """To those who watch its health; it answers all the same."""
+        states = health_pb2.HealthCheckResponse
+        self.health.set(SERVICE, states.SERVING if serving else states.NOT_SERVING)
+
     def let_go(self) -> None:
         for held in self._held:
             held.set()
@@ -63,6 +71,7 @@ def scripted(*steps: Step) -> Iterator[ScriptedServer]:
     script = ScriptedServer("", list(steps))
     handlers = {name: grpc.unary_unary_rpc_method_handler(partial(script.answer, name)) for name in METHODS}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    health_pb2_grpc.add_HealthServicer_to_server(script.health, server)
     script.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     try:

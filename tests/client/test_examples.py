@@ -15,14 +15,11 @@ import recserv.client
 from recserv import client, types
 from recserv.client import ClientOptions
 from recserv.types import Event, EventType
+from tests.client.examples import aimed, readme_examples
 from tests.patience import HANG_GUARD_S
-from tests.project_files import ROOT
 
 if TYPE_CHECKING:
     from recserv.commands.server_process import ServerProcess
-
-SHOWN_TARGETS = (r'\["10\.0\.0\.1:50051", "10\.0\.0\.2:50051"\]', r'"127\.0\.0\.1:50051"')
-SHOWN_TIMEOUT = r"timeout_s=[\d.]+"
 
 
 @pytest.fixture(autouse=True)
@@ -38,16 +35,8 @@ def _docstring_examples() -> list[str]:
     return [textwrap.dedent(block).strip() for block in blocks]
 
 
-def _readme_examples() -> list[str]:
-    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.DOTALL | re.MULTILINE)
-    return [block for block in blocks if "recserv.client" in block]
-
-
 def _run(example: str, target: str) -> dict[str, Any]:
-    for shown in SHOWN_TARGETS:
-        example = re.sub(shown, repr(target), example)
-    example = re.sub(SHOWN_TIMEOUT, f"timeout_s={HANG_GUARD_S}", example)
-    assert target in example
+    example = aimed(example, target)
     names: dict[str, Any] = {name: getattr(client, name) for name in client.__all__}
     names |= {name: getattr(types, name) for name in dir(types) if not name.startswith("_")}
     names["events"] = [
@@ -79,7 +68,7 @@ def test_the_docstrings_examples_work(
 
 
 def test_the_readmes_examples_work(recserv_server: ServerProcess, capsys: pytest.CaptureFixture[str]) -> None:
-    examples = _readme_examples()
+    examples = readme_examples()
     assert examples
     for example in examples:
         _run(example, recserv_server.target)

@@ -198,6 +198,46 @@ def test_calls_go_round_robin_over_several_servers_and_past_one_that_is_gone() -
         assert min(len(one.attempts), len(other.attempts)) >= 5
 
 
+def test_of_several_servers_one_that_drains_gets_no_calls() -> None:
+    with scripted() as one, scripted() as draining:
+        draining.says_serving(False)
+        with RecommendationClient([one.address, draining.address], options=PATIENT) as client:
+            for _ in range(20):
+                client.recommend(RecommendQuery(session_id="s"))
+            assert (len(one.attempts), draining.attempts) == (20, [])
+            draining.says_serving(True)
+
+            def serves_again() -> bool:
+                client.recommend(RecommendQuery(session_id="s"))
+                return bool(draining.attempts)
+
+            eventually(serves_again)
+
+
+async def test_the_asyncio_client_leaves_it_out_alike() -> None:
+    with scripted() as one, scripted() as draining:
+        draining.says_serving(False)
+        async with AsyncRecommendationClient([one.address, draining.address], options=PATIENT) as client:
+            for _ in range(20):
+                await client.recommend(RecommendQuery(session_id="s"))
+        assert (len(one.attempts), draining.attempts) == (20, [])
+
+
+def test_a_lone_server_that_drains_is_called_until_it_ends() -> None:
+    with scripted() as draining:
+        draining.says_serving(False)
+        assert _ask(draining, ONCE) == "scripted"
+
+
+def test_health_is_asked_for_where_there_is_a_choice_or_where_the_options_say_so() -> None:
+    said = {
+        (several, wanted): "healthCheckConfig" in service_config(ClientOptions(health_checked=wanted), several=several)
+        for several in (False, True)
+        for wanted in (None, False, True)
+    }
+    assert [key for key, asked in said.items() if asked] == [(False, True), (True, None), (True, True)]
+
+
 def test_targets_are_checked() -> None:
     assert channel_target("shop.example:1") == channel_target(["shop.example:1"]) == "shop.example:1"
     assert channel_target(["10.0.0.1:1", "10.0.0.2:1"]) == "ipv4:10.0.0.1:1,10.0.0.2:1"
