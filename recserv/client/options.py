@@ -11,8 +11,8 @@ RPCs may be retried: reads change nothing, and an event counts once however ofte
 
 With several targets each connection also watches its server's health (gRFC A17): one that drains says NOT_SERVING
 before it closes its connections, and gets no more calls. With one target there is nobody else to call, and a server
-that drains still answers what comes until then; so it is not asked. A server (each worker of one) lets as many watch as
-its `max_streams` says; one more connection gets no calls, since it hears nothing of the server's health.
+that drains still answers what comes until then; so it is not asked. A server (each worker of one) lets as many
+connections watch as its `max_streams` says; more are served without it.
 
 gRPC's core has no hedging (its service config knows no hedgingPolicy), so that is done by the client itself, for
 Recommend and GetContext, and only if `hedge_after_s` is set: it multiplies load exactly when a server is slow.

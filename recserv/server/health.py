@@ -15,7 +15,7 @@ import grpc.aio
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
-from recserv.errors import NotFound, RecservError
+from recserv.errors import NotFound, NotImplementedYet, Overloaded, RecservError
 from recserv.server.admission import Permits
 from recserv.server.call import Context, parser
 from recserv.server.status import refuse_error
@@ -70,9 +70,13 @@ class Health:
 
     async def _watch(self, request: Any, context: Context) -> None:
         """The state as it is, then each that is another one. A state that passed while the client did not read is left
-        out.
+        out. Raises NotImplementedYet beyond the bound: what a gRPC client that balances by health (gRFC A17) takes for
+        a server without health, and goes on to call. After any other status it would call nobody on that connection.
         """
-        self._watchers.enter()
+        try:
+            self._watchers.enter()
+        except Overloaded as error:
+            raise NotImplementedYet(f"health is not watched by more: {error}") from error
         try:
             told = None
             while True:

@@ -14,11 +14,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
 from recserv import v1 as pb
+from recserv.client import ClientOptions, RecommendationClient
 from recserv.errors import StoreUnavailable, UsageError
 from recserv.server.admission import Permits
 from recserv.server.assembly import SERVICE
 from recserv.server.health import Health
 from recserv.server.reflection import REFLECTION_SERVICES
+from recserv.types import RecommendQuery
 from tests.patience import HANG_GUARD_S, eventually, eventually_async
 from tests.server.harness import Failure, Service
 
@@ -208,8 +210,7 @@ def test_streams_of_health_and_reflection_are_bounded_and_take_no_place_of_other
     first, second = (watch(health_pb2.HealthCheckRequest(), timeout=HANG_GUARD_S) for _ in range(2))
     next(first)
     next(second)
-    beyond = [watch(health_pb2.HealthCheckRequest(), timeout=HANG_GUARD_S)]
-    beyond += [
+    beyond = [
         service.channel.stream_stream(f"/{name}/ServerReflectionInfo")(iter([b""]), timeout=HANG_GUARD_S)
         for name in REFLECTION_SERVICES
     ]
@@ -219,10 +220,25 @@ def test_streams_of_health_and_reflection_are_bounded_and_take_no_place_of_other
         failure = Failure(caught.value)
         assert failure.code is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert failure.detail(error_details_pb2.RetryInfo).retry_delay.ToMilliseconds() > 0
+    with pytest.raises(grpc.RpcError) as unwatched:
+        next(watch(health_pb2.HealthCheckRequest(), timeout=HANG_GUARD_S))
+    # What a client that balances by health takes for a server without one, and calls.
+    assert Failure(unwatched.value).code is grpc.StatusCode.UNIMPLEMENTED
     assert service.server_stream("WatchExplanations", pb.WatchExplanationsRequest(explanation_token="ready"))
     first.cancel()
     eventually(lambda: service.server.admission.watchers.in_use == 1)
     assert next(watch(health_pb2.HealthCheckRequest(), timeout=HANG_GUARD_S)).status == SERVING
+
+
+def test_a_connection_beyond_those_that_may_watch_health_is_served_without_it(
+    own_service: Callable[..., Service],
+) -> None:
+    service = own_service(max_streams=1)
+    watched = health_pb2_grpc.HealthStub(service.channel).Watch(health_pb2.HealthCheckRequest(), timeout=HANG_GUARD_S)
+    next(watched)
+    options = ClientOptions(health_checked=True, attempts_max=1)
+    with RecommendationClient(service.address, options=options, timeout_s=HANG_GUARD_S) as client:
+        assert client.recommend(RecommendQuery(session_id="s")).results
 
 
 def test_a_port_that_is_taken_is_told_clearly(service: Service, own_service: Callable[..., Service]) -> None:
