@@ -107,10 +107,10 @@ class _Folds:
     def __init__(self, left: Reals, own: Reals, weights: Reals):
         self._left, self._shape = left, (left.shape[1], own.shape[1])
         parts = [slice(fold, None, FOLDS) for fold in range(FOLDS)]
-        weighted = left * weights[:, None]
         self._parts, self._total = parts, weights.sum()
-        self._grams = np.stack([left[part].T @ weighted[part] for part in parts])
-        self._crosses = np.stack([weighted[part].T @ own[part] for part in parts])
+        weighted = ((left[part] * weights[part, None]).T for part in parts)
+        sums = [(columns @ left[part], columns @ own[part]) for part, columns in zip(parts, weighted, strict=True)]
+        self._grams, self._crosses = (np.stack(each) for each in zip(*sums, strict=True))
 
     def mapping(self, ridge: float, without: int | None = None) -> Reals:
         """[f, d], of all rows or of all but the fold `without`."""
