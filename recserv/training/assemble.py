@@ -22,7 +22,7 @@ from recserv.model.writer import ModelContents
 from recserv.training import covisitation, popularity
 from recserv.training.catalog import Catalog
 from recserv.training.checkpoints import Checkpoint, Checkpoints
-from recserv.training.content import blend, content_vectors
+from recserv.training.content import blend, effect_of_content
 from recserv.training.dataset import EventLog
 from recserv.training.embeddings import behaviour_vectors
 from recserv.training.item_space import ItemSpace, item_space
@@ -176,9 +176,9 @@ def _vectors(
     behaviour: Matrix, catalog: Catalog | None, space: ItemSpace, sessions: Sessions, seed: int
 ) -> tuple[Matrix, npt.NDArray[np.uint8]]:
     support = np.bincount(sessions.items, minlength=space.count).astype(np.float32)
-    content = np.zeros_like(behaviour)
+    content = None
     if catalog is not None:
-        content = content_vectors(catalog, space.catalog_row, behaviour, support, seed=seed)
+        content = effect_of_content(catalog, space.catalog_row, behaviour, support, seed=seed)
     return blend(behaviour, content, support)
 
 

@@ -1,9 +1,9 @@
 """Vectors from what the catalogue says, for items that behaviour says little or nothing about.
 
-    text, brand, categories, tags, price -> hashed tokens -> TF-IDF -> truncated SVD -> ridge regression onto the
-    behaviour vectors of items with support -> unit vectors in the same space
+    text, brand, categories, tags, price -> hashed tokens -> TF-IDF -> truncated SVD -> effect on the behaviour vectors
+    -> vectors that follow content where behaviour says little
 
-The last step makes the two kinds comparable: a new product lies where products that read like it lie.
+A new product lies where products that read like it lie, but not as if it sold like them (`content_effect`).
 """
 
 from __future__ import annotations
@@ -18,13 +18,11 @@ import pyarrow.compute as pc
 import scipy.sparse as sp
 
 from recserv.training.catalog import Catalog
+from recserv.training.content_effect import Effect, content_effect
 from recserv.training.linear_algebra import Matrix, truncated_svd, unit_rows
 
 HASH_BITS = 17
 REDUCED_DIMENSIONS = 128
-RIDGE = 1.0
-# Sessions with an item at which its behaviour counts as much as its content.
-EVIDENCE_HALF = 3.0
 
 _DESCRIPTION_CHARACTERS = 1000
 _BATCH_ITEMS = 1 << 15
@@ -54,38 +52,33 @@ def content_features(catalog: Catalog) -> Any:
     return counts
 
 
-def content_vectors(
+def effect_of_content(
     catalog: Catalog, rows: npt.NDArray[np.int64], vectors: Matrix, support: Matrix, *, seed: int
-) -> Matrix:
-    """float32 [n, d]: for every item its content mapped into the space of `vectors`, zero where there is no content.
+) -> Effect:
+    """For every item what its content says of its place in the space of `vectors`.
 
     `rows` int64 [n]: the item's row of the catalogue, -1 if it has none. `vectors` float32 [n, d] from behaviour,
-    `support` float32 [n] the sessions behind each of them: items with more support weigh more.
+    `support` float32 [n] the sessions behind each of them.
     """
     reduced = _reduced(content_features(catalog), seed)
     known = np.flatnonzero(rows >= 0)
     features = np.zeros((len(rows), reduced.shape[1]), np.float32)
     features[known] = reduced[rows[known]]
-    taught = np.flatnonzero((rows >= 0) & (support > 0) & vectors.any(axis=1))
-    if len(taught) == 0:
-        return np.zeros_like(vectors)
-    weights = np.log1p(support[taught])[:, None]
-    left = features[taught].astype(np.float64)
-    gram = left.T @ (left * weights) + RIDGE * np.eye(left.shape[1])
-    mapping = np.linalg.solve(gram, left.T @ (vectors[taught] * weights))
-    return unit_rows((features @ mapping.astype(np.float32)).astype(np.float32))
+    return content_effect(features, np.asarray(features.any(axis=1)), vectors, support)
 
 
-def blend(behaviour: Matrix, content: Matrix, support: Matrix) -> tuple[Matrix, npt.NDArray[np.uint8]]:
+def blend(behaviour: Matrix, content: Effect | None, support: Matrix) -> tuple[Matrix, npt.NDArray[np.uint8]]:
     """Unit vectors float32 [n, d] and their origin uint8 [n]: 0 none, 1 behaviour (more or less of it), 2 content
     alone. The more sessions an item has, the more its behaviour counts.
     """
-    has_behaviour, has_content = behaviour.any(axis=1), content.any(axis=1)
-    trust = (support / (support + EVIDENCE_HALF)).astype(np.float32)[:, None]
-    trust[has_behaviour & ~has_content] = 1
-    trust[~has_behaviour] = 0
-    vectors = unit_rows(trust * behaviour + (1 - trust) * content)
-    origin = np.where(has_behaviour, 1, np.where(has_content, 2, 0)).astype(np.uint8)
+    has_behaviour = behaviour.any(axis=1)
+    vectors = unit_rows(behaviour)
+    if content is not None:
+        moved = unit_rows(behaviour + content.weights(support)[:, None] * content.vectors)
+        told = content.vectors.any(axis=1) & moved.any(axis=1)
+        vectors[told] = moved[told]
+        vectors[~has_behaviour] = unit_rows(content.vectors[~has_behaviour])
+    origin = np.where(has_behaviour, 1, 2).astype(np.uint8)
     origin[~vectors.any(axis=1)] = 0
     return vectors, origin
 
@@ -95,11 +88,7 @@ def _reduced(features: Any, seed: int) -> Matrix:
     if len(used) == 0:
         return np.zeros((features.shape[0], 1), np.float32)
     vectors, strengths = truncated_svd(features[:, used], REDUCED_DIMENSIONS, seed=seed)
-    # A constant feature lets the regression meet the mean of the vectors.
-    empty = np.diff(features.indptr) == 0
-    scaled = unit_rows(vectors * strengths)
-    constant = np.where(empty, 0, 1).astype(np.float32)[:, None]
-    return np.hstack([scaled, constant])
+    return unit_rows(vectors * strengths)
 
 
 Tokens = tuple[npt.NDArray[np.int64], Any]

@@ -44,7 +44,7 @@ def last_month(events: Path, folder: Path) -> tuple[Path, Path]:
 
 
 @pytest.mark.slow
-def test_a_light_build_finds_half_as_many_again_next_items_of_a_basket_as_popularity(tmp_path: Path) -> None:
+def test_a_light_build_finds_twice_as_many_next_items_of_a_basket_as_popularity(tmp_path: Path) -> None:
     events, catalog = prepare(tmp_path)
     before, test = last_month(events, tmp_path)
     model = tmp_path / "model"
@@ -55,6 +55,7 @@ def test_a_light_build_finds_half_as_many_again_next_items_of_a_basket_as_popula
     figures = evaluate(model, test)
     popular = evaluate(model, test, ablation=Ablation(only="popular"))
     print(f"\nbuilt in {report.seconds:.0f} s; {figures.overall}; popularity alone {popular.overall}")
-    # A fifth of a full build's effort, which finds twice as many as popularity.
-    assert figures.overall.hit_rate >= 0.085
-    assert figures.overall.hit_rate >= 1.5 * popular.overall.hit_rate
+    # A fifth of a full build's effort, which finds two and a half times as many as popularity. Products that were never
+    # sold, more than a quarter of all, must not stand before those that are: with them in front it was .097.
+    assert figures.overall.hit_rate >= 0.125
+    assert figures.overall.hit_rate >= 2 * popular.overall.hit_rate

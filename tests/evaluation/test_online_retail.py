@@ -47,6 +47,7 @@ def test_the_walk_ends_with_a_page_that_says_more_than_popularity(
     assert report["seen"]["verdict"] == "kept"
     assert report["overall"]["count"] == 4_378
     popular = next(one for one in report["sources"] if one["name"] == "popular")
-    assert report["overall"]["hit_rate"] >= 0.24
+    # .332 without the catalogue: what titles say must not cost what sessions say.
+    assert report["overall"]["hit_rate"] >= 0.32
     assert popular["hit_rate_less"]["low"] > 0.15
     assert "REGENCY CAKESTAND 3 TIER" in (tmp_path / "eval.html").read_text()

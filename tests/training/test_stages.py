@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recserv.training import covisitation as cv
-from recserv.training.content import blend, content_features, content_vectors
 from recserv.training.embeddings import behaviour_vectors, normalised
 from recserv.training.linear_algebra import truncated_svd, unit_rows
 from recserv.training.session_knn import session_knn
-from tests.factories import tiny_catalog
 from tests.training.support import ITEMS, naive_basket_pairs, naive_knn, naive_pairs, session_lists, sessions_of
 
 steps = st.tuples(st.integers(1, 7), st.sampled_from([0.3, 0.5, 1.0]), st.sampled_from([0.5, 0.8, 1.0]))
@@ -153,45 +150,3 @@ def test_an_item_that_is_always_alone_has_no_vector() -> None:
     assert vectors[[0, 1]].any(axis=1).all()
     assert not vectors[2:].any()
     assert not behaviour_vectors(sessions_of([[2]]), ITEMS, 4, seed=0).any()
-
-
-def test_a_cold_item_lies_where_items_of_like_content_lie() -> None:
-    catalog = tiny_catalog(100)
-    groups = np.arange(100) % 5
-    behaviour = unit_rows(np.eye(5, 8, dtype=np.float32)[groups])
-    behaviour[90:] = 0
-    support = np.where(np.arange(100) < 90, 10, 0).astype(np.float32)
-    content = content_vectors(catalog, np.arange(100), behaviour, support, seed=0)
-    assert (content[90:, :5].argmax(axis=1) == groups[90:]).all()
-    vectors, origin = blend(behaviour, content, support)
-    assert origin.tolist() == [1] * 90 + [2] * 10
-    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
-
-
-def test_few_events_lean_on_content_and_many_on_behaviour() -> None:
-    behaviour = np.array([[1, 0]] * 3, np.float32)
-    content = np.array([[0, 1], [0, 1], [0, 0]], np.float32)
-    vectors, origin = blend(behaviour, content, np.array([1, 100, 1], np.float32))
-    assert vectors[0, 1] > vectors[0, 0]
-    assert vectors[1, 0] > 0.99
-    assert vectors[2].tolist() == [1, 0]
-    assert origin.tolist() == [1, 1, 1]
-
-
-def test_items_without_behaviour_and_content_have_no_vector() -> None:
-    vectors, origin = blend(np.zeros((2, 2), np.float32), np.zeros((2, 2), np.float32), np.zeros(2, np.float32))
-    assert not vectors.any()
-    assert origin.tolist() == [0, 0]
-
-
-def test_content_features_tell_fields_apart_and_ignore_case() -> None:
-    catalog = tiny_catalog(3)
-    text = dict(catalog.text)
-    text["title"] = pa.array(["Red LAMP", "red lamp!", "shovel"])
-    text["brand"] = pa.array(["", "", "lamp"])
-    lists = {name: pa.array([[], [], []], pa.list_(pa.string())) for name in ("categories", "tags")}
-    same = type(catalog)(catalog.ids, text, lists, np.zeros(3), catalog.available, None)
-    features = content_features(same)
-    cosine = (features @ features.T).toarray()
-    assert cosine[0, 1] == pytest.approx(1)
-    assert cosine[0, 2] == 0
