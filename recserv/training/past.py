@@ -12,6 +12,7 @@ what two files have in common.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
@@ -57,7 +58,8 @@ class Past:
     """
 
     def __init__(self) -> None:
-        self._files: list[IO[bytes]] = [tempfile.TemporaryFile() for _ in range(PARTS)]  # noqa: SIM115
+        with _held_in_folder():
+            self._files: list[IO[bytes]] = [tempfile.TemporaryFile() for _ in range(PARTS)]  # noqa: SIM115
         self._writers = [pa.ipc.new_stream(file, _SCHEMA, options=_compressed()) for file in self._files]
         self._paths: list[tuple[str, str]] = []
         self._has_ids = False
@@ -74,7 +76,9 @@ class Past:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for file in self._files:
-            file.close()
+            # Of a full disk the rest of the last write is told once more, and nobody wants it any more.
+            with contextlib.suppress(OSError):
+                file.close()
 
     def begin_file(self, path: str) -> None:
         self._paths.append((path, "event_id"))
@@ -95,20 +99,16 @@ class Past:
         for part, writer in enumerate(self._writers):
             begin, end = int(ends[part]), int(ends[part + 1])
             if end > begin:
-                self._write(writer, table.slice(begin, end - begin))
-
-    def _write(self, writer: Any, table: Any) -> None:
-        try:
-            writer.write_table(table)
-        except OSError as error:
-            folder = tempfile.gettempdir()
-            problem = error.strerror or str(error)
-            raise UsageError(f"{folder} cannot hold the parts of the files: {problem}; TMPDIR names another") from error
+                with _held_in_folder():
+                    writer.write_table(table.slice(begin, end - begin))
 
     def finish(self, problems: BadRows, progress: Progress = no_progress) -> None:
         """No more rows. Raises DatasetError for an event id that stands for two events, before anything is imported."""
-        for writer in self._writers:
-            writer.close()
+        with _held_in_folder():
+            for file, writer in zip(self._files, self._writers, strict=True):
+                writer.close()
+                # What is small has gone no further than a buffer by now.
+                file.flush()
         if not self._has_ids:
             return
         done = 0
@@ -154,6 +154,16 @@ class Past:
         order = sorted(range(len(kept)), key=lambda place: rows["time_ms"][kept[place]])
         events = tuple(_event(rows, kept[place], marks[place]) for place in order)
         return UserPast(rows["user"][0], events, b"".join(marks[place] for place in order))
+
+
+@contextlib.contextmanager
+def _held_in_folder() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        problem = error.strerror or str(error)
+        folder = tempfile.tempdir or "the folder of temporary files"
+        raise UsageError(f"{folder} cannot hold the parts of the files: {problem}; TMPDIR names another") from error
 
 
 def _compressed() -> Any:

@@ -154,14 +154,19 @@ def test_a_file_that_does_not_say_who_or_when_is_refused(column: str, tmp_path: 
     assert caught.value.column == column
 
 
-class FullDisk:
-    def write_table(self, table: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+@pytest.mark.parametrize("rows", [1, 5000], ids=["in the buffer until the end", "at the first write"])
+def test_a_disk_that_cannot_hold_the_parts_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    """And the parts are closed without another word, though they cannot be written out then either."""
+    path = csv_file(tmp_path, *[f"view,u,{row * 7919 % 10007},{1700000000 + row * row},{row}" for row in range(rows)])
+    monkeypatch.setattr(past_module.tempfile, "TemporaryFile", lambda: open("/dev/full", "w+b"))  # noqa: SIM115
+    with pytest.raises(UsageError, match=r"No space left on device; TMPDIR names another"), Past() as past:
+        pasts(past, path)
 
 
-def test_a_disk_that_cannot_hold_the_parts_is_named(tmp_path: Path) -> None:
-    path = csv_file(tmp_path, "view,u,a,1700000000,")
-    with Past() as past:
-        past._writers = [FullDisk()] * len(past._writers)
-        with pytest.raises(UsageError, match=r"No space left on device; TMPDIR names another"):
-            pasts(past, path)
+def test_a_folder_that_takes_no_files_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(past_module.tempfile, "TemporaryFile", refused)
+    with pytest.raises(UsageError, match=r"Too many open files; TMPDIR names another"):
+        Past()
