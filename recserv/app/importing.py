@@ -4,6 +4,9 @@
                          -> append, then only remembered   what is younger, as the live events that they still can be
 
 Beside servers on one Redis an import takes half of the time at most: after each batch it waits as long as that took.
+
+What a state keeps and for how long is the servers' to say. An import removes nothing: it does not know how they were
+told to keep the log.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import msgspec
 from recserv.errors import StoreUnavailable, UsageError
 from recserv.resilience.deadline import MonotonicClock
 from recserv.stores.base import AppendEvent, AppendStatus
-from recserv.stores.embedded import EmbeddedStore
+from recserv.stores.embedded import EmbeddedLimits, EmbeddedStore
 from recserv.stores.past import PastResult, PastStore
 from recserv.stores.redis import RedisLimits, RedisStore
 from recserv.stores.redis_router import RedisTimeouts
@@ -31,6 +34,8 @@ EVENTS_A_BATCH = 20_000
 APPENDED_AT_ONCE = 256
 ATTEMPTS = 5
 PAUSE_S = 1.0
+LOG_KEPT_MS = 3660 * DAY_MS
+"""Longer than any server may be told to."""
 _NOBODY_WAITS = RedisTimeouts(connect_s=2.0, read_s=5.0, write_s=5.0)
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -50,20 +55,33 @@ class Imported(msgspec.Struct, kw_only=True):
     crowds: int = 0
 
 
-def past_store(state: str, clock: Clock = wall_clock_ms) -> PastStore:
-    """Of `embedded:PATH` or `redis...`; not open yet."""
+def past_store(state: str, clock: Clock = wall_clock_ms, id_retention_ms: int = DAY_MS) -> PastStore:
+    """Of `embedded:PATH` or `redis...`; not open yet. It removes nothing that is there."""
     if state.startswith("embedded:"):
-        return EmbeddedStore(state.removeprefix("embedded:"), clock=clock)
-    return RedisStore(state, clock=clock, limits=RedisLimits(timeouts=_NOBODY_WAITS))
+        limits = EmbeddedLimits(sweep_interval_s=None)
+        return EmbeddedStore(state.removeprefix("embedded:"), clock=clock, retention_ms=id_retention_ms, limits=limits)
+    return RedisStore(
+        state,
+        clock=clock,
+        retention_ms=id_retention_ms,
+        log_retention_ms=LOG_KEPT_MS,
+        limits=RedisLimits(timeouts=_NOBODY_WAITS),
+    )
 
 
 async def import_past(
-    state: str, tenant: str, pasts: Iterable[UserPast], on_events: Callable[[int], None] = lambda _: None
+    state: str,
+    tenant: str,
+    pasts: Iterable[UserPast],
+    on_events: Callable[[int], None] = lambda _: None,
+    *,
+    id_retention_ms: int = DAY_MS,
 ) -> Imported:
-    """`on_events` is told how many events of the pasts are done. Raises UsageError; StoreUnavailable once the store
-    stays away: what was written by then is whole, and the same call again goes on from there.
+    """`on_events` is told how many events of the pasts are done; `id_retention_ms`: as the servers of the state.
+    Raises UsageError; StoreUnavailable once the store stays away: what was written by then is whole, and the same call
+    again goes on from there.
     """
-    store = past_store(state)
+    store = past_store(state, id_retention_ms=id_retention_ms)
     try:
         await store.open()
     except FileInUse as error:
@@ -74,7 +92,7 @@ async def import_past(
             " be imported into while servers use it"
         ) from error
     try:
-        importer = Importer(store, tenant, shared=not state.startswith("embedded:"))
+        importer = Importer(store, tenant, shared=not state.startswith("embedded:"), id_retention_ms=id_retention_ms)
         for batch in batches(pasts):
             await importer.take(batch)
             on_events(sum(len(past.events) for past in batch))
@@ -98,7 +116,7 @@ def batches(pasts: Iterable[UserPast]) -> Iterator[list[UserPast]]:
 
 
 class Importer:
-    """`shared`: others use the store too."""
+    """`shared`: others use the store too. `id_retention_ms`: what is younger may have come in live, with its id."""
 
     def __init__(
         self,
@@ -106,18 +124,20 @@ class Importer:
         tenant: str,
         *,
         shared: bool,
+        id_retention_ms: int = DAY_MS,
         clock: Clock = wall_clock_ms,
         monotonic: MonotonicClock = time.monotonic,
         sleep: Sleep = asyncio.sleep,
     ):
         self._store, self._tenant, self._shared = store, tenant, shared
+        self._id_retention_ms = id_retention_ms
         self._clock, self._monotonic, self._sleep = clock, monotonic, sleep
         self.done = Imported()
 
     async def take(self, pasts: Sequence[UserPast]) -> None:
         """Raises StoreUnavailable."""
         began_s = self._monotonic()
-        parted = [parted_at(past, self._clock() - DAY_MS) for past in pasts]
+        parted = [parted_at(past, self._clock() - self._id_retention_ms) for past in pasts]
         old = [past for past, _ in parted if past.events]
         changed = set()
         for past, result in zip(old, await self._remember(old, only_remember=False), strict=True):

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from recserv.commands.data_report import LABEL_WIDTH, finding_lines
 from recserv.commands.mapping_options import add_mapping_options, parse_columns, tables_of
+from recserv.config import setting_of
 from recserv.config_llm import resolved
-from recserv.errors import DatasetError, UsageError
-from recserv.types import DEFAULT_TENANT
+from recserv.errors import ConfigError, DatasetError, UsageError
+from recserv.types import DAY_MS, DEFAULT_TENANT, HOUR_MS
 
 if TYPE_CHECKING:
     from recserv.app.importing import Imported
@@ -39,6 +40,9 @@ def register(subparsers: Any) -> None:
     parser.add_argument(
         "--before", metavar="TIME", help="leave out what happened from then on: since then events come in live"
     )
+    parser.add_argument(
+        "--id-retention-hours", metavar="HOURS", help="as of `recserv serve` (24); or RECSERV_ID_RETENTION_HOURS"
+    )
     parser.add_argument("--tenant", default=DEFAULT_TENANT, metavar="NAME", help=f"({DEFAULT_TENANT})")
     add_mapping_options(parser, catalog=False)
     parser.add_argument("--default-event-type", metavar="TYPE", help="for rows without an event_type, such as purchase")
@@ -48,6 +52,7 @@ def register(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     state = _state(args.state)
+    kept_ms = _id_retention_ms(args.id_retention_hours)
     columns = parse_columns(args.column)
     from rich.console import Console
 
@@ -73,9 +78,18 @@ def run(args: argparse.Namespace) -> int:
                 done += count
                 progress("profiles", done, past.rows)
 
-            imported = asyncio.run(import_past(state, args.tenant, past.users(), on_events))
+            importing = import_past(state, args.tenant, past.users(), on_events, id_retention_ms=kept_ms)
+            imported = asyncio.run(importing)
         print_report(Console(), past, notes, problems, imported)
     return 0
+
+
+def _id_retention_ms(given: str | None) -> int:
+    problems: list[str] = []
+    hours = setting_of("id_retention_hours", given, os.environ, problems)
+    if problems:
+        raise ConfigError(problems)
+    return DAY_MS if hours is None else round(hours * HOUR_MS)
 
 
 def _state(given: str | None) -> str:
@@ -146,9 +160,8 @@ def print_report(console: Any, past: Past, notes: Notes, problems: BadRows, impo
     if imported.known:
         facts.append(("", f"{imported.known:,} events were there already and count once"))
     if imported.live:
-        facts.append(
-            ("", f"{imported.live:,} of the last day, as if they came in live: in sessions of the last half hour")
-        )
+        text = f"{imported.live:,} young enough to come in live, as if they had: in sessions of the last half hour"
+        facts.append(("", text))
     if imported.expired:
         facts.append(("", f"{imported.expired:,} events are older than profiles are kept, 400 days: left out"))
     for user, count in past.crowds[:_CROWDS_SHOWN]:

@@ -15,6 +15,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -60,7 +61,7 @@ _SESSION_CHECKS_PER_STEP = 1000
 class EmbeddedLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Every bound of the store. Of `memory_bytes_max` eleven sixteenths are for sessions, two each for profiles of the
     loop and of the writer, one for the filter of known profiles. `file_bytes_max` None: the disk is the bound; beyond
-    it events are UNAVAILABLE.
+    it events are UNAVAILABLE. `sweep_interval_s` None: nothing is swept but by `sweep`.
     """
 
     queue_events_max: int = 20_000
@@ -73,7 +74,7 @@ class EmbeddedLimits(msgspec.Struct, frozen=True, kw_only=True):
     file_bytes_max: int | None = None
     profile_retention_ms: int = 400 * DAY_MS
     anonymous_profile_retention_ms: int = 30 * DAY_MS
-    sweep_interval_s: float = 10.0
+    sweep_interval_s: float | None = 10.0
     sweep_rows_per_step: int = 1_000
 
 
@@ -169,7 +170,8 @@ class EmbeddedStore:
             self._lock.release(undo=True)
             raise
         self._serving = True
-        self._sweeping = asyncio.create_task(endless(self._sweep_forever, "sweep", _log))
+        if (interval_s := self._limits.sweep_interval_s) is not None:
+            self._sweeping = asyncio.create_task(endless(partial(self._sweep_forever, interval_s), "sweep", _log))
 
     def _new_live(self, known: KnownKeys | None = None) -> LiveState:
         limits = self._limits
@@ -371,9 +373,9 @@ class EmbeddedStore:
             log.profiles.drop(key)
         return step
 
-    async def _sweep_forever(self) -> None:
+    async def _sweep_forever(self, interval_s: float) -> None:
         while True:
-            await asyncio.sleep(self._limits.sweep_interval_s)
+            await asyncio.sleep(interval_s)
             try:
                 await self._sweep(whole_round=False)
             except (RecservError, sqlite3.Error) as error:

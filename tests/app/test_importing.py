@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from recserv.app.importing import ATTEMPTS, PAUSE_S, USERS_A_BATCH, Importer, batches, import_past
+from recserv.app.importing import ATTEMPTS, PAUSE_S, USERS_A_BATCH, Importer, batches, import_past, past_store
 from recserv.errors import StoreUnavailable, UsageError
 from recserv.pipeline.ingest import EventIngestor
 from recserv.stores.embedded import EmbeddedStore
 from recserv.stores.past import PastResult
 from recserv.types import DAY_MS, EventType, IngestStatus, ShopperKey, UserPast
 from tests.stores.past_contract import past_event, past_of, profile_of
-from tests.stores.support import HOUR_MS, MINUTE_MS, START_MS, ManualClock
+from tests.stores.support import HOUR_MS, MINUTE_MS, START_MS, ManualClock, make, put
 
 
 class Sleeps:
@@ -80,6 +80,36 @@ async def test_what_was_imported_as_live_counts_once_when_it_is_old(store: Embed
     await again.take([past])
     assert (again.done.added, again.done.known) == (0, 1)
     assert (await profile_of(store)).event_count == 1
+
+
+async def test_an_import_removes_nothing_of_the_log_that_servers_were_told_to_keep(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    """It does not know how long that is: the state of a server that keeps 30 days of it has them afterwards."""
+    path = tmp_path / "kept.db"
+    server = EmbeddedStore(path, clock=clock, retention_ms=3 * DAY_MS, log_retention_ms=30 * DAY_MS)
+    await server.open()
+    await put(server, make("1"))
+    await server.close()
+    clock.advance(20 * DAY_MS)
+    given = past_store(f"embedded:{path}", clock)
+    assert isinstance(given, EmbeddedStore)
+    await given.open()
+    try:
+        assert given._sweeping is None
+        await importer(given, clock).take([past_of([past_event(2, "a", clock() - HOUR_MS)])])
+        assert len(await given.log_after(0, 10)) == 2
+    finally:
+        await given.close()
+
+
+@pytest.mark.parametrize(("hours", "live", "old"), [(72, 1, 0), (24, 0, 1)])
+async def test_how_long_ids_are_kept_says_what_may_have_come_in_live(
+    store: EmbeddedStore, clock: ManualClock, hours: int, live: int, old: int
+) -> None:
+    given = importer(store, clock, id_retention_ms=hours * HOUR_MS)
+    await given.take([past_of([past_event(1, "a", START_MS - 48 * HOUR_MS)])])
+    assert (given.done.live, given.done.added - given.done.live) == (live, old)
 
 
 class Failing:

@@ -16,6 +16,7 @@ import pytest
 from recserv import cli
 from recserv.app.importing import past_store
 from recserv.stores.embedded import EmbeddedStore
+from recserv.stores.redis_keys import partition_of
 from recserv.types import DAY_MS, DEFAULT_TENANT, HOUR_MS, Profile, ShopperKey
 from tests.patience import HANG_GUARD_S
 from tests.project_files import ROOT
@@ -117,6 +118,22 @@ def test_an_import_that_was_killed_and_is_started_again_ends_as_if_nothing_had_b
     assert profiles(one) == profiles(other)
 
 
+def test_an_import_into_redis_removes_nothing_of_a_log_that_is_kept_for_longer(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """It is not told how long: servers may keep it for weeks. Trimming goes by the clock of Redis, in hundreds."""
+    now_ms = time.time_ns() // 1_000_000
+    log = partition_of(DEFAULT_TENANT, "s").log
+    path = write(tmp_path / "e.csv", [f"view,u1,s,i,{now_ms - HOUR_MS},1,1\n"])
+    with redis_server.client() as client:
+        client.flushall()
+        for number in range(300):
+            client.xadd(log, {"seq": "1", "at": "1", "body": ""}, id=f"{now_ms - 20 * DAY_MS}-{number}")
+        assert run_import(redis_server.url, path) == 0
+        assert client.xlen(log) == 301
+        assert client.pttl(log) > 20 * DAY_MS
+
+
 def test_bad_rows_end_an_import_before_it_begins_or_are_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -157,6 +174,7 @@ def test_what_is_left_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[
         ({"state": ""}, "--state is needed"),
         ({"state": "mysql://:hunter2@host"}, "neither embedded:PATH nor redis"),
         ({"state": "env:NO_SUCH_VARIABLE"}, "NO_SUCH_VARIABLE"),
+        ({"id-retention-hours": "soon"}, "--id-retention-hours"),
         ({"before": "noon"}, "--before noon"),
         ({"column": "colour=x"}, "--column colour: no such column"),
         ({"column": "user_id=who"}, "--column user_id=COLUMN says who"),
