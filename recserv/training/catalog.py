@@ -72,6 +72,7 @@ class Catalog:
             price=self.price[rows],
             available=self.available[rows],
             attributes=None if self.attributes is None else [self.attributes[row] for row in rows.tolist()],
+            groups=None if self.groups is None else [self.groups[row] for row in rows.tolist()],
         )
 
     def items(self) -> Iterator[Item]:
