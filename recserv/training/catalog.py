@@ -186,7 +186,7 @@ class CatalogDecoder:
 
     def add(self, raw: MappedBatch) -> None:
         checks = RowChecks(raw.path, raw.rows, raw.sources)
-        leave_out(self._rules, raw, checks, self._notes)
+        leave_out(self._rules, raw, checks, self._notes, self._table.read.decimal)
         self._leave_out(raw, checks)
         if self._table.read.without_id == "ignore":
             _, missing, _ = columns.as_ids(raw.columns["item_id"], self._table.placeholders())
