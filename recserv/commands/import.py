@@ -7,7 +7,7 @@ import asyncio
 import os
 from typing import TYPE_CHECKING, Any
 
-from recserv.commands.data_report import LABEL_WIDTH, finding_lines
+from recserv.commands.data_report import LABEL_WIDTH, finding_lines, rules_text
 from recserv.commands.mapping_options import add_mapping_options, parse_columns, tables_of
 from recserv.config import setting_of
 from recserv.config_llm import resolved
@@ -146,7 +146,8 @@ def _left_out(past: Past, notes: Notes, problems: BadRows) -> str:
         (past.too_young, "not before --before"),
         (past.duplicates, "duplicates"),
     )
-    return "; ".join(f"{count:,} {what}" for count, what in counts if count)
+    found = [f"{count:,} {what}" for count, what in counts if count]
+    return "; ".join([*found, *(rules_text([one]) for one in notes.rule_counts() if one.count)])
 
 
 def print_report(console: Any, past: Past, notes: Notes, problems: BadRows, imported: Imported) -> None:

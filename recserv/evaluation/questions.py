@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,17 +65,17 @@ def read_prefixes(path: Path) -> Iterator[Line]:
     """(prefix, target) of each line. Raises DatasetError naming the row."""
     opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rt", encoding="utf-8") as lines:
+        with opener(path, "rt", encoding="utf-8-sig") as lines:
             for row, line in enumerate(lines, start=1):
                 prefix, tab, target = line.rstrip("\n").partition("\t")
-                if not tab or not prefix.split() or not target.strip():
+                if not tab or not prefix.split() or not target.strip() or "\t" in target.strip():
                     raise DatasetError(str(path), f"{_EXPECTED}{_hint(line)}", row=row)
                 yield prefix.split(), target.strip()
     except FileNotFoundError as error:
         raise DatasetError(str(path), "no such file; recserv build --holdout 5% writes one beside the model") from error
     except UnicodeDecodeError as error:
         raise DatasetError(str(path), f"not text in UTF-8: {_EXPECTED}{_NOT_EVENTS}") from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DatasetError(str(path), str(error)) from error
 
 

@@ -72,6 +72,7 @@ class Catalog:
             price=self.price[rows],
             available=self.available[rows],
             attributes=None if self.attributes is None else [self.attributes[row] for row in rows.tolist()],
+            groups=None if self.groups is None else [self.groups[row] for row in rows.tolist()],
         )
 
     def items(self) -> Iterator[Item]:
@@ -185,7 +186,7 @@ class CatalogDecoder:
 
     def add(self, raw: MappedBatch) -> None:
         checks = RowChecks(raw.path, raw.rows, raw.sources)
-        leave_out(self._rules, raw, checks, self._notes)
+        leave_out(self._rules, raw, checks, self._notes, self._table.read.decimal)
         self._leave_out(raw, checks)
         if self._table.read.without_id == "ignore":
             _, missing, _ = columns.as_ids(raw.columns["item_id"], self._table.placeholders())

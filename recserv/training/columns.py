@@ -62,8 +62,10 @@ def as_number(column: Any, decimal: Decimal = "") -> tuple[npt.NDArray[np.float6
     text, bad = as_text(column)
     text = pc.utf8_trim_whitespace(text)
     missing = to_numpy(pc.fill_null(pc.equal(text, ""), True))
+    filled = pc.if_else(pa.array(missing), None, text)
     try:
-        numbers = to_numpy(pc.if_else(pa.array(missing), None, text).cast(pa.float64()))
+        # To Arrow a point is always decimal.
+        numbers = to_numpy(filled.cast(pa.int64() if decimal == "," else pa.float64()).cast(pa.float64()))
     except pa.ArrowInvalid:
         encoded = pc.fill_null(text, "").dictionary_encode()
         found, _ = amounts(encoded.dictionary.to_pylist(), decimal)

@@ -34,6 +34,9 @@ _RIDGES = 10.0 ** np.arange(-5, 0.5, 0.5)
 """By the sum of the weights: from hardly any shrinkage to one that leaves next to nothing."""
 _EVIDENCE_HALVES = 2.0 ** np.arange(-4, 11, 0.5)
 _KNOTS = np.log1p(np.array([3, 10, 30, 100, 300, 1000]))
+ITEMS_MIN = FOLDS * (2 + len(_KNOTS))
+"""Of fewer the mean by sessions, which has a coefficient for each column, leaves next to nothing of the vectors: what
+is left of one item then follows from the others, whatever the content says."""
 _TINY = 1e-6
 
 Reals = npt.NDArray[np.float64]
@@ -64,7 +67,7 @@ def content_effect(features: Matrix, described: npt.NDArray[np.bool_], vectors: 
     """
     nothing = Effect(np.zeros_like(vectors), 0.0, 0.0)
     taught = np.flatnonzero(described & (support > 0) & vectors.any(axis=1))
-    if len(taught) < 2 * FOLDS:
+    if len(taught) < ITEMS_MIN:
         return nothing
     sessions = support[taught].astype(np.float64)
     weights = np.log1p(sessions)

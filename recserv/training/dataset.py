@@ -232,7 +232,7 @@ class EventDecoder:
     def judge(self, raw: MappedBatch) -> JudgedEvents:
         """Every value of every row, and which rows are good. Raises DatasetError."""
         checks = RowChecks(raw.path, raw.rows, raw.sources)
-        leave_out(self._rules, raw, checks, self._notes)
+        leave_out(self._rules, raw, checks, self._notes, self._table.read.decimal)
         ids = {name: self._ids(raw, checks, name) for name in _ID_COLUMNS if name in raw.columns}
         self._leave_out(raw, checks, ids)
         event_type = self._event_types(raw, checks)

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from recserv.model.data_report import EventName, Finding, RuleCount
+from recserv.training.amounts import Decimal
 from recserv.training.mapped import MappedBatch
 from recserv.training.problems import RowChecks, SkippedRows
 from recserv.training.row_rules import RowRule
@@ -87,11 +88,13 @@ class Notes:
         return tuple(self._unused)
 
 
-def leave_out(rules: Iterable[RowRule], raw: MappedBatch, checks: RowChecks, notes: Notes) -> None:
+def leave_out(
+    rules: Iterable[RowRule], raw: MappedBatch, checks: RowChecks, notes: Notes, decimal: Decimal = ""
+) -> None:
     """Takes away what the rules say, before anything in those rows is judged."""
     for rule in rules:
         column = raw.columns.get(rule.key, raw.columns.get(rule.column))
-        notes.by_rule(rule.text, 0 if column is None else checks.drop(rule.met(column)))
+        notes.by_rule(rule.text, 0 if column is None else checks.drop(rule.met(column, decimal)))
 
 
 def findings(skipped: Iterable[SkippedRows]) -> tuple[Finding, ...]:

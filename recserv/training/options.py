@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,8 +51,12 @@ class BuildOptions:
     """Prefixes of the newest sessions that the ranker learns from; 0: fixed weights instead."""
 
     def holdout_path(self) -> Path:
+        if self.holdout_to:
+            return Path(self.holdout_to)
         out = Path(self.out)
-        return Path(self.holdout_to) if self.holdout_to else out.with_name(f"{out.name}.holdout.tsv")
+        if out.name in ("", ".."):
+            out = Path(os.path.realpath(out))  # "." and the like have no name to begin with.
+        return out.with_name(f"{out.name}.holdout.tsv")
 
     def check(self) -> None:
         """Raises UsageError."""
@@ -69,7 +74,21 @@ class BuildOptions:
         check_target(Path(self.out))
         if self.holdout_to and self.holdout is None:
             raise UsageError("--holdout-to needs --holdout, which says how many sessions, such as 5%")
-        if self.holdout is not None and not self.holdout_path().absolute().parent.is_dir():
-            raise UsageError(f"--holdout-to {self.holdout_path()}: no such folder")
+        if self.holdout is not None:
+            self._check_holdout_path()
         for path in expand([*self.events, *([] if self.catalog is None else [self.catalog])]):
             kind_of(path)  # Before the first of them is read, which may take minutes.
+
+    def _check_holdout_path(self) -> None:
+        path = self.holdout_path()
+        if path.is_dir():
+            raise UsageError(f"--holdout-to {path}: a folder; the name of a file is needed")
+        real = Path(os.path.realpath(path))
+        # A new model takes the place of the old one with all that lies in it.
+        if Path(os.path.realpath(self.out)) in real.parents:
+            raise UsageError(f"--holdout-to {path}: must not be inside the model, {self.out}")
+        if not real.parent.is_dir():
+            raise UsageError(f"--holdout-to {path}: no such folder")
+        given = expand([*self.events, *([] if self.catalog is None else [self.catalog])])
+        if real in [Path(os.path.realpath(one)) for one in given]:
+            raise UsageError(f"--holdout-to {path}: one of the files that the model is built from")

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recserv.errors import UsageError
+from recserv.training.amounts import Decimal
 from recserv.training.columns import Mask, as_number, as_text, to_numpy
 
 _RULE = re.compile(r"(?P<column>[^<>=~]+?)\s*(?P<sign><=|>=|<|>|=|~)\s*(?P<value>.*)")
@@ -39,10 +40,10 @@ class RowRule(NamedTuple):
         """What the rule's column is called among ours, where it is none of ours."""
         return _KEY + self.text
 
-    def met(self, column: Any) -> Mask:
-        """Of one column of a batch: bool [rows]."""
+    def met(self, column: Any, decimal: Decimal = "") -> Mask:
+        """Of one column of a batch: bool [rows]. `decimal`: the sign in its numbers, "" to be seen from the column."""
         if self.sign in _COMPARE:
-            numbers, bad = as_number(column)
+            numbers, bad = as_number(column, decimal)
             found: Mask = _COMPARE[self.sign](numbers, self.number) & ~bad
             return found
         text, _ = as_text(column)

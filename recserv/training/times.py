@@ -74,10 +74,9 @@ def as_time_ms(column: Any, form: str = AUTO, order: DateOrder | None = None) ->
     numeric = to_numpy(pc.fill_null(pc.match_substring_regex(text, r"^[0-9]+(\.[0-9]*)?$"), False))
     if (numeric | missing).all():
         times_ms, bad_times = _epoch_ms(*as_number(text), form)
-    elif numeric.any():
-        times_ms, bad_times = _one_by_one(text, form)
     else:
-        times_ms, bad_times = _text_ms(pc.if_else(pa.array(missing), None, text), order)
+        text = pc.if_else(pa.array(missing), None, text)
+        times_ms, bad_times = _text_ms(text, order, form if numeric.any() else "")
     return times_ms, bad | (bad_times & ~missing)
 
 
@@ -94,18 +93,25 @@ def _formatted_ms(text: Any, bad: Mask, form: str) -> tuple[npt.NDArray[np.int64
     return times_ms, bad | (bad_times & ~missing)
 
 
-def _text_ms(text: Any, order: DateOrder | None) -> tuple[npt.NDArray[np.int64], Mask]:
-    """Of text that is no number. Only where something is not ISO 8601 it is looked at for other notations."""
-    stamps = _cast(text)
+def _text_ms(text: Any, order: DateOrder | None, unit: str) -> tuple[npt.NDArray[np.int64], Mask]:
+    """Of text that is not all numbers; `unit` of those among it, "" for none. Only where something is not ISO 8601 it
+    is looked at for other notations.
+    """
+    stamps = None if unit else _cast(text)
     if stamps is not None or order is None:
-        return _iso_ms(text, stamps)
+        return _plain_ms(text, unit, stamps)
     dates = written(text)
     if not dates.any():
-        return _iso_ms(text)
+        return _plain_ms(text, unit)
     times_ms, bad = read_written(text, order)
     if not dates.all():
-        times_ms[~dates], bad[~dates] = _iso_ms(text.filter(pa.array(~dates)))
+        times_ms[~dates], bad[~dates] = _plain_ms(text.filter(pa.array(~dates)), unit)
     return times_ms, bad
+
+
+def _plain_ms(text: Any, unit: str, stamps: Any = None) -> tuple[npt.NDArray[np.int64], Mask]:
+    """Of text without written dates: numbers of a unit among it, or ISO 8601 alone."""
+    return _one_by_one(text, unit) if unit else _iso_ms(text, stamps)
 
 
 def _whole_numbers(text: Any) -> npt.NDArray[np.float64] | None:

@@ -217,3 +217,11 @@ def test_a_state_file_that_a_server_holds_is_named(tmp_path: Path, capsys: pytes
 def test_a_redis_that_is_not_there_is_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_import("redis://127.0.0.1:1/0", write(tmp_path / "e.csv", rows(0, 5))) == 1
     assert "recserv import: " in capsys.readouterr().err
+
+
+def test_rows_that_a_rule_leaves_out_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["import", "--events", write(tmp_path / "e.csv", rows(0, 30)), "--state", f"embedded:{tmp_path / 's.db'}"]
+    assert cli.main([*given, "--leave-out", "quantity = 1"]) == 0
+    assert "10 if quantity = 1" in capsys.readouterr().out
+    assert cli.main([*given, "--leave-out", "quantity < 9"]) == 2
+    assert "30 if quantity < 9" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from pathlib import Path
 
@@ -70,3 +71,26 @@ def test_another_kind_of_file_is_answered_with_what_makes_a_right_one(tmp_path: 
     path.write_text(content)
     with pytest.raises(DatasetError, match=hint):
         read_questions(path)
+
+
+def test_a_packed_file_that_is_damaged_is_refused_in_words(tmp_path: Path) -> None:
+    packed = bytearray(gzip.compress("".join(f"a{n} b{n}\tc{n}\n" for n in range(2000)).encode()))
+    packed[100:140] = b"\xff" * 40
+    path = tmp_path / "q.tsv.gz"
+    path.write_bytes(packed)
+    with pytest.raises(DatasetError, match=r"q\.tsv\.gz"):
+        read_questions(path)
+
+
+def test_a_file_written_by_hand_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "q.tsv"
+    path.write_bytes(b"\xef\xbb\xbfa b\tc\r\nb\td\r\n")
+    assert read_questions(path).lines == [(["a", "b"], "c"), (["b"], "d")]
+
+
+def test_a_third_column_is_no_part_of_the_target(tmp_path: Path) -> None:
+    path = tmp_path / "q.tsv"
+    path.write_text("a\tb\nb\tc\t3\n")
+    with pytest.raises(DatasetError, match="expected: prefix ids TAB target id") as caught:
+        read_questions(path)
+    assert caught.value.row == 2

@@ -135,6 +135,17 @@ def test_too_few_items_or_vectors_that_are_all_the_same_teach_nothing(items: int
     assert (blend(vectors, content, np.full(items, 3, np.float32))[0] == unit_rows(vectors)).all()
 
 
+@pytest.mark.parametrize("items", [10, 12, 20, 39])
+def test_random_content_of_few_items_moves_none_of_them(items: int) -> None:
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        vectors = unit_rows(rng.normal(size=(items, 16)).astype(np.float32))
+        features = unit_rows(rng.normal(size=(items, 8)).astype(np.float32))
+        support = np.floor(1 + rng.exponential(20, items)).astype(np.float32)
+        content = content_effect(features, np.ones(items, bool), vectors, support)
+        assert ((blend(vectors, content, support)[0] * vectors).sum(axis=1) > 0.99).all()
+
+
 def test_items_without_behaviour_and_content_have_no_vector() -> None:
     nothing = np.zeros((2, 2), np.float32)
     for content in (None, Effect(nothing, gain=0.0, evidence_half=0.0)):

@@ -17,6 +17,7 @@ from recserv.evaluation.report import read_prefixes
 from recserv.model.data_report import HoldoutReport
 from recserv.model.snapshot import load_snapshot
 from recserv.training.dataset import EventLog
+from recserv.training.options import BuildOptions
 from recserv.training.set_aside import Newest, SetAside, parse_newest, set_aside, sidecar_of, split_newest
 from recserv.types import EventType
 from tests.factories import tiny_log, write_event_file
@@ -145,3 +146,29 @@ def test_where_the_file_goes_is_checked_before_anything_is_read(
 ) -> None:
     assert cli.main(["build", "--events", "nowhere.csv", "--out", str(tmp_path / "m"), *options]) == 2
     assert problem in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["model/held.tsv", "link/held.tsv", "folder", "events.csv"])
+def test_the_file_of_questions_must_not_be_lost_with_the_model_nor_take_the_place_of_the_events(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    events = tmp_path / "events.csv"
+    write_event_file(events, tiny_log(12, 20))
+    before = events.read_bytes()
+    for folder in ("model", "folder"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "model")
+    out = ["--out", str(tmp_path / "model"), "--holdout", "20%", "--holdout-to", str(tmp_path / name)]
+    assert cli.main(["build", "--events", str(events), *out]) == 2
+    assert "--holdout-to" in capsys.readouterr().err
+    assert events.read_bytes() == before
+
+
+def test_the_file_of_a_model_in_the_working_folder_lies_beside_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shop").mkdir()
+    monkeypatch.chdir(tmp_path / "shop")
+    for out in (".", "../shop", "../shop/"):
+        options = BuildOptions(events=("e.csv",), out=out, holdout=parse_newest("5%"))
+        assert options.holdout_path().resolve() == tmp_path / "shop.holdout.tsv"

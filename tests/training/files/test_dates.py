@@ -169,3 +169,19 @@ def test_formats_agree_with_the_standard_library(moment: datetime, form: str) ->
     times, bad = read_format(pa.array([moment.strftime(form), None, "x"]), form)
     assert times.tolist() == [int(moment.replace(tzinfo=UTC).timestamp() * 1000), -1, -1]
     assert np.array_equal(bad, [False, True, True])
+
+
+def test_a_number_among_dates_costs_its_row_and_no_other(shop: Builder) -> None:
+    text = log("31/05/2024 10:00", "01/05/2024 09:00", "0", "02/05/2024")
+    assert "'0'" in shop.build(text).err
+    built = shop.build(text, "--skip-bad-rows")
+    assert span(built) == (ms(2024, 5, 1, 9), ms(2024, 5, 31, 10))
+    assert built.data["rows_bad"] == 1
+
+
+def test_files_of_one_log_may_write_their_times_as_they_like(shop: Builder) -> None:
+    """In one column, even: epoch seconds beside dates."""
+    assert span(shop.build(log("31/05/2024", str(ms(2024, 6, 1) // 1000), "2024-05-30"))) == (
+        ms(2024, 5, 30),
+        ms(2024, 6, 1),
+    )

@@ -112,3 +112,13 @@ def test_files_that_are_not_there_are_missed_before_any_is_read(shop: Builder, m
     path = shop.write("invoices.csv", invoices())
     built = shop.run("--events", path, "--mapping", "online-retail", "--catalog", str(shop.folder / "none.csv"))
     assert (built.code, "none.csv: no such file" in built.err) == (2, True)
+
+
+def test_numbers_of_a_rule_are_written_as_those_of_the_file(shop: Builder) -> None:
+    """By itself 1.000 could be one."""
+    text = "Invoice;StockCode;Price\n" + "".join(f"{n};{item};1.000\n" for n in (1, 2) for item in ("pot", "lid"))
+    columns = [f"--column={ours}={theirs}" for ours, theirs in (("session_id", "Invoice"), ("item_id", "StockCode"))]
+    options = (*columns, "--default-event-type", "purchase", "--leave-out", "Price < 1000")
+    assert shop.build(text, *options).code == 2
+    built = shop.build(text, *options, "--decimal", "comma")
+    assert (built.code, built.data["events"]) == (0, 4), built.err

@@ -160,3 +160,14 @@ def test_a_group_that_cannot_be_one_costs_the_group_and_not_the_product(shop: Bu
     (left,) = built.data["values_left_out"]
     assert (left["column"], left["problem"], left["count"]) == ("group_id", "not an id", 1)
     assert built.item("pot").group_id == ""
+
+
+@pytest.mark.parametrize("repeats", ["first", "last", "commonest"])
+def test_a_catalogue_with_several_rows_a_product_keeps_its_groups(shop: Builder, repeats: str) -> None:
+    """As one that is the file of events itself."""
+    rows = ["sku,name,parent", "pot,POT,kitchen", "lid,LID,kitchen", "pot,POT,kitchen", "rack,RACK,"]
+    table = f'[catalog]\nitem_id = "sku"\ntitle = "name"\ngroup_id = "parent"\n[catalog.read]\nrepeats = "{repeats}"\n'
+    files = ("--events", shop.write("events.csv", events()), "--catalog", shop.write("c.csv", "\n".join(rows) + "\n"))
+    built = shop.run(*files, "--catalog-mapping", shop.write("own.toml", table))
+    assert built.code == 0, built.err
+    assert [built.item(name).group_id for name in ("pot", "lid", "rack")] == ["kitchen", "kitchen", ""]
