@@ -1,6 +1,8 @@
 """Many events over one StreamEvents call after another, for the asyncio client.
 
 send -> Outbox -> writer task -> server -> reader task -> Outbox -> futures
+
+A third task looks at the clock: the writer cannot, while the server takes nothing.
 """
 
 from __future__ import annotations
@@ -115,9 +117,10 @@ class AsyncEventStream:
         call = self._rpc()
         failure = CallFailed("UNAVAILABLE", "the server ended the stream")
         try:
-            async with asyncio.TaskGroup() as both:
-                both.create_task(self._write(call))
-                both.create_task(self._read(call, backoff))
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._write(call))
+                tasks.create_task(self._read(call, backoff))
+                tasks.create_task(self._watch())
         except* CallFailed as failures:
             failure = next(one for one in failures.exceptions if isinstance(one, CallFailed))
         finally:
@@ -151,13 +154,19 @@ class AsyncEventStream:
                 if messages:
                     if self._outbox.in_flight == 1:
                         self._progress_s = self._clock()
+                        # From now on the server is waited for.
+                        self._notify()
                     await call.write(wire.stream_request(messages))
                     continue
-                left_s = self._outbox.wait_s(self._clock())
-                if self._outbox.in_flight:
-                    silent_s = self._progress_s + self._options.ack_timeout_s - self._clock()
-                    if silent_s <= 0:
-                        raise TooLate("DEADLINE_EXCEEDED", f"no answer within {self._options.ack_timeout_s:g} s")
-                    left_s = silent_s if left_s is None else min(left_s, silent_s)
-                await self._wait(left_s)
+                await self._wait(self._outbox.wait_s(self._clock()))
             await call.done_writing()
+
+    async def _watch(self) -> None:
+        """Raises TooLate once the server has answered nothing for too long."""
+        while not (self._closing and not len(self._outbox)):
+            left_s = None
+            if self._outbox.in_flight:
+                left_s = self._progress_s + self._options.ack_timeout_s - self._clock()
+                if left_s <= 0:
+                    raise TooLate("DEADLINE_EXCEEDED", f"no answer within {self._options.ack_timeout_s:g} s")
+            await self._wait(left_s)

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from recserv import v1 as pb
 from recserv.client.failures import CallFailed
+from recserv.client.options import MESSAGE_BYTES_MAX
 from recserv.client.wire import Ingested
 from recserv.types import BATCH_EVENTS_MAX
 
@@ -27,6 +28,10 @@ RETRIED_STREAMS = frozenset(
 """Of a stream: what a broken connection or a server that ends may look like."""
 GROUPS_IN_FLIGHT_MAX = 8
 """As many as the server works on at once."""
+GROUP_BYTES_MAX = MESSAGE_BYTES_MAX // 4
+"""A group ends before it, so that many large events are no message that the server refuses."""
+EVENT_BYTES_MAX = MESSAGE_BYTES_MAX - 16
+"""Its place in the message takes a few more. What keeps the contract's limits is far smaller."""
 
 
 class Promise(Protocol):
@@ -42,10 +47,11 @@ class Promise(Protocol):
 class Entry:
     """An event as it is sent, the promise of its acknowledgement, and when (monotonic seconds) its sender gives up."""
 
-    __slots__ = ("expires_s", "message", "promise")
+    __slots__ = ("expires_s", "message", "promise", "size_bytes")
 
     def __init__(self, message: pb.Event, promise: Promise, expires_s: float):
         self.message, self.promise, self.expires_s = message, promise, expires_s
+        self.size_bytes = message.ByteSize()
 
     def acknowledge(self, result: Ingested) -> None:
         # The one who waited may have cancelled.
@@ -80,6 +86,9 @@ class Outbox:
         return len(self._sent)
 
     def add(self, entry: Entry) -> None:
+        """Raises ValueError for an event that fits no message: no stream could ever take it past the server."""
+        if entry.size_bytes > EVENT_BYTES_MAX:
+            raise ValueError(f"the event has {entry.size_bytes} bytes; a message has at most {MESSAGE_BYTES_MAX}")
         self._waiting.append(entry)
 
     def wait_s(self, now_s: float) -> float | None:
@@ -92,7 +101,12 @@ class Outbox:
         """What to send now, oldest first; it counts as sent. Empty if there is nothing."""
         if self.wait_s(now_s) != 0.0:
             return []
-        group = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._group_max))]
+        group, left_bytes = [self._waiting.popleft()], GROUP_BYTES_MAX
+        while self._waiting and len(group) < self._group_max:
+            left_bytes -= group[-1].size_bytes
+            if self._waiting[0].size_bytes > left_bytes:
+                break
+            group.append(self._waiting.popleft())
         self._sent.append(group)
         return [entry.message for entry in group]
 

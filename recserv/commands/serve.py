@@ -37,7 +37,7 @@ _FLAGS: dict[str, tuple[str, str]] = {
         "HOST:PORT",
         "where Prometheus finds /metrics and probes /healthz, or off; 0.0.0.0:9464 in a container (127.0.0.1:9464)",
     ),
-    "default_deadline_ms": ("MS", "deadline of calls whose client set none (1000)"),
+    "default_deadline_ms": ("MS", "deadline of unary calls whose client set none (1000)"),
     "recommend_budget_ms": ("MS", "within which a Recommend is answered, degraded if need be (200)"),
     "max_in_flight": (
         "N",

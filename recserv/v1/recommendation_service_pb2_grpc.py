@@ -31,10 +31,11 @@ if _version_not_supported:
 class RecommendationServiceStub:
     """Real-time product recommendations for shops.
 
-    Every error carries google.rpc.Status details: BadRequest names each offending field, RetryInfo says when a retry
-    is worth it, ErrorInfo (domain "recserv") gives a stable reason. FieldViolation.reason is one of REQUIRED, TOO_LONG,
-    TOO_MANY, OUT_OF_RANGE, NOT_FINITE, UNKNOWN_VALUE, CONTROL_CHARACTER, MALFORMED. Whatever carries RetryInfo
-    carries grpc-retry-pushback-ms in the trailing metadata, too, for retry policies of gRPC.
+    Errors of this service carry google.rpc.Status details: BadRequest names each offending field, RetryInfo says when a
+    retry is worth it, ErrorInfo (domain "recserv") gives a stable reason. FieldViolation.reason is one of REQUIRED,
+    TOO_LONG, TOO_MANY, OUT_OF_RANGE, NOT_FINITE, UNKNOWN_VALUE, CONTROL_CHARACTER, MALFORMED. A call that ends with
+    RetryInfo has grpc-retry-pushback-ms in the trailing metadata, too, for retry policies of gRPC. What gRPC itself finds
+    (a message too large, a method that does not exist, a deadline that is past, a connection lost) has no details.
 
     Limits. Beyond one of them a request is INVALID_ARGUMENT, whatever else it says:
     - Ids are UTF-8 without control characters, at most 256 bytes; this holds for every field that ends in _id or _ids,
@@ -42,7 +43,8 @@ class RecommendationServiceStub:
     - Maps have at most 64 entries, each value at most 1024 bytes.
     - Numbers are finite, and none is negative.
     A message of more than 4 MiB (4194304 bytes), compressed or not, is RESOURCE_EXHAUSTED. So is a call while the server
-    has as many in flight as its settings allow. A call without a deadline gets the server's default.
+    has as many in flight as its settings allow. A unary call without a deadline gets the server's
+    default; a stream without one stays open as long as its client likes.
 
     Answers: those to batches can outgrow the 4 MiB that clients take by default (100 pages of 100 items whose
     descriptions are long); ask for fewer, or raise the client's limit.
@@ -111,10 +113,11 @@ class RecommendationServiceStub:
 class RecommendationServiceServicer:
     """Real-time product recommendations for shops.
 
-    Every error carries google.rpc.Status details: BadRequest names each offending field, RetryInfo says when a retry
-    is worth it, ErrorInfo (domain "recserv") gives a stable reason. FieldViolation.reason is one of REQUIRED, TOO_LONG,
-    TOO_MANY, OUT_OF_RANGE, NOT_FINITE, UNKNOWN_VALUE, CONTROL_CHARACTER, MALFORMED. Whatever carries RetryInfo
-    carries grpc-retry-pushback-ms in the trailing metadata, too, for retry policies of gRPC.
+    Errors of this service carry google.rpc.Status details: BadRequest names each offending field, RetryInfo says when a
+    retry is worth it, ErrorInfo (domain "recserv") gives a stable reason. FieldViolation.reason is one of REQUIRED,
+    TOO_LONG, TOO_MANY, OUT_OF_RANGE, NOT_FINITE, UNKNOWN_VALUE, CONTROL_CHARACTER, MALFORMED. A call that ends with
+    RetryInfo has grpc-retry-pushback-ms in the trailing metadata, too, for retry policies of gRPC. What gRPC itself finds
+    (a message too large, a method that does not exist, a deadline that is past, a connection lost) has no details.
 
     Limits. Beyond one of them a request is INVALID_ARGUMENT, whatever else it says:
     - Ids are UTF-8 without control characters, at most 256 bytes; this holds for every field that ends in _id or _ids,
@@ -122,7 +125,8 @@ class RecommendationServiceServicer:
     - Maps have at most 64 entries, each value at most 1024 bytes.
     - Numbers are finite, and none is negative.
     A message of more than 4 MiB (4194304 bytes), compressed or not, is RESOURCE_EXHAUSTED. So is a call while the server
-    has as many in flight as its settings allow. A call without a deadline gets the server's default.
+    has as many in flight as its settings allow. A unary call without a deadline gets the server's
+    default; a stream without one stays open as long as its client likes.
 
     Answers: those to batches can outgrow the 4 MiB that clients take by default (100 pages of 100 items whose
     descriptions are long); ask for fewer, or raise the client's limit.
@@ -253,10 +257,11 @@ def add_RecommendationServiceServicer_to_server(servicer, server):
 class RecommendationService:
     """Real-time product recommendations for shops.
 
-    Every error carries google.rpc.Status details: BadRequest names each offending field, RetryInfo says when a retry
-    is worth it, ErrorInfo (domain "recserv") gives a stable reason. FieldViolation.reason is one of REQUIRED, TOO_LONG,
-    TOO_MANY, OUT_OF_RANGE, NOT_FINITE, UNKNOWN_VALUE, CONTROL_CHARACTER, MALFORMED. Whatever carries RetryInfo
-    carries grpc-retry-pushback-ms in the trailing metadata, too, for retry policies of gRPC.
+    Errors of this service carry google.rpc.Status details: BadRequest names each offending field, RetryInfo says when a
+    retry is worth it, ErrorInfo (domain "recserv") gives a stable reason. FieldViolation.reason is one of REQUIRED,
+    TOO_LONG, TOO_MANY, OUT_OF_RANGE, NOT_FINITE, UNKNOWN_VALUE, CONTROL_CHARACTER, MALFORMED. A call that ends with
+    RetryInfo has grpc-retry-pushback-ms in the trailing metadata, too, for retry policies of gRPC. What gRPC itself finds
+    (a message too large, a method that does not exist, a deadline that is past, a connection lost) has no details.
 
     Limits. Beyond one of them a request is INVALID_ARGUMENT, whatever else it says:
     - Ids are UTF-8 without control characters, at most 256 bytes; this holds for every field that ends in _id or _ids,
@@ -264,7 +269,8 @@ class RecommendationService:
     - Maps have at most 64 entries, each value at most 1024 bytes.
     - Numbers are finite, and none is negative.
     A message of more than 4 MiB (4194304 bytes), compressed or not, is RESOURCE_EXHAUSTED. So is a call while the server
-    has as many in flight as its settings allow. A call without a deadline gets the server's default.
+    has as many in flight as its settings allow. A unary call without a deadline gets the server's
+    default; a stream without one stays open as long as its client likes.
 
     Answers: those to batches can outgrow the 4 MiB that clients take by default (100 pages of 100 items whose
     descriptions are long); ask for fewer, or raise the client's limit.

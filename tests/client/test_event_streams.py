@@ -10,9 +10,12 @@ from concurrent.futures import Future
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+import grpc
+import grpc.aio
 import msgspec
 import pytest
 
+from recserv import v1 as pb
 from recserv.client import (
     AsyncEventStream,
     AsyncRecommendationClient,
@@ -173,6 +176,43 @@ async def test_the_asyncio_stream_leaves_a_silent_server_too(flaky: Service) -> 
         assert {(await asyncio.wait_for(promise, HANG_GUARD_S)).status for promise in promises} == {
             IngestStatus.ACCEPTED
         }
+
+
+class _FakeCall:
+    """Of a stream that acknowledges each group, or takes none at all: its flow control is exhausted for good."""
+
+    def __init__(self, *, takes: bool) -> None:
+        self._takes, self.asked = takes, asyncio.Event()
+        self._answers: asyncio.Queue[Any] = asyncio.Queue()
+
+    async def write(self, group: pb.StreamEventsRequest) -> None:
+        self.asked.set()
+        if not self._takes:
+            await asyncio.Event().wait()
+        results = [{"status": pb.INGEST_STATUS_ACCEPTED} for _ in group.events]
+        self._answers.put_nowait(pb.StreamEventsResponse(results=results))
+
+    async def read(self) -> Any:
+        return await self._answers.get()
+
+    async def done_writing(self) -> None:
+        self._answers.put_nowait(grpc.aio.EOF)  # type: ignore[attr-defined]
+
+    def cancel(self) -> None:
+        pass
+
+
+async def test_a_server_that_takes_nothing_is_left_though_the_write_never_ends() -> None:
+    clock, first, second = _Clock(), _FakeCall(takes=False), _FakeCall(takes=True)
+    calls = iter([first, second])
+    async with AsyncEventStream(lambda: next(calls), QUICK, clock) as stream:
+        promises = [await stream.send(event) for event in _events("s", 1)]
+        await asyncio.wait_for(first.asked.wait(), HANG_GUARD_S)
+        clock.now_s += QUICK.ack_timeout_s + 1
+        # Whatever happens makes it look at the clock.
+        promises += [await stream.send(event) for event in _events("t", 1)]
+        for promise in promises:
+            assert (await asyncio.wait_for(promise, HANG_GUARD_S)).status is IngestStatus.ACCEPTED
 
 
 def _times_seen(service: Service, event: Event) -> int:

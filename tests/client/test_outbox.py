@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from recserv import v1 as pb
 from recserv.client.failures import CallFailed
-from recserv.client.outbox import GROUPS_IN_FLIGHT_MAX, Entry, Outbox
+from recserv.client.options import MESSAGE_BYTES_MAX
+from recserv.client.outbox import EVENT_BYTES_MAX, GROUP_BYTES_MAX, GROUPS_IN_FLIGHT_MAX, Entry, Outbox
 from recserv.client.wire import Ingested
 from recserv.types import IngestStatus
 
@@ -48,6 +49,39 @@ def test_groups_are_in_order_and_bounded() -> None:
     _filled(outbox, 5)
     assert outbox.full
     assert [_ids(outbox.next_group(0.0)) for _ in range(4)] == [[0, 1], [2, 3], [4], []]
+
+
+def _sized(number: int, size_bytes: int) -> pb.Event:
+    """An event of exactly so many bytes, below 2 MiB or of EVENT_BYTES_MAX or more."""
+    event = pb.Event(event_id=str(number))
+    event.search_query = "x" * size_bytes
+    event.search_query = "x" * (2 * size_bytes - event.ByteSize())
+    assert event.ByteSize() == size_bytes
+    return event
+
+
+def test_many_large_events_are_many_groups_that_a_server_takes() -> None:
+    outbox = Outbox(events_max=1000, group_max=500)
+    sizes = [60_000] * 100 + [1000] * 200 + [GROUP_BYTES_MAX + 1, 1000, EVENT_BYTES_MAX]
+    for number, size_bytes in enumerate(sizes):
+        outbox.add(Entry(_sized(number, size_bytes), Once(), 100.0))
+    groups = []
+    while group := outbox.next_group(0.0):
+        groups.append(group)
+        outbox.answered([DONE] * len(group), 0.0)
+    assert max(pb.StreamEventsRequest(events=group).ByteSize() for group in groups) <= MESSAGE_BYTES_MAX
+    assert [number for group in groups for number in _ids(group)] == list(range(len(sizes)))
+    # As full as they may be, and what is larger than a group goes alone.
+    assert [len(group) for group in groups] == [17, 17, 17, 17, 17, 163, 52, 1, 1, 1]
+
+
+def test_an_event_that_fits_no_message_is_refused_and_not_sent_over_and_over() -> None:
+    outbox = Outbox(events_max=5)
+    with pytest.raises(ValueError, match=f"at most {MESSAGE_BYTES_MAX}"):
+        outbox.add(Entry(_sized(0, EVENT_BYTES_MAX + 1), Once(), 100.0))
+    assert len(outbox) == 0
+    # The largest that is not refused is no larger than a message may be.
+    assert pb.StreamEventsRequest(events=[_sized(0, EVENT_BYTES_MAX)]).ByteSize() <= MESSAGE_BYTES_MAX
 
 
 def test_at_most_a_window_of_groups_is_out() -> None:
