@@ -24,10 +24,10 @@ from recserv.gateway.answers import JSON, Refused, error_response, message_respo
 from recserv.gateway.calls import Target, how_of, name_request
 from recserv.gateway.front import App, Front, Places
 from recserv.gateway.methods import UNARY, Method
+from recserv.gateway.openapi import SHOP_PREFIX, openapi_json
 from recserv.gateway.parse import message_of_json, message_of_query, read_body
 from recserv.gateway.settings import GatewaySettings
 
-SHOP_PREFIX = "/api/v1"
 _HEALTH_TIMEOUT_S = 1.0
 _CODES = {404: ("NOT_FOUND", "PATH_UNKNOWN"), 405: ("UNIMPLEMENTED", "METHOD_NOT_ALLOWED")}
 _GONE_HTTP_STATUS = 499
@@ -58,6 +58,7 @@ class Gateway:
             Route(f"{SHOP_PREFIX}/context", self._placed(self._context), methods=["GET"]),
             # An id may hold slashes.
             Route(f"{SHOP_PREFIX}/context/{{user_id:path}}", self._placed(self._context), methods=["GET"]),
+            Route("/openapi.json", _openapi(), methods=["GET"]),
             Route("/healthz", self._health, methods=["GET"]),
         ]
 
@@ -110,6 +111,15 @@ class Gateway:
         how = how_of(request.headers, request_id, message, settings.timeout_ms, settings.timeout_ms_max)
         name_request(message, request_id)
         return await message_response(await self._target.call(method, message, how))
+
+
+def _openapi() -> Endpoint:
+    document = openapi_json()
+
+    async def answer(_: Request) -> Response:
+        return Response(document, 200, None, JSON)
+
+    return answer
 
 
 def _check_type(request: Request) -> None:
