@@ -22,7 +22,6 @@ FLAGS: dict[str, tuple[str, str]] = {
     "max_in_flight": ("N", "requests at once; the next one is 429 (256)"),
     "max_streams": ("N", "open streams of explanations (1000)"),
     "keep_alive_ms": ("MS", "how long a connection may be idle between requests (5000)"),
-    "head_timeout_ms": ("MS", "for the head of a request (10000)"),
     "heartbeat_ms": ("MS", "between two signs of life on a stream on which nothing happens (15000)"),
     "drain_ms": ("MS", "how long requests in flight may take to finish after SIGTERM (10000)"),
     "log_level": ("LEVEL", "debug, info, warning or error (info)"),

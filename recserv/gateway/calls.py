@@ -53,6 +53,11 @@ class Target:
         answer: Message = await rpc(request, timeout=how.timeout_s, metadata=how.metadata)
         return answer
 
+    def watch(self, method: Method, request: Message, how: How) -> Any:
+        """The call, whose messages are still to be read; `how.timeout_s` 0: without a deadline."""
+        rpc = self._channel.unary_stream(method.grpc_path, method.request.SerializeToString, method.response.FromString)
+        return rpc(request, timeout=how.timeout_s or None, metadata=how.metadata)
+
     async def serves(self, timeout_s: float) -> bool:
         """Whether the server says of itself that it does."""
         try:

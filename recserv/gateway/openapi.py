@@ -15,7 +15,7 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from recserv import v1 as pb
 from recserv.gateway.calls import PRIORITY, REQUEST_ID, TIMEOUT
-from recserv.gateway.methods import UNARY, Method
+from recserv.gateway.methods import UNARY, WATCH_EXPLANATIONS, Method
 from recserv.version import installed
 
 SHOP_PREFIX = "/api/v1"
@@ -228,6 +228,9 @@ def _error_responses() -> dict[str, Any]:
 def _shop_paths(schemas: _Schemas) -> dict[str, Any]:
     context, recommend = UNARY["GetContext"], UNARY["Recommend"]
     session, user = _query_parameters(context, schemas)
+    token = {**_query_parameters(WATCH_EXPLANATIONS, schemas)[0], "name": "token", "in": "path", "required": True}
+    watch = _operation(WATCH_EXPLANATIONS, schemas, name="watchExplanations", parameters=[token])
+    watch["responses"]["200"]["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
     user_in_path = {**user, "in": "path", "required": True}
     return {
         f"{SHOP_PREFIX}/events": {
@@ -238,6 +241,7 @@ def _shop_paths(schemas: _Schemas) -> dict[str, Any]:
                 recommend, schemas, name="getRecommendations", parameters=_query_parameters(recommend, schemas)
             )
         },
+        f"{SHOP_PREFIX}/explanations/{{token}}": {"get": watch},
         f"{SHOP_PREFIX}/context": {
             "get": _operation(context, schemas, name="getContextOfSession", parameters=[session, user])
         },

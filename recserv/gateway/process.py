@@ -58,7 +58,7 @@ async def serve_gateway(
     """Owns the listener. `begun` is given what ends it: `should_exit`."""
     target = Target(settings.target)
     gateway = Gateway(settings, target)
-    server = _Server(_config(settings, gateway), begun)
+    server = _Server(_config(settings, gateway), begun, gateway.draining)
     try:
         await server.serve([listener])
     finally:
@@ -89,9 +89,10 @@ class _Server(uvicorn.Server):
     and a drained process would end by SIGTERM and not with exit code 0.
     """
 
-    def __init__(self, config: uvicorn.Config, begun: Callable[[uvicorn.Server], None]):
+    def __init__(self, config: uvicorn.Config, begun: Callable[[uvicorn.Server], None], draining: asyncio.Event):
+        """`draining` ends what would not end by itself."""
         super().__init__(config)
-        self._begun = begun
+        self._begun, self._draining = begun, draining
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -103,6 +104,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         _log.info("draining")
+        self._draining.set()
         await super().shutdown(sockets)
 
 

@@ -15,18 +15,20 @@ import grpc
 from google.protobuf.message import Message
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from recserv import v1 as pb
 from recserv.gateway.answers import JSON, Refused, error_response, message_response, refusal, status_of_call
-from recserv.gateway.calls import Target, how_of, name_request
+from recserv.gateway.calls import PRIORITY, REQUEST_ID, TIMEOUT, How, Target, how_of, name_request
 from recserv.gateway.front import App, Front, Places
-from recserv.gateway.methods import UNARY, Method
+from recserv.gateway.methods import UNARY, WATCH_EXPLANATIONS, Method
 from recserv.gateway.openapi import SHOP_PREFIX, openapi_json
 from recserv.gateway.parse import message_of_json, message_of_query, read_body
 from recserv.gateway.settings import GatewaySettings
+from recserv.gateway.sse import EventStream, next_of
 
 _HEALTH_TIMEOUT_S = 1.0
 _CODES = {404: ("NOT_FOUND", "PATH_UNKNOWN"), 405: ("UNIMPLEMENTED", "METHOD_NOT_ALLOWED")}
@@ -40,14 +42,24 @@ class Gateway:
 
     def __init__(self, settings: GatewaySettings, target: Target, health_timeout_s: float = _HEALTH_TIMEOUT_S):
         self._settings, self._target, self._health_timeout_s = settings, target, health_timeout_s
-        self.places = Places(settings.max_in_flight)
+        self.places, self.streams = Places(settings.max_in_flight), Places(settings.max_streams)
+        self.draining = asyncio.Event()
 
     def app(self) -> App:
         handlers: dict[Any, Any] = {Refused: _refused, grpc.RpcError: _call_failed, HTTPException: _no_route}
         handlers[Exception] = _failed
         inner = Starlette(routes=self.routes(), exception_handlers=handlers)
         inner.router.redirect_slashes = False
-        return Front(inner)
+        if not self._settings.allow_origin:
+            return Front(inner)
+        # Outermost, so that a page may read an error, too. Never with credentials: there are none.
+        return CORSMiddleware(
+            Front(inner),
+            allow_origins=self._settings.allow_origin,
+            allow_methods=["GET", "POST"],
+            allow_headers=["content-type", REQUEST_ID, TIMEOUT, PRIORITY],
+            expose_headers=[REQUEST_ID, "x-recserv-degraded", "retry-after"],
+        )
 
     def routes(self) -> list[Route]:
         rpcs = [Route(rpc.path, self._placed(partial(self._rpc, rpc)), methods=["POST"]) for rpc in UNARY.values()]
@@ -58,6 +70,7 @@ class Gateway:
             Route(f"{SHOP_PREFIX}/context", self._placed(self._context), methods=["GET"]),
             # An id may hold slashes.
             Route(f"{SHOP_PREFIX}/context/{{user_id:path}}", self._placed(self._context), methods=["GET"]),
+            Route(f"{SHOP_PREFIX}/explanations/{{token:path}}", self._explanations, methods=["GET"]),
             Route("/openapi.json", _openapi(), methods=["GET"]),
             Route("/healthz", self._health, methods=["GET"]),
         ]
@@ -85,6 +98,25 @@ class Gateway:
         method = UNARY["GetContext"]
         pairs = [*request.path_params.items(), *request.query_params.multi_items()]
         return await self._answer(request, method, message_of_query(pairs, method.request))
+
+    async def _explanations(self, request: Request) -> Response:
+        """An error until the first event, so that it has its HTTP status; see `sse` for what comes then."""
+        message = WATCH_EXPLANATIONS.request(explanation_token=request.path_params["token"])
+        how = How(0.0, ((REQUEST_ID, request.state.request_id),))
+        heartbeat_s = self._settings.heartbeat_ms / 1000
+        self.streams.__enter__()
+        call = self._target.watch(WATCH_EXPLANATIONS, message, how)
+        first = next_of(call)
+        try:
+            await asyncio.wait({first}, timeout=heartbeat_s)
+            if first.done():
+                # Raises what failed.
+                first.result()
+        except BaseException:
+            call.cancel()
+            self.streams.__exit__()
+            raise
+        return EventStream(call, first, self.streams, heartbeat_s, self.draining)
 
     async def _health(self, request: Request) -> Response:
         serves = await self._target.serves(self._health_timeout_s)

@@ -40,8 +40,6 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """Open streams of explanations."""
     keep_alive_ms: Ms = 5_000
     """How long a connection may be idle between two requests."""
-    head_timeout_ms: Ms = 10_000
-    """For the head of a request, from the connection or from its first byte."""
     heartbeat_ms: Ms = 15_000
     """Between two signs of life on a stream on which nothing happens."""
     drain_ms: Annotated[int, Meta(ge=0, le=600_000)] = 10_000
