@@ -76,7 +76,7 @@ def _seen(service: Service) -> list[Any]:
 def test_an_rpc_through_json_is_the_same_through_grpc(method: str, gateway: LiveGateway, service: Service) -> None:
     outcomes = set()
 
-    @settings(max_examples=20, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=24, suppress_health_check=list(HealthCheck))
     @given(fields=_fields(UNARY[method].request.DESCRIPTOR))
     def run(fields: dict[str, Any]) -> None:
         request = UNARY[method].request(**fields)
