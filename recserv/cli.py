@@ -19,7 +19,20 @@ from typing import Any, NoReturn
 from recserv.errors import RecservError, UsageError
 from recserv.version import installed
 
-COMMANDS = ("inspect", "build", "check", "serve", "eval", "query", "explain", "import", "tail", "bench", "demo")
+COMMANDS = (
+    "inspect",
+    "build",
+    "check",
+    "serve",
+    "eval",
+    "query",
+    "explain",
+    "import",
+    "tail",
+    "bench",
+    "gateway",
+    "demo",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -23,6 +23,8 @@ from recserv.config_llm import LlmSettings, llm_settings, resolved
 from recserv.errors import ConfigError
 
 ENV_PREFIX = "RECSERV_"
+GATEWAY_ENV_PREFIX = "RECSERV_GATEWAY_"
+"""Of the settings of another process, see recserv.gateway.settings."""
 # Read by the build and by this module itself; not settings of the server.
 _ENV_OTHERS = frozenset({"RECSERV_CONFIG", "RECSERV_DEBUG"})
 # Kubernetes puts these into every pod of a namespace that has a Service called "recserv" or "recserv-ANYTHING".
@@ -206,7 +208,8 @@ def _from_environment(environ: Mapping[str, str], ignored: list[str]) -> dict[st
     """What the environment sets. Others put variables there too: a name that is no setting does not end the start."""
     values: dict[str, object] = {}
     for name in sorted(environ):
-        if not name.startswith(ENV_PREFIX) or name in _ENV_OTHERS or _of_kubernetes(name, environ[name]):
+        foreign = name in _ENV_OTHERS or name.startswith(GATEWAY_ENV_PREFIX) or of_kubernetes(name, environ[name])
+        if foreign or not name.startswith(ENV_PREFIX):
             continue
         key = name[len(ENV_PREFIX) :].lower()
         if key in _TYPES and name == name.upper():
@@ -218,7 +221,7 @@ def _from_environment(environ: Mapping[str, str], ignored: list[str]) -> dict[st
     return values
 
 
-def _of_kubernetes(name: str, value: str) -> bool:
+def of_kubernetes(name: str, value: str) -> bool:
     """Before settings are looked for: a Service "recserv-share" brings RECSERV_SHARE_PORT."""
     if _ENV_KUBERNETES.fullmatch(name):
         return True

@@ -2,6 +2,7 @@
 
 python -m grpc_tools.protoc -Iprotos --python_out=. --pyi_out=. protos/recserv/v1/*.proto
 python -m grpc_tools.protoc -Iprotos --grpc_python_out=. protos/recserv/v1/*_service.proto
+python -m tests.stubs
 
 google/rpc is not generated: the package googleapis-common-protos brings it.
 """
@@ -19,7 +20,7 @@ from google.rpc import error_details_pb2, status_pb2
 from recserv import v1 as pb
 from tests.patience import HANG_GUARD_S
 from tests.project_files import GENERATED
-from tests.stubs import CONTRACT, PROTOS, descriptor_set, generate_stubs
+from tests.stubs import COMMENTS, CONTRACT, PROTOS, comments_text, contract_comments, descriptor_set, generate_stubs
 from tests.tools import buf
 
 
@@ -38,6 +39,13 @@ def test_the_committed_stubs_are_what_the_protos_generate(tmp_path: Path) -> Non
     }
     assert sorted(committed) == sorted(generated)
     assert [name for name in sorted(generated) if generated[name] != committed[name]] == []
+
+
+def test_the_committed_comments_are_those_of_the_protos(tmp_path: Path) -> None:
+    comments = contract_comments(tmp_path)
+    assert COMMENTS.read_text() == comments_text(comments)
+    assert comments["recserv.v1.GetContextResponse.recent_item_ids"] == "Newest first, at most 20."
+    assert comments["recserv.v1.EVENT_TYPE_VIEW"] == "The page of an item was looked at."
 
 
 def test_the_contract_passes_buf_lint() -> None:

@@ -1,0 +1,60 @@
+"""`recserv gateway`: HTTP and JSON in front of a gRPC server."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Any
+
+from recserv.errors import UsageError
+
+FLAGS: dict[str, tuple[str, str]] = {
+    "target": ("HOST:PORT", "the gRPC server"),
+    "listen": (
+        "HOST:PORT",
+        "where to serve HTTP; 0.0.0.0:8080 in a container, port 0 takes a free one (127.0.0.1:8080)",
+    ),
+    "allow_origin": ("ORIGIN", "whose pages may call, such as https://shop.example; may be repeated (none)"),
+    "timeout_ms": ("MS", "deadline of requests without X-Request-Timeout-Ms (2000)"),
+    "timeout_ms_max": ("MS", "no request waits longer, whatever it says (60000)"),
+    "body_bytes_max": ("BYTES", "of a request (4194304)"),
+    "max_in_flight": ("N", "requests at once; the next one is 429 (256)"),
+    "max_streams": ("N", "open streams of explanations (1000)"),
+    "keep_alive_ms": ("MS", "how long a connection may be idle between requests (5000)"),
+    "heartbeat_ms": ("MS", "between two signs of life on a stream on which nothing happens (15000)"),
+    "drain_ms": ("MS", "how long requests in flight may take to finish after SIGTERM (10000)"),
+    "log_level": ("LEVEL", "debug, info, warning or error (info)"),
+}
+
+
+def register(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "gateway",
+        help="HTTP and JSON in front of a server",
+        description="Serves every unary RPC of a gRPC server as HTTP and JSON until SIGTERM. Settings can also come"
+        " from the environment (RECSERV_GATEWAY_LISTEN=...); flags win.",
+    )
+    for key, (metavar, text) in FLAGS.items():
+        many = {"action": "append"} if key == "allow_origin" else {}
+        parser.add_argument("--" + key.replace("_", "-"), metavar=metavar, help=text, **many)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        from recserv.gateway.process import run_gateway
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("starlette", "uvicorn"):
+            raise
+        raise UsageError(
+            f"{error.name} is not installed: install recserv with its extra, 'recserv[gateway]'"
+        ) from error
+    from recserv.gateway.settings import load_gateway_settings
+
+    def warn(text: str) -> None:
+        print(f"recserv gateway: {text}", file=sys.stderr)
+
+    settings = load_gateway_settings({key: getattr(args, key) for key in FLAGS}, os.environ, warn)
+    run_gateway(settings, lambda line: print(line, flush=True))
+    return 0

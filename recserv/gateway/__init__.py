@@ -1,0 +1,23 @@
+"""HTTP and JSON for callers without gRPC: a process of its own in front of a server, which does not know of it.
+
+    HTTP request -> front    request id, places, headers of every answer             front.py
+                 -> route    one for each unary RPC, and a shop's own few            routes.py  methods.py
+                 -> parse    proto3 JSON or a query -> message, or every bad field   parse.py
+                 -> call     deadline, metadata, one grpc.aio channel                calls.py
+                 -> answer   message -> proto3 JSON, google.rpc.Status -> error      answers.py
+                    or a stream of messages -> server-sent events                       sse.py
+
+JSON is protobuf's own mapping, as Google's APIs speak it: lowerCamelCase names (a request may use the proto's, too),
+the values of enums by name, 64-bit integers as strings, fields at their default left out. A field that nobody knows is
+refused and named, where a gRPC server would ignore it: in JSON that is a typing error, and not a newer caller.
+
+The path of an RPC is its gRPC path below /rpc, read from the descriptor: a new unary RPC has one without a line here.
+The paths of a shop (/api/v1/...) say the same with less around it. Those that are GET put a shopper's id into a URL,
+which the contract is wary of for what others keep of it: so every answer says `Cache-Control: no-store` and nothing
+here logs a path. A caller who minds uses POST.
+
+Retries are the channel's, as `recserv.client` has them: inside the deadline, throttled, and safe because every call may
+be sent again. Nothing is kept between requests but the channel: a gateway that dies takes its own requests with it,
+and any number of them stand beside each other. Like the server it neither knows who calls nor sets a cookie; who may
+reach it is for what stands in front of it to say.
+"""

@@ -1,0 +1,116 @@
+"""The process: a socket, uvicorn with the application behind it, and an end that answers what is in flight.
+
+SIGTERM -> no new connections -> requests in flight answered, or drain_ms over -> the channel closed -> exit code 0
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import signal
+import socket
+from collections.abc import Callable, Iterator
+
+import uvicorn
+
+from recserv.config import parse_address
+from recserv.errors import UsageError
+from recserv.event_loop import loop_factory
+from recserv.gateway.calls import Target
+from recserv.gateway.routes import Gateway
+from recserv.gateway.settings import GatewaySettings
+from recserv.logs import Logs
+
+_log = logging.getLogger(__name__)
+
+
+def run_gateway(settings: GatewaySettings, say: Callable[[str], None]) -> None:
+    """Until SIGTERM or SIGINT. `say` is told the address. Raises UsageError where it cannot listen."""
+    listener = _listener(settings.listen)
+    host, port = listener.getsockname()[:2]
+    logs = Logs(settings.log_level)
+
+    def begun(server: uvicorn.Server) -> None:
+        _end_on_signals(server)
+        say(f"recserv gateway on http://{f'[{host}]' if ':' in host else host}:{port}")
+
+    try:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(serve_gateway(settings, listener, begun))
+    finally:
+        logs.close()
+
+
+def _listener(address: str) -> socket.socket:
+    host, port = parse_address(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise UsageError(f"cannot listen on {address}: {error.strerror or error}; see --listen") from error
+
+
+async def serve_gateway(
+    settings: GatewaySettings, listener: socket.socket, begun: Callable[[uvicorn.Server], None]
+) -> None:
+    """Owns the listener. `begun` is given what ends it: `should_exit`."""
+    target = Target(settings.target)
+    gateway = Gateway(settings, target)
+    server = _Server(_config(settings, gateway), begun, gateway.draining)
+    try:
+        await server.serve([listener])
+    finally:
+        await target.close()
+        _log.info("drained")
+
+
+def _config(settings: GatewaySettings, gateway: Gateway) -> uvicorn.Config:
+    return uvicorn.Config(
+        gateway.app(),
+        # Nothing but HTTP/1.1, by the parser that always comes with uvicorn.
+        http="h11",
+        ws="none",
+        lifespan="off",
+        # Paths hold ids of shoppers.
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=math.ceil(settings.keep_alive_ms / 1000),
+        timeout_graceful_shutdown=math.ceil(settings.drain_ms / 1000),
+    )
+
+
+class _Server(uvicorn.Server):
+    """Says when it listens, and leaves signals to the process: uvicorn would raise them once more when it has ended,
+    and a drained process would end by SIGTERM and not with exit code 0.
+    """
+
+    def __init__(self, config: uvicorn.Config, begun: Callable[[uvicorn.Server], None], draining: asyncio.Event):
+        """`draining` ends what would not end by itself."""
+        super().__init__(config)
+        self._begun, self._draining = begun, draining
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._begun(self)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        _log.info("draining")
+        self._draining.set()
+        await super().shutdown(sockets)
+
+
+def _end_on_signals(server: uvicorn.Server) -> None:
+    def end() -> None:
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, end)

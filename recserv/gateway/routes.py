@@ -1,0 +1,182 @@
+"""The paths, and the application that they make: the table `Gateway.routes` is the place to read.
+
+A path of an RPC takes its request as JSON and gives its response. Those of a shop put the same together from what a
+plain web shop has in its hands: an event as the body, ids in the path, fields in the query.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from recserv import v1 as pb
+from recserv.gateway.answers import JSON, Refused, error_response, message_response, refusal, status_of_call
+from recserv.gateway.calls import PRIORITY, REQUEST_ID, TIMEOUT, How, Target, how_of, name_request
+from recserv.gateway.front import App, Front, Places
+from recserv.gateway.methods import UNARY, WATCH_EXPLANATIONS, Method
+from recserv.gateway.openapi import SHOP_PREFIX, openapi_json
+from recserv.gateway.parse import message_of_json, message_of_query, read_body
+from recserv.gateway.settings import GatewaySettings
+from recserv.gateway.sse import EventStream, next_of
+
+_HEALTH_TIMEOUT_S = 1.0
+_CODES = {404: ("NOT_FOUND", "PATH_UNKNOWN"), 405: ("UNIMPLEMENTED", "METHOD_NOT_ALLOWED")}
+_GONE_HTTP_STATUS = 499
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Gateway:
+    """The application in front of one target."""
+
+    def __init__(self, settings: GatewaySettings, target: Target, health_timeout_s: float = _HEALTH_TIMEOUT_S):
+        self._settings, self._target, self._health_timeout_s = settings, target, health_timeout_s
+        self.places, self.streams = Places(settings.max_in_flight), Places(settings.max_streams)
+        self.draining = asyncio.Event()
+
+    def app(self) -> App:
+        handlers: dict[Any, Any] = {Refused: _refused, grpc.RpcError: _call_failed, HTTPException: _no_route}
+        handlers[Exception] = _failed
+        inner = Starlette(routes=self.routes(), exception_handlers=handlers)
+        inner.router.redirect_slashes = False
+        if not self._settings.allow_origin:
+            return Front(inner)
+        # Outermost, so that a page may read an error, too. Never with credentials: there are none.
+        return CORSMiddleware(
+            Front(inner),
+            allow_origins=self._settings.allow_origin,
+            allow_methods=["GET", "POST"],
+            allow_headers=["content-type", REQUEST_ID, TIMEOUT, PRIORITY],
+            expose_headers=[REQUEST_ID, "x-recserv-degraded", "retry-after"],
+        )
+
+    def routes(self) -> list[Route]:
+        rpcs = [Route(rpc.path, self._placed(partial(self._rpc, rpc)), methods=["POST"]) for rpc in UNARY.values()]
+        return [
+            *rpcs,
+            Route(f"{SHOP_PREFIX}/events", self._placed(self._event), methods=["POST"]),
+            Route(f"{SHOP_PREFIX}/recommendations", self._placed(self._recommendations), methods=["GET"]),
+            Route(f"{SHOP_PREFIX}/context", self._placed(self._context), methods=["GET"]),
+            # An id may hold slashes.
+            Route(f"{SHOP_PREFIX}/context/{{user_id:path}}", self._placed(self._context), methods=["GET"]),
+            Route(f"{SHOP_PREFIX}/explanations/{{token:path}}", self._explanations, methods=["GET"]),
+            Route("/openapi.json", _openapi(), methods=["GET"]),
+            Route("/healthz", self._health, methods=["GET"]),
+        ]
+
+    def _placed(self, endpoint: Endpoint) -> Endpoint:
+        async def within(request: Request) -> Response:
+            with self.places:
+                return await endpoint(request)
+
+        return within
+
+    async def _rpc(self, method: Method, request: Request) -> Response:
+        return await self._answer(request, method, await self._body(request, method.request))
+
+    async def _event(self, request: Request) -> Response:
+        event: Any = await self._body(request, pb.Event)
+        return await self._answer(request, UNARY["IngestEvent"], pb.IngestEventRequest(event=event))
+
+    async def _recommendations(self, request: Request) -> Response:
+        method = UNARY["Recommend"]
+        message = message_of_query(request.query_params.multi_items(), method.request)
+        return await self._answer(request, method, message)
+
+    async def _context(self, request: Request) -> Response:
+        method = UNARY["GetContext"]
+        pairs = [*request.path_params.items(), *request.query_params.multi_items()]
+        return await self._answer(request, method, message_of_query(pairs, method.request))
+
+    async def _explanations(self, request: Request) -> Response:
+        """An error until the first event, so that it has its HTTP status; see `sse` for what comes then."""
+        message = WATCH_EXPLANATIONS.request(explanation_token=request.path_params["token"])
+        how = How(0.0, ((REQUEST_ID, request.state.request_id),))
+        heartbeat_s = self._settings.heartbeat_ms / 1000
+        self.streams.__enter__()
+        call = self._target.watch(WATCH_EXPLANATIONS, message, how)
+        first = next_of(call)
+        try:
+            await asyncio.wait({first}, timeout=heartbeat_s)
+            if first.done():
+                # Raises what failed.
+                first.result()
+        except BaseException:
+            call.cancel()
+            self.streams.__exit__()
+            raise
+        return EventStream(call, first, self.streams, heartbeat_s, self.draining)
+
+    async def _health(self, request: Request) -> Response:
+        serves = await self._target.serves(self._health_timeout_s)
+        return Response(
+            b'{"status":"%s"}' % (b"SERVING" if serves else b"NOT_SERVING"), 200 if serves else 503, None, JSON
+        )
+
+    async def _body(self, request: Request, kind: Any) -> Message:
+        """Raises Refused for what is no JSON, too much of it, or too slow in coming."""
+        _check_type(request)
+        settings = self._settings
+        try:
+            async with asyncio.timeout(settings.timeout_ms_max / 1000):
+                body = await read_body(request.stream(), request.headers.get("content-length"), settings.body_bytes_max)
+        except TimeoutError:
+            message = "the body did not come in time"
+            raise refusal("DEADLINE_EXCEEDED", "BODY_TIMEOUT", message, http_status=408) from None
+        except ClientDisconnect:
+            raise refusal("CANCELLED", "CANCELLED", "gone", http_status=_GONE_HTTP_STATUS) from None
+        return await message_of_json(body, kind)
+
+    async def _answer(self, request: Request, method: Method, message: Message) -> Response:
+        settings, request_id = self._settings, request.state.request_id
+        how = how_of(request.headers, request_id, message, settings.timeout_ms, settings.timeout_ms_max)
+        name_request(message, request_id)
+        return await message_response(await self._target.call(method, message, how))
+
+
+def _openapi() -> Endpoint:
+    document = openapi_json()
+
+    async def answer(_: Request) -> Response:
+        return Response(document, 200, None, JSON)
+
+    return answer
+
+
+def _check_type(request: Request) -> None:
+    """No other type: a form or text would come from any page of the web without the browser asking first."""
+    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    packed = request.headers.get("content-encoding", "identity").strip().lower()
+    if given != JSON or packed != "identity":
+        message = f"the body must be {JSON}, not packed"
+        raise refusal("INVALID_ARGUMENT", "CONTENT_TYPE", message, http_status=415)
+
+
+async def _refused(_: Request, error: Any) -> Response:
+    return error_response(error.status, error.http_status)
+
+
+async def _call_failed(_: Request, error: Any) -> Response:
+    return error_response(status_of_call(error))
+
+
+async def _no_route(_: Request, error: Any) -> Response:
+    code, reason = _CODES.get(error.status_code, ("INVALID_ARGUMENT", "HTTP"))
+    told = refusal(code, reason, str(error.detail))
+    return error_response(told.status, error.status_code, error.headers)
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    """Says nothing of what it was: the log does."""
+    return error_response(refusal("INTERNAL", "INTERNAL", "internal error").status)

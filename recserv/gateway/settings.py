@@ -1,0 +1,108 @@
+"""Settings of the gateway: flags over `RECSERV_GATEWAY_*` environment over defaults, checked all at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from recserv.client.options import channel_target
+from recserv.config import GATEWAY_ENV_PREFIX, of_kubernetes, parse_address
+from recserv.errors import ConfigError, UsageError
+
+Ms = Annotated[int, Meta(ge=1, le=600_000)]
+Places = Annotated[int, Meta(ge=1, le=100_000)]
+_ORIGIN = re.compile(r"https?://[^/\s*,?#@]+")
+_LEVELS = ("debug", "info", "warning", "error")
+
+
+class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a gateway can be told. Only `target` has no default."""
+
+    target: str
+    """HOST:PORT of the gRPC server; a name that stands for several is used at all of them."""
+    listen: str = "127.0.0.1:8080"
+    """HOST:PORT; port 0 takes a free one."""
+    allow_origin: tuple[str, ...] = ()
+    """Origins whose pages may call, such as https://shop.example; in the environment with commas between them."""
+    timeout_ms: Ms = 2_000
+    """Deadline of requests that say none."""
+    timeout_ms_max: Ms = 60_000
+    """No request waits longer, whatever it says; nor does one for its own body."""
+    body_bytes_max: Annotated[int, Meta(ge=1_024, le=4_194_304)] = 4_194_304
+    """Of a request. The server takes messages of 4 MiB, and JSON is larger than the message that it says."""
+    max_in_flight: Places = 256
+    """Requests at once; the next one is 429."""
+    max_streams: Places = 1_000
+    """Open streams of explanations."""
+    keep_alive_ms: Ms = 5_000
+    """How long a connection may be idle between two requests."""
+    heartbeat_ms: Ms = 15_000
+    """Between two signs of life on a stream on which nothing happens."""
+    drain_ms: Annotated[int, Meta(ge=0, le=600_000)] = 10_000
+    """How long requests in flight may take to finish after SIGTERM."""
+    log_level: str = "info"
+
+
+KEYS = GatewaySettings.__struct_fields__
+_TYPES: dict[str, Any] = get_type_hints(GatewaySettings, include_extras=True)
+
+
+def load_gateway_settings(
+    flags: Mapping[str, object], environ: Mapping[str, str], warn: Callable[[str], None] = lambda _: None
+) -> GatewaySettings:
+    """`flags`: by key; None was not given. `warn` is told of variables that are none of the settings. Raises
+    ConfigError with every problem at once.
+    """
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+    for key in KEYS:
+        name = GATEWAY_ENV_PREFIX + key.upper()
+        if flags.get(key) is not None:
+            values[key] = _convert("--" + key.replace("_", "-"), key, flags[key], problems)
+        elif name in environ and not of_kubernetes(name, environ[name]):
+            raw = environ[name]
+            values[key] = _convert(name, key, _split(raw) if key == "allow_origin" else raw, problems)
+    if "target" not in values:
+        problems.append(f"target: missing; give --target HOST:PORT or {GATEWAY_ENV_PREFIX}TARGET")
+    if problems:
+        raise ConfigError(problems)
+    settings = GatewaySettings(**values)
+    if settings.timeout_ms > settings.timeout_ms_max:
+        raise ConfigError([f"timeout_ms ({settings.timeout_ms}) is above timeout_ms_max ({settings.timeout_ms_max})"])
+    for name in sorted(environ):
+        ours = name.startswith(GATEWAY_ENV_PREFIX) and not of_kubernetes(name, environ[name])
+        if ours and name[len(GATEWAY_ENV_PREFIX) :].lower() not in KEYS:
+            warn(f"environment: unknown variable {name}")
+    return settings
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _convert(label: str, key: str, raw: object, problems: list[str]) -> Any:
+    try:
+        value = msgspec.convert(raw, _TYPES[key], strict=False)
+        _check(key, value)
+    except (msgspec.ValidationError, ValueError, UsageError) as error:
+        problems.append(f"{label}: {raw!r}: {error}")
+        return None
+    return value
+
+
+def _check(key: str, value: Any) -> None:
+    """Raises what says why, where a type does not."""
+    if key == "listen":
+        parse_address(value)
+    elif key == "target":
+        channel_target(value)
+    elif key == "log_level" and value not in _LEVELS:
+        raise ValueError(f"is not one of {', '.join(_LEVELS)}")
+    elif key == "allow_origin":
+        for origin in value:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin such as https://shop.example; there is none for everybody")

@@ -1,0 +1,75 @@
+"""The gateway as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent import futures
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from recserv import cli
+from tests.patience import HANG_GUARD_S, eventually
+from tests.processes import read_line
+from tests.server.harness import Service
+
+
+@contextmanager
+def started(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The process and its address."""
+    patient = [f"--{name}={HANG_GUARD_S * 1000:.0f}" for name in ("timeout-ms", "timeout-ms-max", "drain-ms")]
+    command = [sys.executable, "-m", "recserv", "gateway", "--listen", "127.0.0.1:0", *patient, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            line = read_line(process.stdout)
+            assert line.startswith("recserv gateway on http://127.0.0.1:"), line
+            yield process, line.removeprefix("recserv gateway on ").strip()
+        finally:
+            process.kill()
+
+
+def _refuses(address: str) -> bool:
+    host, _, port = address.removeprefix("http://").partition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=HANG_GUARD_S).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_at_sigterm_what_is_in_flight_is_answered_and_the_process_ends_well(service: Service) -> None:
+    service.recommender.hold = threading.Event()
+    with started("--target", service.address) as (process, address), futures.ThreadPoolExecutor(1) as pool:
+        url = f"{address}/rpc/recserv.v1.RecommendationService/Recommend"
+        headers = {"content-type": "application/json"}
+        answer = pool.submit(httpx.post, url, headers=headers, timeout=HANG_GUARD_S, trust_env=False)
+        assert service.recommender.entered.acquire(timeout=HANG_GUARD_S)
+        process.send_signal(signal.SIGTERM)
+        eventually(lambda: _refuses(address), "it listens no more")
+        service.recommender.hold.set()
+        assert len(answer.result(HANG_GUARD_S).json()["results"]) == 3
+        _, log = process.communicate(timeout=HANG_GUARD_S)
+        assert process.returncode == 0
+    assert [json.loads(line)["message"] for line in log.splitlines()] == ["draining", "drained"]
+
+
+def test_a_port_that_is_taken_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        assert cli.main(["gateway", "--target", "127.0.0.1:1", "--listen", address]) == 2
+    assert f"recserv gateway: cannot listen on {address}" in capsys.readouterr().err
+
+
+def test_every_problem_of_the_settings_is_a_line_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["gateway", "--listen", "nowhere", "--allow-origin", "*"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith("recserv gateway: ") for line in lines)
