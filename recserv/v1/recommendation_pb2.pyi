@@ -238,3 +238,19 @@ class BatchRecommendResponse(_message.Message):
     responses: _containers.RepeatedCompositeFieldContainer[BatchRecommendEntry]
     summary: BatchSummary
     def __init__(self, responses: _Optional[_Iterable[_Union[BatchRecommendEntry, _Mapping]]] = ..., summary: _Optional[_Union[BatchSummary, _Mapping]] = ...) -> None: ...
+
+class WatchRecommendationsRequest(_message.Message):
+    __slots__ = ("request", "resume_token")
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    request: RecommendRequest
+    resume_token: str
+    def __init__(self, request: _Optional[_Union[RecommendRequest, _Mapping]] = ..., resume_token: _Optional[str] = ...) -> None: ...
+
+class WatchRecommendationsResponse(_message.Message):
+    __slots__ = ("response", "resume_token")
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    response: RecommendResponse
+    resume_token: str
+    def __init__(self, response: _Optional[_Union[RecommendResponse, _Mapping]] = ..., resume_token: _Optional[str] = ...) -> None: ...

@@ -28,7 +28,7 @@ from recserv.v1 import explanations_pb2 as recserv_dot_v1_dot_explanations__pb2
 from recserv.v1 import recommendation_pb2 as recserv_dot_v1_dot_recommendation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'recserv/v1/recommendation_service.proto\x12\nrecserv.v1\x1a\x18recserv/v1/context.proto\x1a\x17recserv/v1/events.proto\x1a\x1drecserv/v1/explanations.proto\x1a\x1frecserv/v1/recommendation.proto2\xf8\x05\n\x15RecommendationService\x12M\n\tRecommend\x12\x1c.recserv.v1.RecommendRequest\x1a\x1d.recserv.v1.RecommendResponse\"\x03\x90\x02\x02\x12\\\n\x0e\x42\x61tchRecommend\x12!.recserv.v1.BatchRecommendRequest\x1a\".recserv.v1.BatchRecommendResponse\"\x03\x90\x02\x02\x12S\n\x0bIngestEvent\x12\x1e.recserv.v1.IngestEventRequest\x1a\x1f.recserv.v1.IngestEventResponse\"\x03\x90\x02\x02\x12\x65\n\x11\x42\x61tchIngestEvents\x12$.recserv.v1.BatchIngestEventsRequest\x1a%.recserv.v1.BatchIngestEventsResponse\"\x03\x90\x02\x02\x12Z\n\x0cStreamEvents\x12\x1f.recserv.v1.StreamEventsRequest\x1a .recserv.v1.StreamEventsResponse\"\x03\x90\x02\x02(\x01\x30\x01\x12P\n\nGetContext\x12\x1d.recserv.v1.GetContextRequest\x1a\x1e.recserv.v1.GetContextResponse\"\x03\x90\x02\x02\x12_\n\x0fGetExplanations\x12\".recserv.v1.GetExplanationsRequest\x1a#.recserv.v1.GetExplanationsResponse\"\x03\x90\x02\x02\x12g\n\x11WatchExplanations\x12$.recserv.v1.WatchExplanationsRequest\x1a%.recserv.v1.WatchExplanationsResponse\"\x03\x90\x02\x02\x30\x01\x42\x95\x01\n\nrecserv.v1B\x1aRecommendationServiceProtoP\x01Z\x14recserv/v1;recservv1\xa2\x02\x03RSV\xaa\x02\nRecserv.V1\xba\x02\x0bRecserv_V1_\xca\x02\nRecserv\\V1\xe2\x02\x16GPBMetadata\\Recserv\\V1\xea\x02\x0bRecserv::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'recserv/v1/recommendation_service.proto\x12\nrecserv.v1\x1a\x18recserv/v1/context.proto\x1a\x17recserv/v1/events.proto\x1a\x1drecserv/v1/explanations.proto\x1a\x1frecserv/v1/recommendation.proto2\xea\x06\n\x15RecommendationService\x12M\n\tRecommend\x12\x1c.recserv.v1.RecommendRequest\x1a\x1d.recserv.v1.RecommendResponse\"\x03\x90\x02\x02\x12\\\n\x0e\x42\x61tchRecommend\x12!.recserv.v1.BatchRecommendRequest\x1a\".recserv.v1.BatchRecommendResponse\"\x03\x90\x02\x02\x12S\n\x0bIngestEvent\x12\x1e.recserv.v1.IngestEventRequest\x1a\x1f.recserv.v1.IngestEventResponse\"\x03\x90\x02\x02\x12\x65\n\x11\x42\x61tchIngestEvents\x12$.recserv.v1.BatchIngestEventsRequest\x1a%.recserv.v1.BatchIngestEventsResponse\"\x03\x90\x02\x02\x12Z\n\x0cStreamEvents\x12\x1f.recserv.v1.StreamEventsRequest\x1a .recserv.v1.StreamEventsResponse\"\x03\x90\x02\x02(\x01\x30\x01\x12p\n\x14WatchRecommendations\x12\'.recserv.v1.WatchRecommendationsRequest\x1a(.recserv.v1.WatchRecommendationsResponse\"\x03\x90\x02\x02\x30\x01\x12P\n\nGetContext\x12\x1d.recserv.v1.GetContextRequest\x1a\x1e.recserv.v1.GetContextResponse\"\x03\x90\x02\x02\x12_\n\x0fGetExplanations\x12\".recserv.v1.GetExplanationsRequest\x1a#.recserv.v1.GetExplanationsResponse\"\x03\x90\x02\x02\x12g\n\x11WatchExplanations\x12$.recserv.v1.WatchExplanationsRequest\x1a%.recserv.v1.WatchExplanationsResponse\"\x03\x90\x02\x02\x30\x01\x42\x95\x01\n\nrecserv.v1B\x1aRecommendationServiceProtoP\x01Z\x14recserv/v1;recservv1\xa2\x02\x03RSV\xaa\x02\nRecserv.V1\xba\x02\x0bRecserv_V1_\xca\x02\nRecserv\\V1\xe2\x02\x16GPBMetadata\\Recserv\\V1\xea\x02\x0bRecserv::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,6 +46,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECOMMENDATIONSERVICE'].methods_by_name['BatchIngestEvents']._serialized_options = b'\220\002\002'
   _globals['_RECOMMENDATIONSERVICE'].methods_by_name['StreamEvents']._loaded_options = None
   _globals['_RECOMMENDATIONSERVICE'].methods_by_name['StreamEvents']._serialized_options = b'\220\002\002'
+  _globals['_RECOMMENDATIONSERVICE'].methods_by_name['WatchRecommendations']._loaded_options = None
+  _globals['_RECOMMENDATIONSERVICE'].methods_by_name['WatchRecommendations']._serialized_options = b'\220\002\002'
   _globals['_RECOMMENDATIONSERVICE'].methods_by_name['GetContext']._loaded_options = None
   _globals['_RECOMMENDATIONSERVICE'].methods_by_name['GetContext']._serialized_options = b'\220\002\002'
   _globals['_RECOMMENDATIONSERVICE'].methods_by_name['GetExplanations']._loaded_options = None
@@ -53,5 +55,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECOMMENDATIONSERVICE'].methods_by_name['WatchExplanations']._loaded_options = None
   _globals['_RECOMMENDATIONSERVICE'].methods_by_name['WatchExplanations']._serialized_options = b'\220\002\002'
   _globals['_RECOMMENDATIONSERVICE']._serialized_start=171
-  _globals['_RECOMMENDATIONSERVICE']._serialized_end=931
+  _globals['_RECOMMENDATIONSERVICE']._serialized_end=1045
 # @@protoc_insertion_point(module_scope)

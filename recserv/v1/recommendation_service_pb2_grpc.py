@@ -93,6 +93,11 @@ class RecommendationServiceStub:
                 request_serializer=recserv_dot_v1_dot_events__pb2.StreamEventsRequest.SerializeToString,
                 response_deserializer=recserv_dot_v1_dot_events__pb2.StreamEventsResponse.FromString,
                 _registered_method=True)
+        self.WatchRecommendations = channel.unary_stream(
+                '/recserv.v1.RecommendationService/WatchRecommendations',
+                request_serializer=recserv_dot_v1_dot_recommendation__pb2.WatchRecommendationsRequest.SerializeToString,
+                response_deserializer=recserv_dot_v1_dot_recommendation__pb2.WatchRecommendationsResponse.FromString,
+                _registered_method=True)
         self.GetContext = channel.unary_unary(
                 '/recserv.v1.RecommendationService/GetContext',
                 request_serializer=recserv_dot_v1_dot_context__pb2.GetContextRequest.SerializeToString,
@@ -182,6 +187,16 @@ class RecommendationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchRecommendations(self, request, context):
+        """The answer of Recommend, and again whenever an acknowledged event changed what it lists. Events that come close
+        together are answered once, and a caller that reads slowly is sent the newest answer and not those it missed: what
+        lies in between is never made up for, and nothing is kept for it. The stream has no end of its own; when the server
+        shuts down or has too many watches it is UNAVAILABLE or RESOURCE_EXHAUSTED, and resume_token takes it up anywhere.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetContext(self, request, context):
         """What the service knows about a session and its shopper.
         """
@@ -230,6 +245,11 @@ def add_RecommendationServiceServicer_to_server(servicer, server):
                     servicer.StreamEvents,
                     request_deserializer=recserv_dot_v1_dot_events__pb2.StreamEventsRequest.FromString,
                     response_serializer=recserv_dot_v1_dot_events__pb2.StreamEventsResponse.SerializeToString,
+            ),
+            'WatchRecommendations': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchRecommendations,
+                    request_deserializer=recserv_dot_v1_dot_recommendation__pb2.WatchRecommendationsRequest.FromString,
+                    response_serializer=recserv_dot_v1_dot_recommendation__pb2.WatchRecommendationsResponse.SerializeToString,
             ),
             'GetContext': grpc.unary_unary_rpc_method_handler(
                     servicer.GetContext,
@@ -413,6 +433,33 @@ class RecommendationService:
             '/recserv.v1.RecommendationService/StreamEvents',
             recserv_dot_v1_dot_events__pb2.StreamEventsRequest.SerializeToString,
             recserv_dot_v1_dot_events__pb2.StreamEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchRecommendations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/recserv.v1.RecommendationService/WatchRecommendations',
+            recserv_dot_v1_dot_recommendation__pb2.WatchRecommendationsRequest.SerializeToString,
+            recserv_dot_v1_dot_recommendation__pb2.WatchRecommendationsResponse.FromString,
             options,
             channel_credentials,
             insecure,
