@@ -64,6 +64,12 @@ class Overloaded(RecservError):
         super().__init__(message)
 
 
+class TooLarge(RecservError):
+    """The message is larger than any that is taken, and will be when it is sent again."""
+
+    reason = "MESSAGE_TOO_LARGE"
+
+
 class DeadlineTooNear(RecservError):
     reason = "DEADLINE"
 

@@ -18,7 +18,15 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
-from recserv.errors import DeadlineTooNear, InvalidInput, Overloaded, RecservError, StoreUnavailable, Violation
+from recserv.errors import (
+    DeadlineTooNear,
+    InvalidInput,
+    Overloaded,
+    RecservError,
+    StoreUnavailable,
+    TooLarge,
+    Violation,
+)
 from recserv.metrics import RequestDone
 from recserv.resilience.deadline import Deadline, MonotonicClock
 from recserv.resilience.quiet_log import QuietLog
@@ -151,13 +159,13 @@ class Guard:
 
 
 def parser(message_type: type[M]) -> Callable[[bytes], M]:
-    """Bytes -> message; InvalidInput instead of DecodeError, Overloaded beyond MESSAGE_BYTES_MAX."""
+    """Bytes -> message; InvalidInput instead of DecodeError, TooLarge beyond MESSAGE_BYTES_MAX."""
     from_string = message_type.FromString
     name = message_type.DESCRIPTOR.name
 
     def parse(raw: bytes) -> M:
         if len(raw) > MESSAGE_BYTES_MAX:
-            raise Overloaded(f"the message has {len(raw)} bytes; at most {MESSAGE_BYTES_MAX} are taken")
+            raise TooLarge(f"the message has {len(raw)} bytes; at most {MESSAGE_BYTES_MAX} are taken")
         try:
             return from_string(raw)
         except DecodeError:

@@ -26,6 +26,7 @@ from recserv.errors import (
     Overloaded,
     RecservError,
     StoreUnavailable,
+    TooLarge,
     Violation,
 )
 
@@ -64,6 +65,7 @@ _CODES: dict[type, grpc.StatusCode] = {
     NotFound: grpc.StatusCode.NOT_FOUND,
     NotImplementedYet: grpc.StatusCode.UNIMPLEMENTED,
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    TooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
     DeadlineTooNear: grpc.StatusCode.DEADLINE_EXCEEDED,
     StoreUnavailable: grpc.StatusCode.UNAVAILABLE,
     IndexUnavailable: grpc.StatusCode.UNAVAILABLE,
@@ -93,7 +95,7 @@ def status_of(error: BaseException, request_id: str = "") -> status_pb2.Status:
     return status
 
 
-def rejection(error: Overloaded) -> tuple[grpc.StatusCode, str, Trailing]:
+def rejection(error: RecservError) -> tuple[grpc.StatusCode, str, Trailing]:
     """Code, text and trailing metadata of a call that is turned away."""
     status = status_of(error)
     return code_of(error), status.message, trailing_metadata(status, error)

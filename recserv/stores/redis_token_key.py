@@ -45,6 +45,9 @@ class RedisTokenKey:
             if not self.shared:
                 _log.warning("the key of consistency tokens is not known yet: %s", fault)
             return
+        if found is None:
+            # Flushed between the two: the next look makes another one.
+            return
         if not isinstance(found, bytes) or len(found) != TOKEN_KEY_BYTES:
             _log.error("%s does not hold a key of consistency tokens; delete it, and a new one is made", KEY.decode())
             return

@@ -12,10 +12,11 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2
 
 from recserv import v1 as pb
-from recserv.errors import Overloaded
+from recserv.errors import Overloaded, TooLarge
 from recserv.server.admission import Permits
 from recserv.server.assembly import SERVICE, ServerLimits
-from recserv.server.status import ServerDraining
+from recserv.server.call import MESSAGE_BYTES_MAX, parser
+from recserv.server.status import ServerDraining, rejection, status_of
 from tests.patience import HANG_GUARD_S, eventually
 from tests.server.harness import Failure, Service, view
 
@@ -241,3 +242,13 @@ def test_many_calls_at_once_are_all_answered(service: Service) -> None:
         answers = list(threads.map(lambda _: service.unary("Recommend", pb.RecommendRequest()), range(200)))
     assert len(answers) == 200
     assert service.server.admission.recommends.in_use == 0
+
+
+def test_a_message_too_large_is_not_worth_sending_again() -> None:
+    """gRPC's own limit comes first; this is for a gRPC that counts otherwise, as for compressed messages."""
+    with pytest.raises(TooLarge) as caught:
+        parser(pb.RecommendRequest)(b"\x00" * (MESSAGE_BYTES_MAX + 1))
+    code, text, trailing = rejection(caught.value)
+    assert (code, str(MESSAGE_BYTES_MAX) in text) == (grpc.StatusCode.RESOURCE_EXHAUSTED, True)
+    assert not any(detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in status_of(caught.value).details)
+    assert [key for key, _ in trailing] == ["grpc-status-details-bin"]

@@ -6,8 +6,9 @@ import asyncio
 import logging
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -16,7 +17,7 @@ from recserv.errors import UsageError
 from recserv.pipeline.tokens import decode_token, encode_token
 from recserv.stores import sqlite_file
 from recserv.stores.redis import RedisLimits, RedisStore
-from recserv.stores.redis_token_key import KEY
+from recserv.stores.redis_token_key import KEY, RedisTokenKey
 from recserv.stores.sqlite_file import token_key
 from tests.patience import TEST_GUARD_S, eventually_async
 from tests.redis_server import RedisServer
@@ -112,6 +113,26 @@ async def test_a_redis_that_takes_no_key_is_served_all_the_same_and_asked_again(
         return store.token_key != passing and admin.get(KEY) == store.token_key
 
     await eventually_async(shared)
+
+
+class ForgetfulRouter:
+    """Of a Redis that is flushed after every command."""
+
+    def begin(self, slot: int, args: Sequence[object], *, write: bool) -> object:
+        return args
+
+    async def finish(self, slot: int, call: object, *, write: bool) -> object:
+        return b"OK" if write else None
+
+
+async def test_a_redis_flushed_while_the_key_is_made_is_only_asked_again_later(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    router: Any = ForgetfulRouter()
+    key = RedisTokenKey(router, TEST_GUARD_S)
+    before = key.value
+    await key.look()
+    assert (key.value, key.shared, caplog.records) == (before, False, [])
 
 
 async def test_something_else_in_the_keys_place_is_said_and_harms_nothing(
