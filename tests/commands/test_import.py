@@ -150,7 +150,7 @@ def test_bad_rows_end_an_import_before_it_begins_or_are_counted(
     assert sum(profile.event_count for profile in profiles(state)) == 50
 
 
-def test_what_is_left_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_import_prints_the_rows_that_it_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     old_ms = BEGIN_MS - 400 * DAY_MS
     lines = [
         f"purchase,u1,s,i1,{BEGIN_MS},1,1\n",

@@ -136,7 +136,7 @@ def test_examples_are_of_different_sessions_with_good_and_bad_ones_by_turns(repo
     assert len(found) == sum(0 < example.rank <= 10 for example in report.examples) > 0
 
 
-def test_eval_writes_it_and_says_where(
+def test_eval_report_writes_the_page_and_prints_its_path(
     tiny_model: Path, questions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "eval.html"

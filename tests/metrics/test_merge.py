@@ -93,7 +93,7 @@ def test_the_parent_speaks_of_the_whole_server_and_of_itself() -> None:
     assert samples["process_resident_memory_bytes", (("worker", "parent"),)] > 0
 
 
-def test_a_scrape_asks_first() -> None:
+def test_a_scrape_refreshes_the_workers_figures_before_merging() -> None:
     merged = MergedMetrics(lambda: merged.update(1, "1-1", snapshot(worker(9).registry)))
     assert requests(merged) == 9
 
