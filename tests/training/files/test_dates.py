@@ -94,7 +94,7 @@ def test_what_is_no_date_is_a_bad_row(shop: Builder, value: str) -> None:
     built = shop.build(log("13.05.2024", value))
     assert built.code == 2
     assert (
-        "row 2, column event_time: neither ISO 8601 nor an epoch time, and no --time-format says what else" in built.err
+        "row 2, column event_time: neither ISO 8601 nor an epoch time; --time-format can name its format" in built.err
     )
     assert value in built.err
     assert shop.build(log("13.05.2024", value), "--skip-bad-rows").data["rows_bad"] == 1
