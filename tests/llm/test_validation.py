@@ -123,7 +123,7 @@ def test_an_answer_is_read_however_it_is_cut_into_pieces(form: str, pieces: int)
         '"p1": "Deep enough for soup"',
     ],
 )
-def test_what_is_not_the_object_that_was_asked_for_gives_nothing(answer: str) -> None:
+def test_an_answer_of_another_json_shape_gives_no_text(answer: str) -> None:
     texts, discarded, fine = read(answer)
     assert (texts, fine) == ({}, False)
     assert discarded == {"schema": 1}

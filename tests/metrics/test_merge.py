@@ -52,7 +52,7 @@ def test_counters_and_histograms_are_summed_and_gauges_name_their_worker() -> No
     assert not any(name.endswith("_created") for name, _ in samples)
 
 
-def test_what_a_worker_counted_outlives_it_and_what_it_is_does_not() -> None:
+def test_counters_of_a_worker_outlive_it_and_its_gauges_do_not() -> None:
     merged = MergedMetrics()
     merged.update(101, "1-1", snapshot(worker(5).registry))
     merged.update(102, "1-2", snapshot(worker(1).registry))

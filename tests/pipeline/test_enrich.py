@@ -47,7 +47,7 @@ async def test_templates_stand_until_the_texts_are_there(make: Any) -> None:
     assert await worker.board.explanations("default", answer.explanation_token) == tuple(watched)
 
 
-async def test_what_is_known_is_ready_at_once(make: Any) -> None:
+async def test_a_text_that_was_written_before_is_ready_at_once(make: Any) -> None:
     worker = await make()
     first = await worker.ask("item-5")
     await worker.watched(first.explanation_token)

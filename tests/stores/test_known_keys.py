@@ -9,7 +9,7 @@ from recserv.stores.known_keys import KnownKeys
 
 
 @given(st.sets(st.text(max_size=20), max_size=50))
-def test_what_was_added_is_known(keys):
+def test_a_key_that_was_added_is_always_known(keys):
     known = KnownKeys()
     for key in keys:
         known.add(key)

@@ -90,7 +90,7 @@ def test_dates_with_dots_do_not_settle_the_order_of_dates_with_slashes(shop: Bui
 @pytest.mark.parametrize(
     "value", ["32.05.2024", "31.02.2024", "13.13.2024", "13.05/2024", "13.05.2024 25:00", "13.05.24"]
 )
-def test_what_is_no_date_is_a_bad_row(shop: Builder, value: str) -> None:
+def test_an_impossible_date_is_a_bad_row(shop: Builder, value: str) -> None:
     built = shop.build(log("13.05.2024", value))
     assert built.code == 2
     assert (
