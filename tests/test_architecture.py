@@ -63,7 +63,7 @@ ROOMS = {
     "commands": room(f"{BASE} index model training evaluation app client bench gateway commands", "msgspec rich numpy"),
     "cli": room(f"{GROUND} commands"),
     "__main__": room("cli"),
-    "__init__": room(""),
+    "__init__": room("types errors client v1 version"),
 }
 
 

@@ -151,7 +151,7 @@ def test_eval_prints_a_table_or_json(capsys: pytest.CaptureFixture[str], tiny_mo
     assert cli.main([*arguments[:-1], "0"]) == 2
 
 
-def test_columns_are_pairs() -> None:
+def test_a_column_option_is_ours_equals_theirs_or_refused() -> None:
     assert parse_columns(["item_id=Stock=Code", "value=Price"]) == {"item_id": "Stock=Code", "value": "Price"}
     for bad in (["item_id"], ["=x"], ["item_id="], ["a=b", "a=c"]):
         with pytest.raises(UsageError):

@@ -24,7 +24,7 @@ def toml(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def test_a_model_is_all_it_takes() -> None:
+def test_a_model_alone_gives_the_default_settings() -> None:
     assert load_settings(MODEL, {}) == Settings(model="m")
 
 
@@ -94,7 +94,7 @@ def test_the_log_is_kept_at_least_as_long_as_the_ids() -> None:
     assert "log_retention_hours (24) is below id_retention_hours (48)" in problem
 
 
-def test_one_address_cannot_serve_both() -> None:
+def test_listen_and_metrics_listen_must_differ() -> None:
     [problem] = problems({**MODEL, "listen": "127.0.0.1:9464"})
     assert "metrics_listen" in problem
     load_settings({**MODEL, "listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0"}, {})
@@ -170,7 +170,7 @@ def test_an_address_is_host_and_port(text: str, parsed: tuple[str, int]) -> None
 @pytest.mark.parametrize(
     "text", ["", "host", ":1", "host:", "host:65536", "host:-1", "::1:5", "[::1:5", "host:x", "host:\u0661"]
 )
-def test_what_is_no_address_is_refused(text: str) -> None:
+def test_text_that_is_not_host_and_port_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         parse_address(text)
 

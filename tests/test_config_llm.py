@@ -125,7 +125,7 @@ def test_one_problem_is_one_line(tmp_path: Path, change: str, word: str) -> None
     assert word in problem
 
 
-def test_a_model_is_needed(tmp_path: Path) -> None:
+def test_an_llm_table_without_models_is_refused(tmp_path: Path) -> None:
     [problem] = problems(tmp_path, '[llm]\nbase_url = "http://h/v1"\nmodels = {}\n')
     assert "names no model" in problem
 

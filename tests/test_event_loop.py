@@ -89,7 +89,7 @@ def test_many_events_wake_grpc_once(make_loop: MakeLoop, queue: Queue) -> None:
     assert (queue.taken, queue.times_woken) == (3 * EVENTS, 3)
 
 
-def test_what_is_not_grpcs_is_left_alone(make_loop: MakeLoop, queue: Queue) -> None:
+def test_readers_other_than_grpcs_are_woken_for_every_event(make_loop: MakeLoop, queue: Queue) -> None:
     woken(make_loop, queue, queue.other)
     assert (queue.taken, queue.times_woken) == (EVENTS, EVENTS)
 

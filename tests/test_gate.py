@@ -151,7 +151,7 @@ def test_no_test_of_the_gate_depends_on_the_speed_of_the_machine() -> None:
         ("pytestmark = [pytest.mark.chaos]\ndef test():\n    time.sleep(9)", 0),
     ],
 )
-def test_what_depends_on_it_is_found(source: str, count: int) -> None:
+def test_clock_comparisons_and_long_sleeps_are_found(source: str, count: int) -> None:
     assert len(faults_of(source)) == count
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 TOP = HERE.parent.parent
-MODULES = ("__init__.py", "py.typed", "types.py", "errors.py", "client", "v1/__init__.py")
+MODULES = ("__init__.py", "py.typed", "types.py", "errors.py", "version.py", "client", "v1/__init__.py")
 """Of the folder recserv/; what they import is among them, or a dependency of the wheel."""
 
 

@@ -21,7 +21,7 @@ class Comparison(msgspec.Struct, frozen=True):
     null: LoadResult
 
     def ratio(self, share: float) -> float:
-        """How many times the null handler's quantile the server's is."""
+        """The server's quantile as a multiple of the null handler's."""
         return self.target.latencies.quantile_s(share) / self.null.latencies.quantile_s(share)
 
 

@@ -1,4 +1,4 @@
-"""Latencies in logarithmic buckets: memory that does not grow, quantiles to one per cent, sums of histograms."""
+"""A histogram of latencies in logarithmic buckets: constant memory, quantiles within one per cent, mergeable."""
 
 from __future__ import annotations
 

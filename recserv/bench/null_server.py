@@ -42,7 +42,7 @@ async def serve(answer: bytes) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stopped.set)
-    # The parent holds the other end: its death, however it comes, ends this process too.
+    # The parent holds the other end, so this process ends with it, however it dies.
     loop.add_reader(sys.stdin.fileno(), stopped.set)
     await stopped.wait()
     await server.stop(grace=None)
@@ -50,9 +50,11 @@ async def serve(answer: bytes) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="A gRPC server that answers every call with the same bytes.")
-    parser.add_argument("--response-bytes", type=int, default=0, metavar="N", help="about so large an answer (0)")
+    parser.add_argument(
+        "--response-bytes", type=int, default=0, metavar="N", help="approximate size of the answer in bytes (0)"
+    )
     arguments = parser.parse_args()
-    # The loop that recserv itself runs on: the comparison is about what is on top of it.
+    # The same loop as recserv's own, so that only what runs on top of it is compared.
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(serve(_answer(arguments.response_bytes)))
 

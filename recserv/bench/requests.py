@@ -1,4 +1,4 @@
-"""Recommend requests to measure with: session prefixes from a file, or prefixes made up from what the server knows."""
+"""Recommend requests for measuring: session prefixes from a file, or generated from what the server recommends."""
 
 from __future__ import annotations
 

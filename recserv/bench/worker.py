@@ -1,4 +1,4 @@
-"""One load-making process: calls from prepared bytes, answers counted.
+"""One load-generating process: it sends prepared bytes and counts the answers.
 
     Share -> run_share -> ShareResult
 
@@ -28,7 +28,7 @@ from recserv.bench.histogram import Histogram
 RECOMMEND = "/recserv.v1.RecommendationService/Recommend"
 OK = "OK"
 UNLABELLED = "UNLABELLED"
-"""Of an answer that calls itself degraded and gives no reason."""
+"""For an answer that is marked as degraded and gives no reason."""
 _runner: asyncio.Runner | None = None
 
 

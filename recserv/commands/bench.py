@@ -29,7 +29,9 @@ def register(subparsers: Any) -> None:
     )
     parser.add_argument("--target", required=True, metavar="HOST:PORT", help="a loopback address")
     parser.add_argument("--requests", type=int, default=2000, metavar="N", help="calls to each of the two (2000)")
-    parser.add_argument("--duration", type=float, default=60.0, metavar="S", help="at most so many seconds each (60)")
+    parser.add_argument(
+        "--duration", type=float, default=60.0, metavar="S", help="for at most this many seconds each (60)"
+    )
     parser.add_argument("--concurrency", type=int, default=1, metavar="C", help="calls outstanding at most (1)")
     parser.add_argument("--connections", type=int, metavar="N", help="default: one for each 8 of --concurrency")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="processes that make the load (1)")
@@ -61,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         poisson=args.poisson,
         seed=args.seed,
     )
-    # Before anything is sent anywhere.
+    # Checked before anything is sent.
     check_options(options)
     try:
         prefixes = prefixes_of_file(args.sessions) if args.sessions else _made_up(args.target, args.timeout)

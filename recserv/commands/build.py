@@ -129,7 +129,7 @@ def _ranker_line(ranker: RankerReport | None) -> str:
 
 
 def _variants(sizes: tuple[int, ...]) -> list[tuple[str, str]]:
-    """A column that is no group at all, taken for one, shows here."""
+    """Makes visible if a column that is not a group was taken for one."""
     if not sizes:
         return []
     return [("variants", f"{sum(sizes):,} items are variants of {len(sizes):,} products, the largest of {sizes[0]:,}")]

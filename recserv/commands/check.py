@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def register(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "check",
-        help="verify a model and tell what is in it",
+        help="verify a model and show what is in it",
         description="Verifies every file of a model. Exit code 0 if it is whole, 2 if not.",
     )
     parser.add_argument("model", metavar="MODEL_DIR")

@@ -1,4 +1,4 @@
-"""What a build made of its files, for people and, as JSON, for machines."""
+"""The report of how a build understood its files: for people and, as JSON, for programs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def facts_of(report: DataReport) -> list[tuple[str, str]]:
         facts.append(("left out", rules_text(report.rows_by_rule)))
     unknown = [f"{one.name!r} {one.count:,}" for one in report.event_names if one.taken_as == "unknown"]
     if unknown:
-        facts.append(("unknown", f"{_some(unknown)}: no event types (--event-type NAME=TYPE says what they are)"))
+        facts.append(("unknown", f"{_some(unknown)}: unknown event types (--event-type NAME=TYPE maps them)"))
     facts.append(
         ("sessions", f"{report.sessions:,}, {report.sessions_with_several:,} of them with more than one event")
     )

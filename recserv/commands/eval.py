@@ -31,7 +31,7 @@ def register(subparsers: Any) -> None:
     )
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--model", metavar="MODEL_DIR")
-    where.add_argument("--target", metavar="HOST:PORT", help="of a running server, which is then asked instead")
+    where.add_argument("--target", metavar="HOST:PORT", help="evaluate a running server instead")
     parser.add_argument("--sessions", required=True, type=Path, metavar="FILE", help="plain or .gz")
     parser.add_argument("-k", type=int, default=20, metavar="K", help="length of the list (20)")
     parser.add_argument("--only", choices=SOURCES, help="candidates and their order from this source alone")
@@ -39,7 +39,7 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--fixed-weights", action="store_true", help="in place of the model's ranker")
     parser.add_argument("--graph", action="store_true", help="search the graph even where lists would do")
     parser.add_argument("--quick", action="store_true", help="the model alone, not each of its sources beside it")
-    parser.add_argument("--report", type=Path, metavar="FILE.html", help="write one page, whole in itself, to look at")
+    parser.add_argument("--report", type=Path, metavar="FILE.html", help="write a self-contained HTML page")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.set_defaults(run=run)
 
@@ -48,7 +48,9 @@ def run(args: argparse.Namespace) -> int:
     if not 1 <= args.k <= K_MAX:
         raise UsageError(f"-k {args.k}: must be 1 to {K_MAX}")
     if args.target and (args.only or args.without or args.fixed_weights or args.graph):
-        raise UsageError("--only, --without, --fixed-weights and --graph need --model: a server serves what it serves")
+        raise UsageError(
+            "--only, --without, --fixed-weights and --graph need --model: they cannot change a running server"
+        )
     _check_files(args)
     from rich.console import Console
 

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 class _Board:
-    """What is known of each result, and when it came."""
+    """The state of each result, and when it arrived."""
 
     def __init__(self, answer: Recommendation, began: float):
         self._results, self._began = answer.results, began

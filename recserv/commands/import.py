@@ -157,16 +157,18 @@ def print_report(console: Any, past: Past, notes: Notes, problems: BadRows, impo
         facts.append(("left out", left_out))
     if problems.total:
         facts += [("", line) for line in finding_lines(_findings(problems))]
-    facts.append(("profiles", f"{imported.users:,} users have {imported.added:,} events more"))
+    facts.append(("profiles", f"{imported.users:,} users gained {imported.added:,} events"))
     if imported.known:
-        facts.append(("", f"{imported.known:,} events were there already and count once"))
+        facts.append(("", f"{imported.known:,} events were stored already and count once"))
     if imported.live:
-        text = f"{imported.live:,} young enough to come in live, as if they had: in sessions of the last half hour"
+        text = f"{imported.live:,} recent enough to count as live events, and so in sessions of the last half hour"
         facts.append(("", text))
     if imported.expired:
         facts.append(("", f"{imported.expired:,} events are older than profiles are kept, 400 days: left out"))
     for user, count in past.crowds[:_CROWDS_SHOWN]:
-        facts.append(("note", f"user {user!r} has {count:,} events: no shopper but a placeholder, left out"))
+        facts.append(
+            ("note", f"user {user!r} has {count:,} events, so it is a placeholder rather than a shopper: left out")
+        )
     if imported.crowds:
         facts.append(("note", f"{imported.crowds:,} users have more events than a shopper has: left out"))
     for label, text in facts:

@@ -1,4 +1,4 @@
-"""`recserv inspect`: what is in files, and how a build would understand them."""
+"""`recserv inspect`: what files contain, and how a build would read them."""
 
 from __future__ import annotations
 

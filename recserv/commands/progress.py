@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 _READING = "reading "
 _BESIDE = ("older sessions", "examples to rank", "ranker")
-"""Stages of what is learned beside the others."""
+"""Stages that run beside the others."""
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def progress_bar(console: Console, title: str) -> Iterator[Callable[[str, int, i
     def report(stage: str, done: int, total: int) -> None:
         name = stage if stage.startswith(_READING) else "ranker" if stage.startswith(_BESIDE) else title
         if name not in bars:
-            # Not before: drawing nothing at all leaves an empty line behind.
+            # Started late, because drawing nothing still leaves an empty line behind.
             progress.start()
             for earlier, bar in bars.items():
                 if earlier.startswith(_READING):

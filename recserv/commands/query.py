@@ -25,7 +25,7 @@ from recserv.types import (
 
 TIMEOUT_S_MAX = 600.0
 EXAMPLES = 3
-"""Ids shown to one who gave those of another shop."""
+"""How many of the server's ids to show to a caller who gave unknown ones."""
 EVENT_FLAGS = {
     "--view": (EventType.VIEW, "ITEM", "the shopper viewed ITEM"),
     "--cart": (EventType.ADD_TO_CART, "ITEM", "the shopper put ITEM into the cart"),
@@ -139,14 +139,14 @@ def print_header(console: Console, query: RecommendQuery, recommendation: Recomm
     if given and given <= set(recommendation.missing_item_ids) and recommendation.results:
         # Mostly ids of another shop, such as those of an example.
         known = ", ".join(result.item_id for result in recommendation.results[:EXAMPLES])
-        console.print(f"[yellow]its items are called such as {escape(known)}[/yellow]", soft_wrap=True)
+        console.print(f"[yellow]its item ids look like {escape(known)}[/yellow]", soft_wrap=True)
 
 
-NOBODY = "nothing serves there: start `recserv serve --model MODEL_DIR`, and give its --listen address as --target"
+NOBODY = "no server answers there: start `recserv serve --model MODEL_DIR`, and give its --listen address as --target"
 
 
 def nobody_there(error: CallFailed) -> bool:
-    """Whether no server was reached, as against one that answered with an error."""
+    """Whether no server was reached, as opposed to one that answered with an error."""
     return error.code == "UNAVAILABLE" and not error.server_reason and error.retry_after_s is None
 
 
@@ -158,4 +158,4 @@ def print_failure(console: Console, target: str, error: CallFailed) -> None:
     for violation in error.violations:
         console.print(f"  {escape(violation.field)}: {escape(violation.description)}")
     if error.retry_after_s is not None:
-        console.print(f"  worth trying again in {error.retry_after_s:g} s")
+        console.print(f"  retry after {error.retry_after_s:g} s")

@@ -1,7 +1,7 @@
 """Recommendations as tables for a person, laid out for the width at hand.
 
-Where it is wide enough the reason ends its row; else it has a line of its own below, so that neither it nor the title
-falls apart into fragments.
+If there is room, the reason is the last cell of its row; otherwise it gets a line of its own below, so that neither it
+nor the title is broken into fragments.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def source_label(source: Source) -> str:
 
 
 def title_of(result: Result) -> str:
-    """What a person calls the product: its title, else its id."""
+    """How a person would name the product: its title, else its id."""
     return result.item.title if result.item is not None and result.item.title else result.item_id
 
 

@@ -27,8 +27,10 @@ def register(subparsers: Any) -> None:
         " every event goes to one consumer of the group, at least once, in the order of its partition.",
     )
     parser.add_argument("--state", metavar="URL", help="as of `recserv serve`; or RECSERV_STATE")
-    parser.add_argument("--group", required=True, metavar="NAME", help="what this reader and its like are called")
-    parser.add_argument("--consumer", default=f"tail-{os.getpid()}", metavar="NAME", help="of this one (tail-PID)")
+    parser.add_argument("--group", required=True, metavar="NAME", help="name of the consumer group")
+    parser.add_argument(
+        "--consumer", default=f"tail-{os.getpid()}", metavar="NAME", help="name of this consumer (tail-PID)"
+    )
     parser.add_argument("--tenant", default=DEFAULT_TENANT, metavar="NAME", help=f"({DEFAULT_TENANT})")
     parser.add_argument("--once", action="store_true", help="end when there are no more")
     for key, text in _TIMEOUTS.items():

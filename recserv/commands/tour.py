@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class Cast(msgspec.Struct, frozen=True):
-    """The products that the shopper deals with: popular ones of different kinds, found in the data itself."""
+    """The products of the tour: popular ones of different kinds, chosen from the data."""
 
     viewed: Result
     searched: Result

@@ -1,6 +1,6 @@
 """What each part of the pipeline is worth: one source alone, all but one, or fixed weights in place of the ranker.
 
-The ranker is not learned again for what is left, so a figure "without" says what the served model would lose.
+The ranker is not retrained on what is left, so a figure "without" says what the served model would lose.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Ablation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def label(self) -> str:
-        """What is left, in words; "" for all of it."""
+        """What is left of the pipeline, in words; "" for all of it."""
         parts = (
             f"{self.only} alone" * bool(self.only),
             f"without {self.without}" * bool(self.without),

@@ -1,6 +1,6 @@
 """A few questions with what was recommended and what was chosen, for a person to look at.
 
-Some are answered well, some badly, in proportion to neither: figures say how often, examples say how.
+Good and bad answers are both shown, in no proportion: the figures say how often, the examples say how.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _spread(rows: npt.NDArray[np.int64], count: int, questions: Questions, used:
     sessions = {int(questions.session[row]) for row in used}
     targets = {questions.lines[row][1] for row in used}
     found: list[int] = []
-    # Further ones stand by for those that repeat another.
+    # More than are needed, to replace those that repeat another.
     for begin in np.unique(np.linspace(0, len(rows), count, endpoint=False).astype(np.int64)).tolist():
         for row in rows[begin:].tolist():
             session, target = int(questions.session[row]), questions.lines[row][1]

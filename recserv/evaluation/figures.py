@@ -1,4 +1,4 @@
-"""What an evaluation found, as data: for the terminal, as JSON, and for the page that is made of it (`page`)."""
+"""The results of an evaluation as data: for the terminal, for JSON, and for the HTML `page`."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def next_item_metrics(ranks: Ranks) -> NextItemMetrics:
 
 
 def within(ranks: Ranks, k: int) -> Ranks:
-    """What is beyond k is a miss."""
+    """A rank beyond k is a miss."""
     return np.where(ranks <= k, ranks, 0)
 
 

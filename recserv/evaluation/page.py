@@ -69,12 +69,12 @@ def page(report: EvaluationReport) -> str:
 
 
 def text(given: object) -> str:
-    """Of a shop or of ours, as text and nothing else."""
+    """Escapes any string, a shop's or ours, so that it is only ever text."""
     return html.escape(str(given), quote=True)
 
 
 def _foreign(given: str) -> str:
-    """A name in any script, which must not turn what stands around it."""
+    """A name in any script, isolated so that it does not reorder the text around it."""
     return f"<bdi>{text(given)}</bdi>"
 
 

@@ -1,4 +1,4 @@
-"""What the page of an evaluation says in sentences: how it was measured, of what, and how much better that is."""
+"""The sentences on the page of an evaluation: how and on what it was measured, and how it compares."""
 
 from __future__ import annotations
 

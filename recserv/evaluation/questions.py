@@ -4,7 +4,7 @@
     FILE.json beside it, if `recserv build --holdout` wrote both: from which data it is
 
 The lines of one session stand together: each prefix of a session, or each item of a basket left out in turn. They are
-found again by what they say, because questions about one session are no independent evidence.
+recognised by their contents, because questions about one session are no independent evidence.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _sidecar(path: Path) -> tuple[HoldoutReport | None, bool]:
     try:
         said = msgspec.json.decode(beside.read_bytes(), type=HoldoutReport)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
-        return None, False  # None, or somebody else's file.
+        return None, False  # No such file, or one of another tool.
     if hashlib.sha256(path.read_bytes()).hexdigest() != said.sha256:
         return None, True
     return said, False

@@ -49,7 +49,7 @@ ALONE = ("covisitation", "session_knn", "popular")
 
 
 class _EngineTime(SilentObserver):
-    """Adds up the stages of one request that the engine works in."""
+    """Adds up the time of the stages of a request that run in the engine."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -197,7 +197,7 @@ def evaluate_server(
 
 
 class _Strangers:
-    """Passes calls on, and sees whether the server knows any item of the questions."""
+    """Forwards calls, and notes whether the server knows any item of the questions."""
 
     def __init__(self, recommend: Callable[[RecommendQuery], Recommendation], questions: Questions):
         self._recommend, self._questions = recommend, questions

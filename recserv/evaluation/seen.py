@@ -1,4 +1,4 @@
-"""Whether a model has seen the sessions that it is asked about: then its figures say how well it remembers.
+"""Whether a model was trained on the sessions that it is asked about; its figures then show memory, not prediction.
 
 Known, where the file says from which data it is (`questions`): the model was built beside it, or its events end before
 the sessions of the file do, or they do not. Otherwise it is looked for: the model holds its newest sessions, for
@@ -54,7 +54,7 @@ def seen_by(model: ModelSnapshot, questions: Questions) -> Seen:
     ends = model.manifest.training.last_event_ms
     if said is not None and said.first_end_ms is not None and ends is not None:
         built = f"the model was built from events until {_day(ends)}"
-        when = f"{built}, these sessions ended from {_day(said.first_end_ms)} on"
+        when = f"{built}; these sessions ended on {_day(said.first_end_ms)} or later"
         if ends < said.first_end_ms:
             return Seen("later", f"These sessions are new to the model: {when}.")
         return Seen("seen", f"The model may have seen these sessions: {when}. {_MEND}")
@@ -90,7 +90,7 @@ def _looked_for(model: ModelSnapshot, lines: Sequence[Line]) -> Seen:
     what = f"{share:.0%} of {len(sets):,} lines looked at lie wholly in one session that the model was built from"
     if share >= SEEN_SHARE:
         return Seen("seen", f"The model seems to have seen these sessions: {what}. {_MEND}", inside, len(sets))
-    return Seen("unseen", f"Nothing speaks for the model having seen these sessions: {what}.", inside, len(sets))
+    return Seen("unseen", f"There is no sign that the model has seen these sessions: {what}.", inside, len(sets))
 
 
 def _positions(model: ModelSnapshot, prefix: list[str], target: str) -> list[int]:

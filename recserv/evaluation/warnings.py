@@ -1,4 +1,4 @@
-"""What a person must know before they believe a figure, in words; nothing where there is nothing to say."""
+"""Warnings that a person must read before believing a figure; empty if there is nothing to say."""
 
 from __future__ import annotations
 

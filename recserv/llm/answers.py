@@ -1,6 +1,6 @@
 """What a provider sent, turned into values or into one of our failures: status, headers, bodies.
 
-Decides only, does no I/O. Nothing of a body gets into a message: it is foreign text, and may be a key sent back.
+Pure: no I/O. No part of a body ever enters an error message: it is untrusted text, and may echo an API key.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ _decode_embeddings = msgspec.json.Decoder(_Embeddings).decode
 
 
 def check_body(headers: Mapping[str, str]) -> None:
-    """Raises BadAnswer for a body that was compressed although that was ruled out."""
+    """Raises BadAnswer if the body is compressed, which the request ruled out."""
     if headers.get("content-encoding", "identity") != "identity":
         raise BadAnswer("the answer is compressed")
 
@@ -106,7 +106,7 @@ def embeddings_of(body: Body, count: int) -> tuple[list[list[float]], Usage | No
 
 
 def failure_of(status: int, headers: Mapping[str, str], body: bytes, now_s: float) -> LlmFailure:
-    """The failure that an answer other than 200 stands for. `now_s`: wall clock, for dates in headers."""
+    """Maps an answer other than 200 to its failure. `now_s`: wall clock, for dates in headers."""
     if status == 429:
         return RateLimited("the provider limits the rate", retry_after_s(headers, now_s))
     if status == 401:
@@ -121,7 +121,7 @@ def failure_of(status: int, headers: Mapping[str, str], body: bytes, now_s: floa
 def retry_after_s(headers: Mapping[str, str], now_s: float) -> float | None:
     """How long to wait: Retry-After-Ms, Retry-After (seconds or a date), else the reset of a limit that is used up.
 
-    At most RETRY_AFTER_S_MAX; None if nothing sensible is said.
+    At most RETRY_AFTER_S_MAX; None if the headers give no usable value.
     """
     waits = [_seconds(headers.get("retry-after-ms"), 0.001), _retry_after(headers.get("retry-after"), now_s)]
     for kind in _LIMITS:

@@ -1,10 +1,10 @@
-"""What the rest of recserv knows of language models: a task in, texts out, and why a text stayed away.
+"""The interface to language models: a task in, texts out, and the reason for each text that is missing.
 
     WritingTask  a situation and up to a page of products   -> Writer.write -> texts as they land -> Written
 
-A task holds all that the model is ever told. Two shoppers whose tasks are equal may share the answer, so nothing enters
-a task that is not part of the key under which its texts are kept: no user ids, no history beyond the few items that
-make the situation.
+A task holds everything that the model is ever told. Two shoppers whose tasks are equal may share the answer, so nothing
+enters a task that is not part of the key under which its texts are kept: no user ids, no history beyond the few items
+that make up the situation.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class ContextItem(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Situation(msgspec.Struct, frozen=True, array_like=True):
-    """What the shopper is about, coarse enough to be shared: items oldest first, the newest search."""
+    """What the shopper is doing, coarse enough to be shared: items, oldest first, and the newest search."""
 
     items: tuple[ContextItem, ...] = ()
     search: str = ""
 
 
 class ItemFacts(msgspec.Struct, frozen=True, array_like=True):
-    """A product to explain. `key`: whatever the caller knows it by; it never leaves the process. `evidence`: the
+    """A product to explain. `key`: the caller's name for it, which never leaves the process. `evidence`: the
     template reason, as a hint at why it was recommended.
     """
 
@@ -86,11 +86,11 @@ class Ledger(Protocol):
         """
 
     async def settle_spend(self, reservation: str, reserved: int, spent: int) -> None:
-        """Replaces what was set aside by what was really spent. Raises StoreUnavailable."""
+        """Replaces the reservation by what was actually spent. Raises StoreUnavailable."""
 
 
 class LlmObserver(Protocol):
-    """Called on the event loop: cheap, and never raises. Words in `outcome`, `reason` and `kind` are a fixed few."""
+    """Called on the event loop: must be cheap and must not raise. `outcome`, `reason` and `kind` have fixed values."""
 
     def call(self, model: str, outcome: str, seconds: float) -> None: ...
 
@@ -135,8 +135,8 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class LlmFailure(RecservError):
-    """A call that gave nothing. `usage`: what the provider reported of it all the same; `billable`: the provider took
-    the request, so it may charge for it.
+    """A call without an answer. `usage`: what the provider reported for it nonetheless; `billable`: the provider
+    accepted the request, so it may charge for it.
     """
 
     reason = "LLM"
@@ -167,7 +167,7 @@ class ContextTooLong(LlmFailure):
 
 
 class KeyRefused(LlmFailure):
-    """401 with every key there is."""
+    """401 with every available key."""
 
     outcome = "key_refused"
     billable = False

@@ -3,9 +3,9 @@
     request -> slot -> key -> POST -> status -> body, read under a cap -> answer
                         ^ 401: next key               or LlmFailure
 
-httpx knows time limits for each phase only, and cancelling it can leak places in its pool: an exchange therefore runs
-as a task that is never cancelled from outside. It ends by its own limits, its caller stops waiting at the deadline, and
-fewer exchanges run at once than the pool has places. If the pool is exhausted all the same, it is replaced.
+httpx has timeouts per phase but none overall, and cancelling it can leak slots of its pool. So an exchange runs as a
+task that is never cancelled from outside: it ends by its own limits, while its caller stops waiting at the deadline.
+Fewer exchanges run at once than the pool has slots; if the pool is exhausted nevertheless, it is replaced.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from recserv.llm.sse import ChatStream
 from recserv.resilience.deadline import Deadline
 
 logger = logging.getLogger("recserv.llm")
-# Every call and every step of it would be a line; what matters of them is counted and logged here.
+# They would log every step of every call; what matters is counted and logged here.
 for _chatty in ("httpx", "httpcore"):
     logging.getLogger(_chatty).setLevel(logging.WARNING)
 
@@ -60,12 +60,12 @@ class ChatAnswer(msgspec.Struct, frozen=True):
 
 
 class _Exchange:
-    """One request on its way: shared between the task that runs it and the caller who may give it up."""
+    """One request in flight, shared by the task that runs it and the caller, who may abandon it."""
 
     def __init__(self, deadline: Deadline, on_text: OnText | None):
         self.deadline, self.on_text = deadline, on_text
         self.given_up = False
-        # The answer, where it is known before the end of the body.
+        # The answer, if it is known before the body ends.
         self.early: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     def check(self) -> None:
@@ -74,7 +74,7 @@ class _Exchange:
 
 
 class LlmClient:
-    """`base_url` ends where /chat/completions begins. `in_flight_max`: exchanges at once; more wait for a place."""
+    """`base_url` ends where /chat/completions begins. `in_flight_max`: exchanges at once; more wait for a slot."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class LlmClient:
         self._http = self._new_http()
 
     def _new_http(self) -> httpx.AsyncClient:
-        # Neither proxies nor .netrc of the environment may decide where keys go.
+        # Proxies and .netrc of the environment must not decide where keys are sent.
         return httpx.AsyncClient(
             trust_env=False,
             follow_redirects=False,
@@ -102,7 +102,7 @@ class LlmClient:
                 max_keepalive_connections=self._in_flight_max,
                 keepalive_expiry=KEEPALIVE_S,
             ),
-            # A compressed answer could be any size once unpacked.
+            # A compressed answer has no bound on its size once decompressed.
             headers={"accept-encoding": "identity", "user-agent": "recserv"},
         )
 
@@ -111,7 +111,7 @@ class LlmClient:
         return len(self._tasks)
 
     async def close(self) -> None:
-        """Ends what is under way. Nothing may be asked afterwards."""
+        """Ends the exchanges in flight. The client cannot be used afterwards."""
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -150,7 +150,7 @@ class LlmClient:
         return vectors
 
     async def _run(self, exchange: _Exchange, work: Any) -> Any:
-        """Waits for the exchange until its deadline; it is left to end by itself then."""
+        """Waits for the exchange until its deadline; after that the exchange ends by itself."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._forget)
@@ -171,7 +171,7 @@ class LlmClient:
             logger.error("an exchange with the provider broke", exc_info=error)
 
     async def _post(self, path: str, body: dict[str, Any], exchange: _Exchange, read: Any) -> Any:
-        """Tries the keys one after the other; every other failure is the caller's to judge."""
+        """Tries the keys in turn; any other failure is left to the caller."""
         content = msgspec.json.encode(body)
         async with self._places:
             for _ in range(len(self._keys) + 2):
@@ -220,7 +220,7 @@ class LlmClient:
             raise _dropped(error) from error
 
     async def _replace(self, http: httpx.AsyncClient) -> None:
-        """A pool that is full although fewer calls run than it has places has lost some of them for good."""
+        """A pool that is full while fewer calls run than it has slots has leaked some of them for good."""
         if self._http is http:
             logger.warning("the connection pool is exhausted and is replaced")
             self._http = self._new_http()
@@ -248,7 +248,7 @@ class LlmClient:
     async def _read_stream(self, response: httpx.Response, exchange: _Exchange) -> ChatAnswer:
         check_body(response.headers)
         if not response.headers.get("content-type", "").startswith("text/event-stream"):
-            # Some gateways answer whole although a stream was asked for.
+            # Some gateways send a complete answer even if a stream was requested.
             return await self._read_whole(response, exchange)
         stream, pieces, size = ChatStream(), [], 0
         async for part in response.aiter_raw():
@@ -262,7 +262,7 @@ class LlmClient:
                 if exchange.on_text is not None:
                     exchange.on_text(text)
             if stream.done and stream.finish_reason and not exchange.early.done():
-                # The end of the body is read all the same: only then can the connection serve another call.
+                # The body is still read to its end: only then can the connection be reused.
                 exchange.early.set_result(ChatAnswer("".join(pieces), stream.finish_reason, stream.usage))
         if not stream.finish_reason:
             raise BadAnswer("the stream ended without a finish reason", stream.usage)
@@ -271,6 +271,6 @@ class LlmClient:
 
 def _dropped(error: Exception) -> LlmFailure:
     failure = ProviderDown(f"the connection broke: {type(error).__name__}")
-    # The request was sent; whether the provider charges for it is not known.
+    # The request was sent, so the provider may charge for it.
     failure.billable = True
     return failure

@@ -1,11 +1,11 @@
-"""API keys, and turning to another one while the server runs.
+"""API keys, and switching to another one while the server runs.
 
     env:NAME, file:PATH -> KeyRing -> the key of the next call
     401 -> that key is set aside, files are read again -> the next key
 
-A key file holds one key a line; empty lines and lines that begin with # are skipped. It is also read again when it has
-changed, so that a rotation is seen before the old key is refused. A key set aside is tried again once its file changes
-or after a minute.
+A key file holds one key a line; empty lines and lines that begin with # are skipped. It is also read again when it
+changes, so that a rotation takes effect before the old key is refused. A key set aside is tried again once its file
+changes or after a minute.
 """
 
 from __future__ import annotations
@@ -64,14 +64,14 @@ class KeyRing:
         return next((key for key in self._keys if self._aside.get(key, 0.0) <= now_s), "")
 
     def refused(self, key: str) -> None:
-        """The provider did not take `key`: reads the files again, whatever their times say, and sets it aside."""
+        """The provider refused `key`: sets it aside, and reads the files again even if they look unchanged."""
         self._read()
         self._aside = {known: until for known, until in self._aside.items() if known in self._keys}
         self._aside[key] = self._clock() + ASIDE_S
         logger.warning("a key was refused", extra={"fields": {"place": self._place(key), "keys": len(self._keys)}})
 
     def _place(self, key: str) -> int:
-        """For the log, which never shows a key: its number, or 0 for one that is gone."""
+        """For the log, which never shows a key: its number, or 0 if it no longer exists."""
         return self._keys.index(key) + 1 if key in self._keys else 0
 
     def _changed(self) -> bool:
@@ -83,18 +83,20 @@ class KeyRing:
             if _is_file(source):
                 stamp = _stamp(_path(source))
                 if stamp != self._stamps.get(source):
-                    # Whoever changed the file may have put a key back.
+                    # The change may have restored a key that was set aside.
                     self._aside.clear()
                 self._stamps[source] = stamp
             keys.update(dict.fromkeys(read_source(source, self._environ)))
         if keys:
             self._keys = list(keys)[:KEYS_MAX]
         elif self._sources:
-            logger.error("no key can be read; the last ones stay", extra={"fields": {"keys": len(self._keys)}})
+            logger.error(
+                "no key can be read; the previous ones stay in use", extra={"fields": {"keys": len(self._keys)}}
+            )
 
 
 def read_source(source: str, environ: Mapping[str, str]) -> list[str]:
-    """The keys of one source; none if it cannot be read. What no header can carry is left out: it fits no call."""
+    """The keys of one source; none if it cannot be read. Text that cannot be a header value is left out."""
     if _is_file(source):
         try:
             with _path(source).open("rb") as file:
@@ -106,7 +108,9 @@ def read_source(source: str, environ: Mapping[str, str]) -> list[str]:
         text = environ.get(source.removeprefix(ENV_PREFIX), "")
     keys, unclean = clean_keys(text)
     if unclean:
-        logger.error("what no header can carry is no key", extra={"fields": {"lines": unclean, "keys": len(keys)}})
+        logger.error(
+            "a key that cannot be a header value is ignored", extra={"fields": {"lines": unclean, "keys": len(keys)}}
+        )
     return keys
 
 

@@ -1,4 +1,4 @@
-"""What operators see of explanations: queue, calls and their cost, cache, and what was thrown away for which reason."""
+"""Metrics of explanations: queue, calls and their cost, cache, and discarded texts by reason."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class LlmMetrics:
         self._joined = self._cache.labels(tenant, "joined").inc
 
     def watch(self, *, queue: Callable[[], int], in_flight: Callable[[], int]) -> None:
-        """Gauges that are read when somebody looks."""
+        """Registers gauges that are read at each scrape."""
         self._queue.set_function(queue)
         self._in_flight.set_function(in_flight)
 

@@ -1,10 +1,10 @@
-"""Prompts: a task -> messages. Instructions are ours; everything else is data, cut, cleaned and wrapped in JSON.
+"""Prompts: a task -> messages. Instructions are fixed; everything else is data: truncated, cleaned and wrapped in JSON.
 
     task, shape -> system message (fixed) + user message: {"language", "situation", "products": {"p1": {...}, ...}}
 
-Titles, descriptions and search queries come from shops and shoppers and may try to instruct the model. They are cut to
-a length, freed of control characters and addresses, and stand inside JSON strings. Products are called p1, p2, ...: the
-shop's ids are not sent. What the model makes of it all is judged by `validation`, whatever it was told here.
+Titles, descriptions and search queries come from shops and shoppers and may try to instruct the model. They are
+truncated, stripped of control characters and addresses, and enclosed in JSON strings. Products are called p1, p2, ...:
+the shop's ids are not sent. Whatever the prompt says, `validation` checks the answer.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SYSTEM = (
     'Write in the language of the tag in "language".'
 )
 VERSION = hashlib.blake2b(SYSTEM.encode(), digest_size=4).hexdigest()
-"""Changes with the instructions, so that texts written under others are not shown any more."""
+"""Changes with the instructions, so that texts written under earlier ones are no longer shown."""
 
 _LOCALE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}")
 _ADDRESS = re.compile(r"\S*(?:://|www\.)\S*", re.IGNORECASE)
@@ -53,7 +53,7 @@ class Shape(msgspec.Struct, frozen=True):
     items: int
 
     def smaller(self) -> Shape | None:
-        """First fewer events, then fewer items; None if nothing is left to take away."""
+        """First fewer events, then fewer items; None if it cannot be smaller."""
         if self.events > 0:
             return Shape(self.events // 2, self.items)
         return Shape(0, self.items // 2) if self.items > 1 else None
@@ -71,13 +71,13 @@ class Prompt(msgspec.Struct, frozen=True):
 
     @property
     def tokens_about(self) -> int:
-        """An estimate on the high side of the tokens of the messages."""
+        """A high estimate of the number of tokens in the messages."""
         return sum(len(content.encode()) for _, content in self.messages) // 3 + 16 * len(self.messages)
 
 
 def clean(text: str, chars_max: int) -> str:
-    """One line of harmless characters, at most `chars_max` long."""
-    # Cut first: the text may be very long.
+    """One line of printable characters without addresses, at most `chars_max` long."""
+    # Truncated first: the text may be very long.
     kept = unicodedata.normalize("NFKC", text[: 4 * chars_max])
     kept = "".join([" " if c.isspace() else c for c in kept if c.isspace() or unicodedata.category(c) not in _UNWANTED])
     return _SPACES.sub(" ", _ADDRESS.sub(" ", kept)).strip()[:chars_max].strip()

@@ -1,9 +1,9 @@
 """Which model gets a call: tiers -> chains of models, cheapest first as the settings list them; what a call costs.
 
-    tier -> chain -> the first model that its breaker does not leave alone
+    tier -> chain -> the first model whose breaker lets a call through
 
 and, once a call failed, where the job goes from there (`next_step`): wait and try the same model, go down the chain,
-ask for less, or give up. Decisions only; waiting and calling is the writer's.
+ask for less, or give up. It only decides; the writer waits and calls.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Routes:
         on_transition: OnTransition | None = None,
     ):
         breaker = BreakerSettings(
-            # Wide, so that a run of bad luck at a provider that is half well does not open it.
+            # Wide, so that a run of bad luck at a degraded provider does not open it.
             sliding_window_size=50,
             minimum_number_of_calls=20,
             failure_rate_threshold=settings.breaker_failure_rate,
@@ -81,7 +81,7 @@ class Routes:
         }
 
     def chain(self, tier: str) -> tuple[Model, ...]:
-        """An unknown tier has the chain of the cheapest."""
+        """An unknown tier gets the chain of the cheapest one."""
         return self._chains.get(tier, self._chains[TIERS[0]])
 
     def all_open(self) -> bool:
@@ -112,12 +112,12 @@ def next_step(
     """What to do after `failure`, and how many seconds to wait before. `random`: uniform in [0, 1).
 
     5xx, time-outs and nonsense go down the chain at once; only at its end is the same model asked again, after a wait
-    with full jitter. A rate limit is waited for if the wait is short, or if there is nobody else to ask.
+    with full jitter. A rate limit is waited out if the wait is short, or if there is no other model.
     """
     if isinstance(failure, ContextTooLong):
         return (Step.SHRINK, 0.0) if progress.shrinks < SHRINKS_MAX else (Step.NEXT_MODEL, 0.0)
     if isinstance(failure, KeyRefused):
-        # Somebody is replacing the key, perhaps: never too short a wait.
+        # Perhaps the key is being replaced, so the wait must not be too short.
         wait_s = 0.5 * _jittered(progress.key_turns, lambda: 1.0) + 0.5 * _jittered(progress.key_turns, random)
         fine = progress.key_turns < KEY_TURNS_MAX and wait_s < progress.remaining_s
         return (Step.SAME_MODEL, wait_s) if fine else (Step.GIVE_UP, 0.0)

@@ -2,8 +2,8 @@
 
     bytes -> lines -> `data:` payloads -> chunks -> text, finish reason, usage
 
-Strict: a payload that is no chunk ends the stream (BadAnswer), and so does one that is too long. Whoever reads decides
-what a stream without a finish reason is worth: nothing.
+Strict: a payload that is not a chunk, or is too long, ends the stream (BadAnswer). The caller discards a stream that
+ends without a finish reason.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _decode = msgspec.json.Decoder(_Chunk).decode
 
 
 def usage_of(wire: WireUsage | None) -> Usage | None:
-    """None for what is absent or cannot be."""
+    """None if it is absent or impossible."""
     if wire is None or wire.prompt_tokens < 0 or wire.completion_tokens < 0:
         return None
     return Usage(wire.prompt_tokens, wire.completion_tokens)

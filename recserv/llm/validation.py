@@ -1,10 +1,10 @@
-"""What a model wrote, judged before anybody sees it: an answer -> a text for each product, or a reason to discard it.
+"""Validates what a model wrote before it is shown: an answer -> a text for each product, or a reason to discard it.
 
     pieces of text -> AnswerReader -> complete "label": "text" pairs, as they arrive -> judge -> texts
                                    -> at the end: is the whole of it the one JSON object that was asked for?
 
 Strict: only labels that were asked for, each once; plain text of bounded length; no addresses, no markup, no words of
-the instructions, no number that the data does not hold, no item id. What does not pass is discarded, never mended.
+the instructions, no number that the data does not hold, no item id. What does not pass is discarded, never repaired.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ _OUR_PHRASES = _phrases(SYSTEM)
 
 
 def judge(text: str, prompt: Prompt, known_id: KnownId) -> str:
-    """Why the text must not be shown, as one of a fixed few words; empty if it may."""
+    """Why the text must not be shown, as one of a few fixed words; empty if it may be."""
     if not text or len(text) > TEXT_CHARS_MAX or (len(text) >= TEXT_CHARS_MAX - 1 and text[-1] not in _ENDS):
-        # As long as it may be and without an end: it was cut.
+        # At the limit and without an end of sentence: it was cut off.
         return "length"
     if any(c not in _PLAIN_OTHERS and unicodedata.category(c)[0] not in _PLAIN_CATEGORIES for c in text):
         return "markup" if _MARKUP.search(text) else "characters"
@@ -116,7 +116,7 @@ class AnswerReader:
         self.verdicts = Verdicts()
 
     def feed(self, piece: str) -> None:
-        """More of the answer. Pairs that are complete are judged at once."""
+        """More of the answer. Complete pairs are judged at once."""
         if len(self._text) > ANSWER_CHARS_MAX:
             return
         self._text += piece
@@ -124,7 +124,7 @@ class AnswerReader:
             start = _SPACE.match(self._text)
             at = start.end() if start else 0
             if not self._text.startswith("{", at):
-                # Perhaps it is fenced; the end will show.
+                # It may be in a code fence; that shows at the end.
                 return
             self._open, self._at = True, at + 1
         while (pair := _PAIR.match(self._text, self._at)) is not None:

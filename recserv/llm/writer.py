@@ -1,12 +1,12 @@
-"""Writes explanations: one task through the chain of models until it has its texts, its time or its money is up.
+"""Writes explanations: one task through the chain of models until it has its texts, or is out of time or money.
 
     task -> prompt -> model (breaker, budget) -> call -> reader -> texts as they land
                  ^ smaller      ^ next or again, after a wait       | nothing usable
                  +--------------+-----------------------------------+
 
-`next_step` decides after each failure; here it is carried out. Money is set aside before each call and settled after
-it: by what the provider reports, by the whole of what was set aside where it reports nothing and may charge, by nothing
-where it refused. A call that gave no usable text is a failure for the model's breaker as well.
+`next_step` decides what to do after each failure; this module does it. Money is reserved before each call and settled
+after it: the usage that the provider reports, the whole reservation if it reports nothing and may charge, nothing if it
+refused. A call that gave no usable text is a failure for the model's breaker as well.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ RETRY_RESERVE = 20.0
 """Second attempts that a quiet server has saved up, from its start on: so one job may go down a whole chain."""
 REFUSED_WAIT_S = 0.05
 BUDGET_PAUSE_S = 1.0
-"""How long nothing is tried after the budget was found spent."""
+"""How long nothing is tried once the budget was found to be spent."""
 
 
 class Unusable(LlmFailure):
-    """The answer came whole, and nothing in it was fit to be shown."""
+    """The answer was complete, and nothing in it could be shown."""
 
     outcome = "unusable"
 
@@ -97,7 +97,7 @@ class LlmWriter:
         try:
             cause = await job.run(self._routes.chain(task.tier))
         except StoreUnavailable:
-            # Without the ledger nobody knows what may be spent.
+            # Without the ledger it is unknown how much may be spent.
             cause = TemplateCause.BUDGET_SPENT
         if len(job.texts) == len(task.items):
             cause = TemplateCause.UNSPECIFIED
@@ -113,7 +113,7 @@ class LlmWriter:
             if not reservation:
                 self._spent_until_s = self._clock() + BUDGET_PAUSE_S
                 raise BudgetSpent("the budget is spent")
-            # A failure that nobody foresaw is charged as if everything had been used.
+            # An unexpected failure is charged as if the whole reservation had been used.
             usage: Usage | None = None
             billable = True
             reader = AnswerReader(prompt, self._known_id, lambda label, text: job.land(prompt.labels[label], text))
@@ -191,7 +191,7 @@ class _Job:
             self._landed(key, text)
 
     async def run(self, chain: tuple[Model, ...]) -> TemplateCause:
-        """Goes down the chain; returns why items were left without a text, if some were.
+        """Goes down the chain; returns why some items have no text, if any have none.
 
         A job that found every breaker open waits for one of them: it was taken on when they were not, and a moment
         later a probe may close one.
@@ -209,7 +209,7 @@ class _Job:
             await self._writer.sleep(wait_s)
 
     async def _with(self, model: Model, is_last: bool, cause: TemplateCause) -> tuple[Step, TemplateCause]:
-        """All the attempts at one model, and where to go from there."""
+        """All attempts at one model, and the next step."""
         writer, progress = self._writer, Progress(is_last=is_last)
         while True:
             if self.deadline.remaining_s() <= 0:
@@ -245,7 +245,7 @@ class _Job:
         progress.remaining_s = self.deadline.remaining_s()
         step, wait_s = next_step(failure, progress, self._writer.settings.attempts_max, self._writer.uniform)
         if isinstance(failure, ContextTooLong | KeyRefused):
-            # Neither costs anything, nor would the same request be tried again: they are no attempts.
+            # Neither costs anything or would be retried as it is, so they do not count as attempts.
             self.attempts -= 1
             progress.on_model -= 1
             progress.shrinks += isinstance(failure, ContextTooLong)

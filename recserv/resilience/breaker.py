@@ -1,4 +1,4 @@
-"""Circuit breaker: after too many failed or slow calls a dependency is left alone for a while, then tried again.
+"""Circuit breaker: after too many failed or slow calls, a dependency is not called for a while, then probed.
 
     CLOSED     calls pass; the last `sliding_window_size` results are kept. From `minimum_number_of_calls` results on, a
                failure rate or a slow-call rate at its threshold opens the breaker.
@@ -10,14 +10,14 @@
 Vocabulary and semantics are Resilience4j's (count-based sliding window, no automatic transition from open), but for two
 points: a result that belongs to an earlier state is ignored, and the time in half-open always has a bound.
 
-A pure state machine: it waits for nothing, belongs to one thread, and takes clock and random source from outside. Use:
+A pure state machine: it never waits, belongs to one thread, and takes its clock and random source as arguments. Usage:
 
     permit = breaker.acquire()
     if not permit:
         ...                                     # refused: fall back
     elif it worked:    breaker.succeed(permit, duration_s)
     elif it failed:    breaker.fail(permit, duration_s)
-    else:              breaker.release(permit)  # cancelled, or the caller's own fault: says nothing of the dependency
+    else:              breaker.release(permit)  # cancelled, or the caller's own fault: no sign of the dependency
 
 Every permit is settled exactly once, whatever happens in between. A probe settled twice counts once.
 """
@@ -93,7 +93,7 @@ OnTransition = Callable[[Transition], None]
 
 
 class CircuitBreaker:
-    """`on_transition` hears of each change of state, after it; it must be quick and must not raise.
+    """`on_transition` is called after each change of state; it must be quick and must not raise.
 
     `random`: uniform in [0, 1). `refused`: calls not permitted so far.
     """
@@ -150,7 +150,7 @@ class CircuitBreaker:
         return self._state
 
     def retry_after_s(self) -> float:
-        """How long a caller who was refused had better wait; 0 if the next one may pass."""
+        """How long a refused caller should wait; 0 if the next call may pass."""
         if self.state is BreakerState.CLOSED or self._probes_left:
             return 0.0
         return max(0.0, self._deadline_s - self._clock())
@@ -174,7 +174,7 @@ class CircuitBreaker:
     def succeed(self, permit: int, duration_s: float) -> None:
         slow = duration_s > self._slow_s
         if permit == self._epoch:
-            # Nothing but good results in a full window: one more changes nothing. Nearly always so.
+            # The common case: a full window of successes, which one more does not change.
             if slow or not self._clean:
                 self._record(permit, _SLOW if slow else 0)
         elif permit in self._probes:
@@ -185,7 +185,7 @@ class CircuitBreaker:
             self._record(permit, _FAILED | _SLOW if duration_s > self._slow_s else _FAILED)
 
     def release(self, permit: int) -> None:
-        """The call was cancelled or says nothing of the dependency; a probe's permit is free again."""
+        """The call was cancelled or says nothing about the dependency; a probe's permit becomes free again."""
         if permit in self._probes:
             self._probes.discard(permit)
             self._probes_left += 1
@@ -220,7 +220,7 @@ class CircuitBreaker:
             self._enter(BreakerState.CLOSED, "recovered")
 
     def _expire(self, now_s: float) -> None:
-        """Ends a half-open state that lasts too long, as of the moment when a timer would have."""
+        """Ends a half-open state that has lasted too long, as of the moment when a timer would have."""
         if self._state is BreakerState.HALF_OPEN and now_s >= self._deadline_s:
             self._open(self._deadline_s, "half_open_too_long")
 
@@ -240,7 +240,7 @@ class CircuitBreaker:
         self._enter(BreakerState.HALF_OPEN, "wait_over")
 
     def _begin(self, window_size: int) -> None:
-        """An empty window, and permits that nobody holds yet: results of before belong to nothing from now on."""
+        """Empties the window and starts a new set of permits: results of earlier calls are ignored from now on."""
         self._window: deque[int] = deque(maxlen=window_size)
         self._needed = min(self._settings.minimum_number_of_calls, window_size)
         self._failed = self._slow = 0

@@ -1,4 +1,4 @@
-"""Work without an end, beside the requests: an error that nobody foresaw must not be its last one."""
+"""Background work that never ends: an unexpected error must not stop it for good."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import logging
 from collections.abc import Awaitable, Callable
 
 PAUSE_S = 1.0
-"""So that what breaks at once does not fill the log and the loop."""
+"""Keeps work that fails at once from flooding the log and the event loop."""
 
 
 async def endless(
     work: Callable[[], Awaitable[None]], name: str, logger: logging.Logger, pause_s: float = PAUSE_S
 ) -> None:
-    """Begins it again when it broke, after a pause; until cancelled, or until it ends by itself."""
+    """Starts it again, after a pause, whenever it raises; until it is cancelled or returns."""
     while True:
         try:
             await work()

@@ -1,24 +1,24 @@
-"""An adaptive concurrency limit: how many calls may be in the server at once, found from how long they wait.
+"""An adaptive concurrency limit: how many calls may be inside the server at once, derived from how long they wait.
 
     GradientLimit   the algorithm: (calls inside, time of work, time of waiting) -> limit
     verdict         the decision: (calls inside, limit, criticality, full answers that wait) -> what a call gets
 
 After Gradient2 of Netflix's concurrency-limits and Envoy's gradient controller: limit x gradient + headroom, where the
 gradient is the time that a call should take over the time that it takes, between 0.5 and 1, the headroom the square
-root of the limit, smoothed. While the server is not limited its times say nothing: then a lowered limit goes slowly
-back to where it began, so that an overload of an hour ago does not turn the next burst away.
+root of the limit, smoothed. While the server is below its limit its times say nothing: a lowered limit then slowly
+returns to its initial value, so that an overload of an hour ago does not turn the next burst away.
 
-Both of them guess the time without a queue from the shortest times seen, and must lower the limit now and then to see
-it again. Here calls wait in a queue of our own before they are worked on, and that is measured apart: the time of work
-is the time without a queue, in every window, under any load.
+Both of those estimate the time without a queue from the shortest times seen, and must lower the limit now and then to
+measure it again. Here calls wait in a queue of our own, and waiting is measured apart from work: the time of work is
+the time without a queue, in every window and under any load.
 
-Only full answers count for that wait. Brief ones cost so much less that many more of them may be inside; they count as
-inside all the same, so that the more of them there are, the fewer full ones are begun. (Not to count them was tried:
-the full ones then took what at three times the load a third of the brief ones would have needed.)
+Only full answers count towards the wait. Brief ones cost so much less that many more of them may be inside; they still
+count as inside, so that the more of them there are, the fewer full ones are begun. (Not counting them was tried: at
+three times the load, the full answers then took what a third of the brief ones would have needed.)
 
-In a flood of calls of normal criticality all that is inside is brief, and a bound on the calls inside would leave no
-full answers for the critical ones either. They get them beyond it, as long as hardly any wait to be begun. That they
-wait so little says nothing of the limit: it would rise, let the others' full answers in, and fall again.
+In a flood of calls of normal criticality only brief answers are inside, and a bound on the calls inside would leave no
+full answers for critical calls either. So these may exceed it, as long as hardly any wait to begin. Their short waits
+say nothing about the limit: counted, they would raise it, let the others' full answers in, and it would fall again.
 
 Pure: no clock, no I/O.
 """
@@ -81,9 +81,9 @@ _BOUNDS: dict[int, tuple[float, float]] = {
     Priority.HIGH: (1.5, 8.0),
 }
 URGENT_WAITING = 0.25
-"""In multiples of the limit: while fewer full answers wait, a HIGH call gets one, whatever else is inside."""
+"""In multiples of the limit: a HIGH call gets a full answer while fewer than this wait, whatever else is inside."""
 REJECT_BEYOND = {priority: brief for priority, (_full, brief) in _BOUNDS.items()}
-"""By priority, in multiples of the limit: beyond it nobody is answered, so nothing of the call need be read."""
+"""By priority, in multiples of the limit: beyond it no call is answered, so its message need not be read."""
 
 
 def verdict(inside: int, limit: float, priority: int, waiting: int = 0) -> Verdict:

@@ -1,4 +1,4 @@
-"""A bounded mapping that forgets what was used longest ago. Owned by one thread; no locks."""
+"""A bounded mapping that evicts the least recently used entry. Owned by one thread; no locks."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class LruCache(Generic[K, V]):
         return entry[0]
 
     def peek(self, key: K) -> V | None:
-        """Without counting as use."""
+        """Does not count as use."""
         entry = self._entries.get(key)
         return None if entry is None else entry[0]
 
     def oldest(self) -> tuple[K, V] | None:
-        """What would go first."""
+        """The entry that would be evicted next."""
         found = next(iter(self._entries.items()), None)
         return None if found is None else (found[0], found[1][0])
 

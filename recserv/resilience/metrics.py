@@ -1,4 +1,4 @@
-"""What resilience reports: the state of each breaker, what it refused, and one log line for each change of state."""
+"""Metrics of resilience: the state of each breaker, the calls it refused, and a log line for each change of state."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 class ResilienceMetrics:
-    """Hears of breakers and retries, in the process's registry. Breakers are made known by `watch`."""
+    """Records breakers and retries in the process's registry. `watch` registers a breaker."""
 
     def __init__(self, registry: CollectorRegistry):
         self._state = Gauge(
@@ -63,13 +63,13 @@ class ResilienceMetrics:
         logger.log(level, "circuit breaker changed", extra={"fields": fields})
 
     def watch(self, *breakers: CircuitBreaker) -> None:
-        """Gauges that are read when somebody looks. A breaker of the same name takes the place of the one before."""
+        """Registers gauges that are read at each scrape. A breaker replaces an earlier one of the same name."""
         for breaker in breakers:
             self._state.labels(breaker.name).set_function(partial(_state, breaker))
             self._refused.labels(breaker.name).set_function(partial(getattr, breaker, "refused"))
 
     def watch_attempts(self, attempts: Mapping[str, int]) -> None:
-        """How often the store was asked, by operation: a mapping that goes on counting."""
+        """How often the store was called, by operation: a mapping whose owner goes on counting."""
         for operation in attempts:
             self._attempts.labels(operation).set_function(partial(attempts.__getitem__, operation))
 
@@ -95,7 +95,7 @@ class OverloadMetrics:
         self._waiting = Gauge("recserv_waiting_calls", "Calls that wait for their turn.", registry=registry)
 
     def watch(self, *, limit: Callable[[], float], waiting: Callable[[], float]) -> None:
-        """Gauges that are read when somebody looks."""
+        """Registers gauges that are read at each scrape."""
         self._limit.set_function(limit)
         self._waiting.set_function(waiting)
 

@@ -1,4 +1,4 @@
-"""Log lines that an outage would repeat with every request: one an interval, with the number of those left out."""
+"""Log lines that an outage would repeat for every request: one per interval, with the number of those suppressed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class QuietLog:
         fields: Mapping[str, object] | None = None,
         error: Exception | None = None,
     ) -> None:
-        """`error` brings its traceback. `repeated`: how many lines of this key were left out since the last one."""
+        """`error` adds its traceback. `repeated`: how many lines of this key were suppressed since the last one."""
         if not self._logger.isEnabledFor(level):
             return
         now_s = self._clock()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 
 class RetryBudget:
-    """A token bucket: each request puts `share` of a token in, each retry takes a whole one out. `tokens_max` bounds
-    what a quiet time can save up. With `saved` 0 it starts empty, and retries / requests <= share holds from the first
+    """A token bucket: each request adds `share` of a token, each retry takes a whole one. `tokens_max` bounds what
+    quiet times can accumulate. With `saved` 0 it starts empty, and retries / requests <= share holds from the first
     request on; else retries <= share * requests + saved does.
     """
 
@@ -16,12 +16,12 @@ class RetryBudget:
         self._tokens = saved
 
     def request(self) -> None:
-        """A first attempt is made."""
+        """Records a first attempt."""
         if self._tokens < self._tokens_max:
             self._tokens += self._share
 
     def take(self) -> bool:
-        """Whether a retry may be made; if so it is paid for."""
+        """Whether a retry may be made; if so, takes its token."""
         if self._tokens < 1.0:
             return False
         self._tokens -= 1.0

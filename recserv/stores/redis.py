@@ -74,7 +74,7 @@ _log = logging.getLogger(__name__)
 
 _LOST = AppendStatus.UNAVAILABLE
 CHECK_TIMEOUT_S = 2.0
-"""For the look at a server's settings; longer where a connection may take longer."""
+"""For reading a server's settings; longer if connecting may take longer."""
 
 
 class RedisLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,7 +131,7 @@ class RedisStore:
         self.queued_events = 0
 
     async def open(self) -> None:
-        """Finds the servers and looks at their settings. Raises StoreUnavailable; UsageError if they can never do."""
+        """Finds the servers and checks their settings. Raises StoreUnavailable; UsageError if they never can serve."""
         try:
             await self._router.open()
             for address in self._router.topology.addresses():
@@ -263,7 +263,7 @@ class RedisStore:
             for partition, names, call in begun:
                 answer = await self._router.finish(partition.slot, call, write=False)
                 if not isinstance(answer, list) or len(answer) != len(names) + 1:
-                    raise Fault("server_error", "MGET was answered with something else than its values")
+                    raise Fault("server_error", "Redis answered MGET with something other than values")
                 values.update(zip((partition.head, *names), answer, strict=True))
         except Fault as fault:
             self._hooks.on_read_failed(fault.cause)
@@ -273,7 +273,7 @@ class RedisStore:
 
 
 class _Write:
-    """The events of one append on their way: what was asked, what came back, what is still missing."""
+    """The events of one append in flight: the calls made, their results, and what is still missing."""
 
     def __init__(self, tenant: str, events: Sequence[AppendEvent], retention: RedisRetention):
         self._retention = retention
@@ -391,5 +391,5 @@ class _Decoder:
             return EMPTY_PROFILE
 
     def _report(self, kind: str, error: ValueError) -> None:
-        _log.error("Redis holds what cannot be read: %s", error)
+        _log.error("Redis holds a value that cannot be decoded: %s", error)
         self._hooks.on_undecodable(kind, 1)

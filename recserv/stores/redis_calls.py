@@ -26,7 +26,7 @@ from recserv.types import SESSION_TTL_MS, SESSION_WINDOW_MS, EventType
 _IMPRESSION = int(EventType.IMPRESSION)
 
 EVENTS_PER_CALL_MAX = 64
-"""A script runs alone: this bounds for how long nobody else is answered."""
+"""A script blocks the server while it runs: this bounds for how long."""
 _ID_TTL_SLACK_MS = 60_000
 
 _APPEND_SPANS = struct.Struct("<qqqqqqqqI")
@@ -244,7 +244,7 @@ def _profile_call(partition: Partition, entries: Sequence[tuple[int, Located, St
 
 
 def parse_append(answer: object, events: int) -> tuple[list[Stored], Undecoded]:
-    """Raises StoreUnavailable for an answer that none of ours gives."""
+    """Raises StoreUnavailable for an answer that our scripts never give."""
     numbers = _numbers(answer, 4 * events + 4)
     try:
         stored = [
@@ -252,7 +252,7 @@ def parse_append(answer: object, events: int) -> tuple[list[Stored], Undecoded]:
             for status, sequence, arrival_ms, deferred in zip(*[iter(numbers[: 4 * events])] * 4, strict=True)
         ]
     except ValueError as error:
-        raise StoreUnavailable("Redis answered a script with a status that there is none of") from error
+        raise StoreUnavailable("Redis answered a script with an unknown status") from error
     return stored, Undecoded(*numbers[4 * events :])
 
 
@@ -262,7 +262,7 @@ def parse_profile(answer: object) -> Undecoded:
 
 def _numbers(answer: object, count: int) -> list[int]:
     if not isinstance(answer, list) or len(answer) != count or set(map(type, answer)) != {int}:
-        raise StoreUnavailable("Redis answered a script with something else than its numbers")
+        raise StoreUnavailable("Redis answered a script with something other than numbers")
     return answer
 
 

@@ -1,4 +1,4 @@
-"""What the server's own settings mean for "acknowledged is durable", looked at when the store opens.
+"""Checks, when the store opens, whether the server's settings make acknowledged events durable.
 
 INFO server, CONFIG GET  -> ServerFacts -> warnings, or UsageError where durability is required
 """
@@ -62,7 +62,7 @@ def durability_problems(facts: ServerFacts) -> list[str]:
     problems = []
     if None in (facts.append_only, facts.append_fsync, facts.eviction):
         problems.append(
-            "CONFIG GET is not allowed: nobody knows whether acknowledged events are synced to disk and never evicted"
+            "CONFIG GET is not allowed, so it is unknown whether acknowledged events are synced and never evicted"
         )
     if facts.append_only == "no":
         problems.append("appendonly is no: a restart loses every event since the last snapshot, or all")

@@ -1,4 +1,4 @@
-"""What can go wrong with Redis, in a few fixed words that are fit for a metric's label.
+"""Failures of Redis, as a few fixed words that can be labels of a metric.
 
 Every foreign exception is mapped here, once. A Fault says what a caller may do: follow a Redirect, with `stale_node`
 ask who is the primary now, otherwise give up and answer UNAVAILABLE.
@@ -35,7 +35,7 @@ _REPLIES = {
     "NOGROUP": "nogroup",
     "BUSYGROUP": "busygroup",
 }
-# After these another node may be the right one to ask.
+# After these, another node may be the right one.
 _STALE_NODE = frozenset({"refused", "timeout", "connection_lost", "readonly", "masterdown", "clusterdown", "failover"})
 
 
@@ -106,7 +106,7 @@ _CLASS_WORDS: tuple[tuple[type[Exception], str], ...] = (
 
 
 def fault_of_connection(error: BaseException, address: Address, *, connecting: bool) -> Fault:
-    """Of what a connection raised while it was opened or used."""
+    """The fault for an exception that a connection raised while it was opened or used."""
     where = f"{address}: {type(error).__name__}"
     if isinstance(error, Fault):
         return error

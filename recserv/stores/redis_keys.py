@@ -1,4 +1,4 @@
-"""Where things lie in Redis.
+"""The layout of keys in Redis.
 
     {TENANT:pNNN}:head           sequence of the partition's newest event or change of a profile u64, when the time to
                                  live of the log was set last (ms) i64, accepted events of type 1, 2, ... 9 u64 each

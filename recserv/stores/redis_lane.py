@@ -57,7 +57,7 @@ class Lane:
                 task.add_done_callback(self._running.discard)
 
     def _take(self) -> list[Call]:
-        """The next batch, without those that nobody waits for any more: they were not sent, so nothing is lost."""
+        """The next batch, without calls that nobody waits for any more: they were never sent, so nothing is lost."""
         batch: list[Call] = []
         weight = 0
         while self._queue:
@@ -96,12 +96,12 @@ class Lane:
                     return
 
     def _give_up(self, fault: Fault) -> None:
-        """Whoever waited for a server that is silent has waited long enough; those who come next may try again."""
+        """Fails the queued calls as well: they waited for a silent server long enough; later calls may try again."""
         while self._queue:
             self._queue.popleft().fail(fault)
 
     async def drain(self) -> None:
-        """Returns once nothing is queued or under way."""
+        """Returns once nothing is queued or in flight."""
         while self._queue or self._running:
             await asyncio.wait(self._running) if self._running else await asyncio.sleep(0)
 

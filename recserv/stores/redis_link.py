@@ -1,7 +1,7 @@
 """One connection to one Redis: a batch of calls out in one write, their replies in, each settled as it arrives.
 
-redis-py brings the connection itself: TLS, user and password, database, the protocol. What it would do besides is left
-to this module: no retries of its own, one limit of time around a whole batch, and a batch that breaks in the middle
+redis-py brings the connection itself: TLS, user and password, database, the protocol. The rest
+is done here: no retries of its own, one limit of time around a whole batch, and a batch that breaks in the middle
 keeps the replies that it has.
 """
 
@@ -57,12 +57,12 @@ class Call:
     def fail(self, fault: Fault) -> None:
         if not self.reply.done():
             self.reply.set_exception(fault)
-            # Whoever waited may be gone; that is no reason to complain when the future is collected.
+            # The caller may be gone; an unretrieved exception is then no error.
             self.reply.exception()
 
 
 def pack_commands(commands: Iterable[Sequence[Argument]]) -> bytes:
-    """As the protocol has it, in less than half the time that redis-py takes: it matters in a batch of events."""
+    """Encodes a command in less than half the time of redis-py, which matters for batches of events."""
     parts = []
     for command in commands:
         parts.append(b"*%d\r\n" % len(command))
@@ -73,7 +73,7 @@ def pack_commands(commands: Iterable[Sequence[Argument]]) -> bytes:
 
 
 def make_connection(target: RedisTarget, address: Address, timeouts: LinkTimeouts) -> Connection:
-    """Not connected yet. Its own timeouts are off, but for the one of TCP: a batch is timed as a whole."""
+    """Not connected yet. Its own timeouts are off except for TCP's: a batch is timed as a whole."""
     kind = SSLConnection if target.tls else Connection
     options: dict[str, object] = {"ssl_ca_certs": target.ca_certs} if target.tls and target.ca_certs else {}
     return kind(
@@ -110,7 +110,7 @@ class RedisLink:
             async with asyncio.timeout(self._timeouts.exchange_s):
                 unknown = await self._round(calls)
                 if unknown:
-                    # The server has forgotten the scripts (SCRIPT FLUSH).
+                    # The server has lost the scripts (SCRIPT FLUSH).
                     await self._load_scripts()
                     for call in await self._round(unknown):
                         call.fail(Fault("noscript", "the server does not keep the scripts that it is given"))
@@ -148,7 +148,7 @@ class RedisLink:
         await self._connection.send_packed_command(pack_commands(commands), check_health=False)
 
     async def _read(self) -> object:
-        """An answer, or the error that is the answer. Raises for a connection that is no longer good."""
+        """An answer, or the error that was the answer. Raises if the connection is no longer usable."""
         try:
             answer: object = await self._connection.read_response(disable_decoding=True, disconnect_on_error=False)
         except (redis_errors.ResponseError, redis_errors.BusyLoadingError, redis_errors.AuthenticationError) as error:

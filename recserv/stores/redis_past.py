@@ -64,13 +64,13 @@ class RedisPasts:
         raise StoreUnavailable("the profile of a user changes faster than its past can be added")
 
     async def _once(self, tenant: str, past: UserPast, now_ms: int, only_remember: bool) -> PastResult | None:
-        """None: somebody wrote between reading and writing."""
+        """None: the profile was written between reading and writing."""
         partition, name = partition_of(tenant, past.user_id), user_name(past.user_id)
         profile_key, history_key = partition.profile(name), partition.history(name)
         reading = self._router.begin(partition.slot, ("MGET", profile_key, history_key), write=False)
         answer = await self._router.finish(partition.slot, reading, write=False)
         if not isinstance(answer, list) or len(answer) != 2:
-            raise StoreUnavailable("Redis answered MGET with something else than its values")
+            raise StoreUnavailable("Redis answered MGET with something other than values")
         data, history = answer[0] or b"", answer[1] or b""
         before = self._profile(data)
         found = fold(history, past, now_ms - self._retention.profile_ms)
@@ -87,7 +87,7 @@ class RedisPasts:
         writing = self._router.begin(partition.slot, call, write=True, weight=_WEIGHT)
         written = await self._router.finish(partition.slot, writing, write=True)
         if not isinstance(written, list) or len(written) != 2:
-            raise StoreUnavailable("Redis answered a script with something else than its numbers")
+            raise StoreUnavailable("Redis answered a script with something other than numbers")
         if written[1]:
             self._hooks.on_undecodable("heads", written[1])
         return found.result if written[0] else None
@@ -99,6 +99,6 @@ class RedisPasts:
         try:
             return unpack_profile(data)
         except Undecodable as error:
-            _log.error("Redis holds what cannot be read: %s", error)
+            _log.error("Redis holds a value that cannot be decoded: %s", error)
             self._hooks.on_undecodable("profiles", 1)
             return EMPTY_PROFILE

@@ -1,4 +1,4 @@
-"""From a slot to the answer of whoever has it: lanes to every node, redirects followed, failovers noticed.
+"""Routes calls to the node that owns their slot: lanes to every node, redirects followed, failovers noticed.
 
 A call that a node refuses because it is not (or no longer) the primary is sent once more, to the one that is, if asking
 finds another. Everything that is tried is bounded: so many redirects, one refresh at a time, a pause between two.
@@ -25,14 +25,14 @@ _log = logging.getLogger(__name__)
 ATTEMPTS_MAX = 4
 REFRESH_PAUSE_S = 0.1
 READ_LINKS = 1
-"""One batch of reads under way: what comes meanwhile goes together in the next. Two were a third more batches."""
+"""One batch of reads in flight: what arrives meanwhile goes into the next. With two there were a third more batches."""
 READ_BATCH_MAX = 512
 WRITE_BATCH_EVENTS_MAX = 256
 QUEUE_MAX = 20_000
 
 
 class RedisTimeouts(msgspec.Struct, frozen=True, kw_only=True):
-    """Each bounds what its name says; a call may wait for the batches before it besides."""
+    """Each bounds what its name says; in addition, a call may wait for the batches before it."""
 
     connect_s: float = 0.15
     read_s: float = 0.15
@@ -99,7 +99,7 @@ class Router:
             self.topology.moved(redirect.slot, redirect.address)
             self._refresh_later()
         again = Call(call.args, call.weight, asking=asking)
-        # One that may ask elsewhere leaves the slot with its owner.
+        # ASK redirects this call alone; the slot keeps its owner.
         again.address = call.address if asking else redirect.address
         self._lane(redirect.address, write).submit(again)
         return again
@@ -136,7 +136,7 @@ class Router:
         try:
             await self.topology.refresh()
         except Fault as fault:
-            _log.warning("where Redis is could not be asked: %s", fault)
+            _log.warning("the location of Redis could not be looked up: %s", fault)
             return
         after = self.topology.addresses()
         if after != before:

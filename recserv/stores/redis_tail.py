@@ -2,13 +2,13 @@
 order, shared with the other consumers of the group.
 
     read         what nobody of the group was given yet      XREADGROUP   one a partition, all in one batch a node
-    claim_idle   what was given to one who did not finish    XAUTOCLAIM
+    claim_idle   what a consumer took and did not finish     XAUTOCLAIM
     acknowledge  done with                                   XACK
 
 An entry that was read and not acknowledged, because its consumer died, is given to whoever claims it once it has been
-idle for long enough; so a consumer must bear to see an entry twice (`sequence` is the same). A partition's stream is
-there once it has an event and goes with the retention of the log; the group is made on it, from its start, when it is
-first met. A group that lags further behind than the retention misses what was trimmed.
+idle for long enough; so a consumer must tolerate seeing an entry twice (with the same `sequence`). A partition's
+stream exists once it has an event, until the retention of the log ends it; the group is created on it, from its start,
+when it is first seen. A group that lags further behind than the retention misses what was trimmed.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class RedisLogTail:
         return found
 
     async def acknowledge(self, entries: Iterable[TailedEntry]) -> None:
-        """They are not given to anybody of this group again."""
+        """Acknowledged entries are not delivered to this group again."""
         by_partition: dict[Partition, list[bytes]] = {}
         for tailed in entries:
             by_partition.setdefault(tailed.partition, []).append(tailed.entry.entry_id.encode())

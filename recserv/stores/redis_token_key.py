@@ -1,4 +1,4 @@
-"""The token key in Redis: one for all who share the state, made by whoever needs it first.
+"""The token key in Redis: one for all servers that share the state, created by the first that needs it.
 
     GET -> there: that one
         -> nothing: SET NX of a new one, GET again: ours, or that of whoever was faster

@@ -1,4 +1,4 @@
-"""Which server has which slot: one server, the primary that Sentinel names, or the primaries of a cluster.
+"""Which server owns which slot: a single server, the primary that Sentinel names, or the primaries of a cluster.
 
 refresh            -> asks again, and raises Fault if nobody knows
 address_of(slot)   -> who has it, as of the last refresh or redirect
@@ -22,7 +22,7 @@ from recserv.stores.redis_url import Address, Mode, RedisTarget
 
 class Topology(Protocol):
     async def refresh(self) -> None:
-        """Raises Fault, with what was known kept."""
+        """Raises Fault, and then keeps what was known."""
 
     def address_of(self, slot: int) -> Address:
         """Raises Fault if nobody has the slot."""

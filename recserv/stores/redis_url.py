@@ -62,12 +62,14 @@ def parse_target(url: str) -> RedisTarget:
     scheme, _, rest = url.partition("://")
     family, _, kind = scheme.partition("+")
     if family not in _SCHEMES or kind not in ("", "sentinel", "cluster") or not rest:
-        raise UsageError("state: is none of redis://, redis+sentinel://, redis+cluster:// and their rediss forms")
+        raise UsageError(
+            "state: must begin with redis://, redis+sentinel://, redis+cluster:// or one of their rediss forms"
+        )
     mode = Mode(kind) if kind else Mode.SINGLE
     try:
         parts = urlsplit(f"//{rest}")
     except ValueError as error:
-        raise UsageError("state: has brackets that enclose no address") from error
+        raise UsageError("state: has brackets that do not enclose an address") from error
     user, password, hosts = _credentials(parts.netloc)
     path = [unquote(step) for step in parts.path.strip("/").split("/") if step]
     service = path.pop(0) if mode == Mode.SENTINEL and path else ""
@@ -115,7 +117,7 @@ def _database(mode: Mode, path: list[str]) -> int:
         return 0
     number = path[0]
     if len(path) > 1 or not (number.isascii() and number.isdigit()):
-        raise UsageError("state: behind the address stands the number of a database, or nothing")
+        raise UsageError("state: only the number of a database may follow the address")
     if mode == Mode.CLUSTER and int(number):
         raise UsageError("state: Redis Cluster has database 0 only")
     return int(number)

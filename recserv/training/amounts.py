@@ -26,7 +26,7 @@ _MISSING = frozenset(("", "nan", "null", "none", "\\n", "n/a", "undefined", "(no
 
 
 class Amount(NamedTuple):
-    """`value` NaN where there is none; `bad`: there is something, and no amount. `currency`: ISO 4217, or ""."""
+    """`value` NaN where there is none; `bad`: there is text, but not an amount. `currency`: ISO 4217, or ""."""
 
     value: float
     currency: str = ""
@@ -70,7 +70,7 @@ def _decimal_sign(written: Iterable[str]) -> Decimal:
 
 
 def _sign_of(digits: str) -> Decimal:
-    """The decimal sign that one number gives away, "" for none: `1.299` and `1,299` can be either."""
+    """The decimal sign that one number reveals, "" for none: `1.299` and `1,299` could be either."""
     point, comma = digits.rfind("."), digits.rfind(",")
     if point < 0 and comma < 0:
         return ""

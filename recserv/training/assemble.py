@@ -1,4 +1,4 @@
-"""Everything that goes into a model, from data that is already read.
+"""Assembles everything that goes into a model, from data that was read before.
 
     item table -> sessions -> covisitation, behaviour vectors, content vectors, words, session-kNN, popularity, index
     -> ModelContents
@@ -99,7 +99,7 @@ def assemble(
     arrays["embeddings"], arrays["embedding_origin"] = _vectors(
         learned.vectors, described, space, sessions, options.seed
     )
-    # The longest of what is left, and it leaves the interpreter alone: on a thread beside the other stages.
+    # The longest remaining stage, and it releases the GIL: it runs on a thread beside the others.
     effort = TRIAL_EF_CONSTRUCTION if trial else hnsw.EF_CONSTRUCTION
     with ThreadPoolExecutor(1) as beside:
         rows = indexed_rows(arrays["embeddings"], space.groups, space.available)
@@ -130,7 +130,7 @@ def assemble(
         arrays |= item_arrays
         stage("index")
         graph = drawing.result()
-    # In a trial the graph answers for the lists: they find the same.
+    # In a trial the graph stands in for the lists: both find the same.
     arrays["nearest_items"] = graph.neighbours(0 if trial else NEAREST_ITEMS)
     stage("writing the model")
     manifest = _manifest(log, space, sessions, options, skipped, len(knn.session_age))

@@ -1,10 +1,10 @@
-"""Work in a process of its own while this one goes on with its own.
+"""Work in a child process while this process continues with its own.
 
     work(*given, progress) -> process -> (stage, done, total) ... -> what work returned
 
-Its progress is told where this process looks for it. A process that does not come to its end, for want of memory say,
-costs time alone: the work is then done here, and raises here what it raises. One whose parent has died ends with its
-next word on its progress.
+The child's progress is reported through this process. If the child dies, out of memory for instance, only time is lost:
+the work is done again here, and raises here what it raises. A child whose parent has died ends when it next reports
+progress.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Beside(Generic[R]):
         self._receiver, sender = context.Pipe(duplex=False)
         self._process = context.Process(target=_run, args=(self._receiver, sender, work, given), daemon=True)
         self._process.start()
-        # So that its end is the end of what can be received.
+        # So that the child's end closes the pipe.
         sender.close()
         self._over = False
         self._results: list[R] = []
@@ -66,7 +66,7 @@ class Beside(Generic[R]):
         while not self._over:
             self._receive(progress)
         if not self._results:
-            logger.warning("a process of the build ended too soon; its work is done again")
+            logger.warning("a child process of the build died; its work is done again")
             self._results.append(self._work(*self._given, progress))
         return self._results[0]
 
@@ -84,9 +84,9 @@ class Beside(Generic[R]):
 
 
 def _run(receiver: Connection, sender: Connection, work: Callable[..., Any], given: tuple[Any, ...]) -> None:
-    # A Ctrl-C is the parent's to answer.
+    # Ctrl-C is for the parent to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # With this end open here nobody would hear of the parent's death.
+    # With this end open in the child, the parent's death would go unnoticed.
     receiver.close()
 
     def progress(stage: str, done: int, total: int) -> None:

@@ -46,7 +46,7 @@ from recserv.training.set_aside import set_aside, split_newest
 from recserv.training.ties import settle_ties
 
 BESIDE_EVENTS_MIN = 200_000
-"""Of fewer the ranker is learned in the time that a process needs to begin."""
+"""With fewer, training the ranker takes no longer than starting a process."""
 
 
 class BuildReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,10 +163,10 @@ def _read(options: BuildOptions, progress: Progress) -> tuple[EventLog, Catalog 
 
 
 def _check_catalog(options: BuildOptions) -> None:
-    """Its columns, before the events are read, which may take minutes. Raises DatasetError, UsageError."""
+    """Checks the columns before the events are read, which may take minutes. Raises DatasetError, UsageError."""
     first = expand([str(options.catalog)])[0]
     if kind_of(first) == "json":
-        return  # What an array holds is known at its end.
+        return  # The contents of a JSON array are known only at its end.
     try:
         next(read_batches(first, catalog_wanted(options.columns, options.catalog_table), BadRows(skip=True)), None)
     except MissingColumn as error:

@@ -1,4 +1,4 @@
-"""Catalogue files into columns: what is known of every product, judged value by value.
+"""Reads catalogue files into columns, one row a product, checking each value.
 
 Lists (`categories`, `tags`) may be lists, JSON arrays or text with `|` between the entries (a mapping may say another
 sign); each category is a path (`category_paths`); `attributes` an object or its JSON text. Prices are text in most
@@ -121,8 +121,8 @@ def read_catalog(
     notes: Notes | None = None,
     progress: Progress = no_progress,
 ) -> Catalog:
-    """The products of a file or of a folder of files. An id that comes twice is a bad row; an optional value that
-    cannot be read is left out. `mapping` gives the name in the file by ours, over those of `table`. Raises
+    """The products of a file or of a folder of files. A repeated id is a bad row; an optional value that cannot
+    be read is left out. `mapping` gives the name in the file by ours, over those of `table`. Raises
     DatasetError, UsageError.
     """
     mapping = mapping or {}
@@ -146,7 +146,7 @@ def _told(mapping: Mapping[str, str], table: TableMapping) -> TableMapping:
     mapping = {name: source for name, source in mapping.items() if name not in table.told}
     table = combined(table, mapping, {})
     if "item_id" in mapping:
-        # It is mostly meant for the events: the catalogue may well have an item_id.
+        # It is mostly meant for the events; the catalogue may have an item_id of its own.
         table = table.falling_back("item_id", ("item_id",))
     return table
 
@@ -173,7 +173,7 @@ class _Part:
 
 
 class CatalogDecoder:
-    """Reads every value of a batch and judges its rows; prices that are text wait until the whole column was seen."""
+    """Reads every value of a batch and checks its rows; prices in text are read once the whole column was seen."""
 
     def __init__(self, table: TableMapping, problems: BadRows, notes: Notes):
         self._table, self._problems, self._notes = table, problems, notes
@@ -333,14 +333,14 @@ class CatalogDecoder:
 
 
 def one_row_a_product(catalog: Catalog, repeats: Repeats) -> Catalog:
-    """Of rows with one id the first, the last, or the last one that has the id's commonest title."""
+    """Of the rows with the same id: the first, the last, or the last with the commonest title of the id."""
     chosen: dict[str, int] = {}
     if repeats == "commonest":
         titles = catalog.text["title"].to_pylist()
         counts = Counter(zip(catalog.ids, titles, strict=True))
         for row, (item_id, title) in enumerate(zip(catalog.ids, titles, strict=True)):
             best = chosen.get(item_id)
-            # No title is worth less than any.
+            # An empty title loses to any other.
             if best is None or (title != "", counts[item_id, title]) >= (
                 titles[best] != "",
                 counts[item_id, titles[best]],
@@ -354,7 +354,7 @@ def one_row_a_product(catalog: Catalog, repeats: Repeats) -> Catalog:
 
 
 def _ids(raw: MappedBatch, checks: RowChecks, seen: set[str] | None, placeholders: Collection[str]) -> list[str]:
-    """`seen`: ids of rows before, which must not come again; None: they may."""
+    """`seen`: ids of earlier rows, which must not be repeated; None: they may be."""
     column = raw.columns["item_id"]
     encoded, missing, bad = columns.as_ids(column, placeholders)
     structured = bad if columns.is_structured(column.type) else raw.structured.get("item_id")

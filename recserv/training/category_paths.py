@@ -15,7 +15,7 @@ Parse = Callable[[Iterable[object]], list[str]]
 
 
 def names(values: Iterable[object]) -> list[str]:
-    """Each name once, in order, without empty ones."""
+    """The distinct names, in order, without empty ones."""
     return list(dict.fromkeys(name for value in values if value is not None and (name := str(value).strip())))
 
 

@@ -1,10 +1,10 @@
-"""What Arrow reads of a delimited file: the text behind the header, looked at for what Arrow would pass over.
+"""The text behind the header of a delimited file as Arrow reads it, checked for what Arrow would not notice.
 
     text -> without blanks before quotation marks, where the file is written so -> quotation marks (`quotes`)
     -> rows that are not UTF-8 and have too few or too many values: plain ones
 
-Arrow hands a row with the wrong number of values over as text, and fails to where it is not UTF-8; its verdict is the
-same for one without those bytes.
+Arrow passes a row with the wrong number of values on as text, which fails if it is not UTF-8; a row without those bytes
+gets the same verdict.
 """
 
 from __future__ import annotations

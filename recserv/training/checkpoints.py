@@ -1,11 +1,11 @@
-"""What a build has learned so far, kept beside its target: one that was interrupted goes on from there.
+"""Checkpoints of a build, kept beside its target: an interrupted build resumes from them.
 
     options, events, catalogue -> fingerprint          the same build, or another one
     stage name, arrays         -> one file, whole or not at all
     the model is written       -> nothing is left
 
 A resumed build gives the same bytes as one that was never interrupted: a checkpoint holds the state of the random
-generator too. What cannot be read is learned again.
+generator too. A checkpoint that cannot be read is ignored, and its stage learned again.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Checkpoint:
 
     def save(self, arrays: Arrays) -> None:
         """Replaces what was saved before. A full disk costs the checkpoint, not the build."""
-        # Of this process alone: one that lost its parent may still be writing.
+        # Named after this process: an orphaned one may still be writing.
         half = self._path.with_suffix(f".{os.getpid()}.half")
         try:
             with half.open("wb") as file:

@@ -21,9 +21,9 @@ from recserv.types import ID_BYTES_MAX, ID_CONTROL
 Mask = npt.NDArray[np.bool_]
 
 BLANKS = " \t\r\n\u00a0\ufeff"
-"""Around an id they mean nothing; inside it they stay, or are control characters."""
+"""Stripped around an id; inside it they are kept, or rejected as control characters."""
 PLACEHOLDERS = ("", "null", "<null>", "\\n", "undefined", "(not set)", "(none)", "nan", "none", "n/a")
-"""What exports write for an id that is not there, in lower case."""
+"""What exports write for a missing id, in lower case."""
 _TRUE = ("true", "yes", "y", "t", "1", "in stock", "instock", "available", "preorder", "pre order", "backorder")
 _TRUE_TOO = ("back order", "onbackorder", "limited availability", "in_stock", "active", "published", "visible")
 _FALSE = ("false", "no", "n", "f", "0", "out of stock", "outofstock", "sold out", "soldout", "unavailable")

@@ -1,4 +1,4 @@
-"""Which items follow or accompany which: weighted counts of pairs, and per item its strongest neighbours.
+"""Co-visitation: weighted counts of which items follow or accompany which, and each item's strongest neighbours.
 
 Sessions with an order count pairs up to `window` steps apart, nearer pairs more, the step back half as much as the
 step forward. Baskets without an order count every pair once, each basket's weight shared by its items.

@@ -31,7 +31,7 @@ _AGREEMENT_MIN = 0.5
 
 
 class ReadAs(msgspec.Struct, frozen=True, kw_only=True):
-    """What was told of a file rather than read: empty or None, find out. `names`: of the columns of a file that has no
+    """What the user said about a file; empty or None: detect it. `names`: of the columns of a file that has no
     header.
     """
 
@@ -67,7 +67,7 @@ def find_dialect(path: str, head: bytes, whole: bool, told: ReadAs, known: Colle
     told_by_file, text, skipped = _told_by_file(text)
     separators = [told.delimiter or told_by_file] if told.delimiter or told_by_file else list(SEPARATORS)
     if told.delimiter and told.delimiter not in text.lstrip().partition("\n")[0]:
-        separators = list(SEPARATORS)  # Said of another of the files.
+        separators = list(SEPARATORS)  # Meant for another one of the files.
     quotes = told.quotes is not False
     best: tuple[tuple[float, ...], str, _Rows] | None = None
     for separator in separators:
@@ -88,7 +88,7 @@ def find_dialect(path: str, head: bytes, whole: bool, told: ReadAs, known: Colle
     shape = RowShape.of(separator, rows.rows, len(rows.header)) if quotes and told.quotes is None else None
     names = [name.strip() for name in rows.header]
     if "\ufffd" in text[: rows.header_size]:
-        raise DatasetError(path, "the header is not UTF-8; --encoding says what it is")
+        raise DatasetError(path, "the header is not UTF-8; name its encoding with --encoding")
     header_bytes = skipped + len(text[: rows.header_size].encode())
     if told.names and not {name.lower() for name in names} & {name.lower() for name in told.names}:
         names, header_bytes = list(told.names), skipped
@@ -130,7 +130,7 @@ class _Rows:
 
 
 def _rows(path: str, text: str, separator: str, quotes: bool, whole: bool, blanks: bool = False) -> _Rows | None:
-    """None: no header of a sane size."""
+    """None: no header of a plausible size."""
     lines = _CountedLines(text)
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
     reader = csv.reader(lines, delimiter=separator, quoting=quoting, skipinitialspace=blanks)
@@ -189,7 +189,7 @@ def without_blanks(text: str, separator: str) -> str:
 
 
 class _CountedLines:
-    """Lines, and how many characters of them a parser has taken."""
+    """Lines, with the number of characters that a parser has consumed."""
 
     def __init__(self, text: str):
         self._lines = io.StringIO(text, newline="")

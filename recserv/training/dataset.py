@@ -1,7 +1,7 @@
-"""Event files into one columnar event log.
+"""Reads event files into one columnar event log.
 
     bytes -> TableBatch -> MappedBatch (`readers`, `mapped`)
-    -> EventDecoder: every value read and judged, rows that are bad or left out taken away and counted
+    -> EventDecoder: every value read and checked; bad rows and rows left out are removed and counted
     -> _Collector: ids as codes, events that came twice -> EventLog
 
 No row becomes a Python object. Session and item ids are dictionary-encoded batch by batch, the dictionaries unified
@@ -47,7 +47,7 @@ Ties = Literal["rule", "file", "none"]
 _ID_COLUMNS = ("session_id", "item_id", "event_id", "user_id")
 _NAMES_SHOWN = 20
 ID_CONFLICT = (
-    "this event id was there before in its session, with another event; if it names an order rather than an event,"
+    "this event id was used before in its session for another event; if it names an order rather than an event,"
     " --column event_id= leaves it out"
 )
 
@@ -181,7 +181,7 @@ class JudgedEvents:
     value: npt.NDArray[np.float64]
 
     def batch(self, raw: MappedBatch) -> EventBatch:
-        """What a model is learned from, of the good rows."""
+        """The columns of the good rows that a model is trained on."""
         good, keep, event_id = self.good, pa.array(self.good), self.ids.get("event_id")
         amounts = np.column_stack((self.quantity, self.value))
         return EventBatch(
@@ -245,7 +245,7 @@ class EventDecoder:
             checks.bad("item_id", "empty", without)
         time_ms = self._times(raw, checks)
         quantity, value = self._amounts(raw, checks, "quantity"), self._amounts(raw, checks, "value")
-        # What takes something back is no purchase, and nothing is wrong with its row.
+        # A return is not a purchase, and its row is not a bad one.
         self._notes.rows_returned += checks.drop(quantity < 0)
         checks.bad("value", "negative", value < 0, raw.columns.get("value"))
         self._notes.amount_columns(raw.sources)
@@ -319,7 +319,7 @@ class EventDecoder:
         wrong = f"not written as {form!r}" if "%" in form else NO_TIME
         checks.bad("event_time", wrong, bad, column)
         checks.bad("event_time", "empty", time_ms < 0)
-        checks.bad("event_time", "before 1990, so no time of this shop", time_ms < TIME_MS_MIN, column)
+        checks.bad("event_time", "before 1990, so not the time of an event", time_ms < TIME_MS_MIN, column)
         checks.bad("event_time", "more than 5 minutes ahead of the clock", time_ms > self._latest_ms, column)
         return time_ms
 
@@ -416,8 +416,8 @@ class _Collector:
 
 
 def _compact(codes: npt.NDArray[np.int32], values: Any) -> tuple[npt.NDArray[np.int32], list[str]]:
-    """Without the values that no code uses any more. The empty value, of searches without an item, becomes -1."""
-    # Counted, not sorted: of ten million rows sorting took a third of the reading.
+    """Drops values that no code refers to. The empty value, of searches without an item, becomes -1."""
+    # By counting rather than sorting: with ten million rows, sorting took a third of the time of reading.
     used = np.flatnonzero(np.bincount(codes, minlength=len(values)))
     place = np.zeros(len(values), np.int32)
     place[used] = np.arange(len(used), dtype=np.int32)

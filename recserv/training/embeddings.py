@@ -1,4 +1,4 @@
-"""Item vectors from behaviour: what goes together in sessions lies together.
+"""Item vectors from behaviour: items that occur together in sessions lie close together.
 
 Pair counts divided by the square roots of both items' sums, every sum raised by the mean one, then factored by a
 truncated SVD: the spectral embedding of the item graph (Ng, Jordan & Weiss 2001) regularised as by Chaudhuri, Chung &

@@ -1,4 +1,4 @@
-"""What sources call their events: the usual words, those that say nothing of a product, and what was told by hand."""
+"""What exports call their events: the usual words, those unrelated to products, and what the user said."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _IGNORED = """
     coupon_applied coupon_entered coupon_removed identify group file_download video_start form_start form_submit
 """
 IGNORED = frozenset(_IGNORED.split())
-"""Known to say nothing of a product, or of one that the shopper does not want after all."""
+"""Known to concern no product, or one that the shopper does not want after all."""
 
 
 def key_of(name: str) -> str:

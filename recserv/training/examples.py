@@ -1,9 +1,9 @@
-"""What a ranker learns from: prefixes of sessions, the candidates that serving finds for them, and what came next.
+"""Training examples for a ranker: session prefixes, the candidates that serving finds for them, and the next item.
 
     model of the older sessions -> Engine, Retrieval: the code that serves
     newer sessions -> prefix, next item -> table of candidates with features, the row of the next item
 
-A prefix whose next item no source finds teaches nothing and is counted only.
+A prefix whose next item no source finds is of no use for training and is only counted.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which files there are, what kind each is, and its bytes without compression.
+"""Finds input files, tells their kind, and decompresses them.
 
     paths -> expand: folders become their part files -> kind_of -> Counted: a file that knows how much of it was read
     -> open_plain: the bytes, decompressed
@@ -104,7 +104,7 @@ def _first_bytes(path: str) -> bytes:
 
 
 class Counted(io.RawIOBase):
-    """A file that knows how much of it has been read, before decompression."""
+    """A file that counts the bytes read from it, before decompression."""
 
     def __init__(self, path: str):
         self._file = Path(path).open("rb")  # noqa: SIM115 - closed by close()
@@ -141,7 +141,7 @@ def open_plain(counted: Counted) -> Any:
     compression = next((name for magic, name in _COMPRESSIONS if head.startswith(magic)), None)
     promised = _COMPRESSED_SUFFIXES.get(Path(counted.path).suffix.lower())
     if promised is not None and compression is None:
-        raise DatasetError(counted.path, f"cannot be read: the name says {promised}, the bytes are not")
+        raise DatasetError(counted.path, f"cannot be read: the name says {promised}, the content is not")
     if compression is None:
         return counted
     return pa.input_stream(pa.PythonFile(counted, mode="r"), compression=compression)

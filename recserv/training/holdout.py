@@ -1,4 +1,4 @@
-"""The newest sessions, set aside: what learns to rank must learn on sessions that its sources have not seen.
+"""Splits off the newest sessions: a ranker must be trained on sessions that its sources have not seen.
 
 EventLog -> older (sources are built from it), newer (examples are taken from it), whole sessions each
 """

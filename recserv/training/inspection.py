@@ -1,4 +1,4 @@
-"""What is in a file, before anything is built of it: kind, columns, the mapping that fits, the first rows.
+"""What a file contains, before anything is built from it: kind, columns, the mapping that fits, the first rows.
 
 Only the first rows are read: of each file as many as a reader gives at once, of those at most ROWS_LOOKED_AT.
 """
@@ -108,7 +108,7 @@ def _taken_for(
     fits = {part: tuple(fitting(path, names, part)) for part in _PARTS}
     problem = ""
     told: dict[Part, TableMapping] = {"events": table, "catalog": catalog_table}
-    # What was told of a catalogue is not there to be tried on events first.
+    # Options for a catalogue must not be tried on events first.
     parts = _PARTS if table.name or not catalog_table.name else _PARTS[::-1]
     for part in parts:
         try:

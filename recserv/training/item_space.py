@@ -41,7 +41,7 @@ class ItemSpace:
 
 
 def item_space(log: EventLog, catalog: Catalog | None) -> ItemSpace:
-    """Items of both. With a catalogue, an item that it does not have is not sold any more: not available."""
+    """The items of both. If there is a catalogue, items missing from it are no longer sold: not available."""
     known = set(log.item_ids)
     ids = log.item_ids + ([] if catalog is None else [item_id for item_id in catalog.ids if item_id not in known])
     overall, recent = popularity(log, len(ids))

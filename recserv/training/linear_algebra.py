@@ -1,4 +1,4 @@
-"""What embeddings and content vectors share: a truncated SVD that gives the same result for the same seed."""
+"""Shared by embeddings and content vectors: a truncated SVD that is deterministic for a seed."""
 
 from __future__ import annotations
 

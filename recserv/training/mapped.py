@@ -1,4 +1,4 @@
-"""From the names of a file to ours.
+"""Maps the column names of a file to ours.
 
     Wanted: what is looked for and how a mapping says it is called -> FileColumns: where it stands in one file
     TableBatch -> MappedBatch: columns by our names; an array that a path takes apart gives a row for each element

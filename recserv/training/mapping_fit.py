@@ -35,7 +35,7 @@ def fitting(path: str, names: list[str], part: Part) -> list[str]:
         try:
             mapping = load_mapping(mapping_name, part)
         except UsageError:
-            continue  # It is for the other part.
+            continue  # A mapping for the other kind of file.
         columns, score = _found(path, mapping, names, part)
         foreign = [name for name, source in columns.items() if source.casefold() != name]
         if score and foreign and not {"item_id", *(["session_id"] if part == "events" else [])} <= own:
@@ -44,7 +44,7 @@ def fitting(path: str, names: list[str], part: Part) -> list[str]:
 
 
 def _found(path: str, mapping: TableMapping, names: list[str], part: Part) -> tuple[dict[str, str], int]:
-    """What the mapping finds, and for how much that counts: 0 if something that must be there is not."""
+    """Which columns the mapping finds, and a score for them: 0 if a required one is missing."""
     required: tuple[str, ...] = ("item_id",)
     if part == "events":
         required = ("session_id", "item_id", *(() if mapping.read.default_event_type else ("event_type",)))

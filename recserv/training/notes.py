@@ -1,4 +1,4 @@
-"""What reading found that is no bad row but must be said: counted while batches pass, one `DataReport` at the end."""
+"""What reading found besides bad rows and must report: counted batch by batch, one `DataReport` at the end."""
 
 from __future__ import annotations
 

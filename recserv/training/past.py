@@ -2,8 +2,8 @@
 
     read, judge (`dataset`) -> parts on the disk, by user -> part by part: UserPast, its events oldest first, each once
 
-Memory holds a batch of a file, then one part. The parts are files without a name: whatever ends the process, nothing of
-them stays. A user is whole in one part, so a store writes a profile once.
+Memory holds a batch of a file, then one part. The parts are unlinked files: however the process ends, none of them
+remain. A user is whole in one part, so a store writes a profile once.
 
 An event is told from others by its id, which is unique within its session, else user; without one, by its type, item
 and time, and by how many alike came before it in its file. So a file counts once however often it is read, and so does
@@ -76,7 +76,7 @@ class Past:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for file in self._files:
-            # Of a full disk the rest of the last write is told once more, and nobody wants it any more.
+            # On a full disk, closing reports the failed write again, which was reported already.
             with contextlib.suppress(OSError):
                 file.close()
 
@@ -107,7 +107,7 @@ class Past:
         with _held_in_folder():
             for file, writer in zip(self._files, self._writers, strict=True):
                 writer.close()
-                # What is small has gone no further than a buffer by now.
+                # Small parts may still be in a buffer.
                 file.flush()
         if not self._has_ids:
             return

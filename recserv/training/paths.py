@@ -61,7 +61,7 @@ def parse_path(text: str) -> ValuePath:
 
 
 def walk(value: Any, steps: tuple[Step, ...]) -> Any:
-    """Where the steps lead from a value; None for nowhere. The last step's array is given whole."""
+    """What the steps lead to from a value, or None. An array at the last step is returned whole."""
     for step in steps:
         if isinstance(value, list) and all(isinstance(pair, tuple) for pair in value):
             value = dict(value)  # An Arrow map.

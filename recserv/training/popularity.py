@@ -1,4 +1,4 @@
-"""Popularity overall and of late, the lists of the most popular items, and those of every category."""
+"""Popularity overall and recent, with lists of the most popular items, overall and by category."""
 
 from __future__ import annotations
 

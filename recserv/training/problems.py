@@ -59,8 +59,8 @@ class BadRows:
 
 
 class RowChecks:
-    """The verdicts on one batch. They are gathered first, so that the first bad row of the batch is the one reported,
-    whichever column was looked at first.
+    """The verdicts on one batch. They are collected first, so that the first bad row of the batch is reported, in
+    whichever order the columns are checked.
     """
 
     def __init__(self, path: str, rows: npt.NDArray[np.int64], sources: Mapping[str, str]):

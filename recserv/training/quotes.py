@@ -1,7 +1,7 @@
 """Whether the quotation marks of a delimited text are those of RFC 4180.
 
 A quoted value begins with its quotation mark and ends with one that a separator or a line end follows; `""` inside is
-one mark. Parsers forgive what differs and swallow rows doing so: a title `"Slim shelf` without a second mark takes
+one mark. Parsers tolerate deviations and swallow rows doing so: a title `"Slim shelf` without a second mark takes
 every row up to the next mark with it. So the text is looked at while it passes, and what differs is refused with the
 row; so is a value that begins and ends as it must and has rows in it all the same (`swallowed`):
 that is looked for where a text was found to have more lines than rows.
@@ -17,8 +17,8 @@ import numpy.typing as npt
 from recserv.training.swallowed import RowShape
 
 OPEN_BYTES_MAX = 4 << 20
-"""A value that is longer has a mark that never closes."""
-SWALLOWS = "a quotation mark opens here and takes whole rows with it"
+"""A longer value counts as a quotation mark that never closes."""
+SWALLOWS = "a quotation mark opens here and swallows whole rows"
 _QUOTE = 34
 _LINE_END = 10
 
@@ -105,7 +105,7 @@ class QuoteCheck:
         return bool(self._beside[codes[opening - 1]].all()) and bool(self._beside[codes[closing + 1]].all())
 
     def _walk(self, codes: npt.NDArray[np.uint8], marks: Places) -> tuple[Places, Places]:
-        """One mark after the other; slower, and exact. Where values open and close."""
+        """Goes mark by mark: slower, but exact. Returns where values open and close."""
         at, counted = 0, 1
         opening, closing = [], []
         places = marks.tolist()

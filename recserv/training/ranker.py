@@ -1,4 +1,4 @@
-"""What the features of a candidate are worth: learned on the newest sessions, over sources built from the older ones.
+"""Trains the ranker: on the newest sessions, with candidates from sources that were built from the older ones.
 
     log -> older, newer sessions -> model of the older ones, served from a temporary directory -> examples of the newer
     -> perceptron -> Ranker; the sources of the real model are then built from everything
@@ -49,7 +49,7 @@ def learn_ranker(
     checkpoints: Checkpoints | None = None,
     progress: Progress = no_progress,
 ) -> tuple[Ranker, RankerReport | None]:
-    """None: too little to learn from. `checkpoints`: what an interrupted build had learned is not learned again."""
+    """None: too little to learn from. `checkpoints`: an interrupted build resumes from them."""
     kept = None if checkpoints is None else checkpoints.stage("ranker")
     stored = None if kept is None else kept.load()
     if stored is not None:

@@ -38,7 +38,7 @@ _CSV_BLOCK_BYTES = 4 << 20
 _LINES_A_BATCH = json_records.LINES_A_BATCH
 _SESSION_LINES_A_BATCH = 1 << 13
 _NO_ROWS = "Empty CSV file"
-"""What Arrow says of a file without rows."""
+"""Arrow's error for a file without rows."""
 
 Batch = TypeVar("Batch")
 Choose = Callable[[list[str]], Collection[str]]
@@ -104,7 +104,7 @@ def _read_csv(
     pending: list[SkippedRows] = []
 
     def on_broken_row(row: Any) -> str:
-        # Arrow swallows what a handler raises, so problems are only noted here.
+        # Arrow swallows exceptions of a handler, so problems are only recorded here.
         problem = f"{row.actual_columns} values where the header names {row.expected_columns}"
         broken.add(row.number)
         pending.append(SkippedRows(path, "", problem, row.number, 1))
@@ -186,7 +186,7 @@ def _refuse_swallowed_rows(path: str, dialect: Dialect, told: ReadAs) -> None:
 
 
 def _quotes_error(path: str, dialect: Dialect, told: ReadAs) -> DatasetError:
-    """Looks again, for the row."""
+    """Reads the text again to find the row."""
     check = QuoteCheck(dialect.delimiter, numbered=True, shape=dialect.shape)
     found = _broken_quotes(path, dialect, told, check)
     if found is None:

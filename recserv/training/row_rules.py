@@ -1,4 +1,4 @@
-"""Rows that are to be left out, said in words of the file: `Quantity <= 0`, `Invoice ~ ^C`, `Country = Test`.
+"""Rules for rows to leave out, in terms of the file: `Quantity <= 0`, `Invoice ~ ^C`, `Country = Test`.
 
     "COLUMN SIGN VALUE" -> RowRule -> the rows of a batch that it meets
 

@@ -21,7 +21,7 @@ HELD_OUT_PREFIXES_MAX = 2000
 
 @dataclass(frozen=True)
 class Contexts:
-    """Events of b contexts, each from its newest: `items` int32 [e]; `places` int32 [e], 0 for the newest; `weights`
+    """The events of b contexts, newest first: `items` int32 [e]; `places` int32 [e], 0 for the newest; `weights`
     float32 [e]; `segments` int64 [b + 1], where each context begins.
     """
 
@@ -55,7 +55,7 @@ class Prefixes:
         self._basket = np.repeat(np.arange(len(lengths)), lengths)[self._loose].astype(np.float64)
 
     def shuffle(self, rng: np.random.Generator) -> None:
-        """Puts the events of every session without order into a new one."""
+        """Shuffles the events of every session without an order."""
         order = self._loose[np.argsort(self._basket + rng.random(len(self._basket)), kind="stable")]
         self.items[self._loose] = self.items[order]
         self.weights[self._loose] = self.weights[order]

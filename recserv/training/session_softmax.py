@@ -1,4 +1,4 @@
-"""The loss of a batch of prefixes and its gradients, written out by hand.
+"""The loss of a batch of prefixes and its hand-written gradients.
 
     weight of an event   w = exp(position[place] + importance[item]) x weight of its type
     context              q = normalise(sum of w x E[item], entries of E dropped at random)
@@ -164,7 +164,7 @@ def event_weights(parameters: Parameters, contexts: Contexts) -> Real:
 
 
 def _normalised(matrix: Real) -> tuple[Real, Real]:
-    """Rows of unit length and the lengths they had, [n, 1]. A row of nothing stays nothing."""
+    """Rows scaled to unit length, and their lengths [n, 1]. A zero row stays zero."""
     lengths = np.sqrt(np.einsum("ij,ij->i", matrix, matrix))[:, None]
     np.maximum(lengths, matrix.dtype.type(_NORM_MIN), out=lengths)
     return matrix / lengths, lengths

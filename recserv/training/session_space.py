@@ -36,7 +36,7 @@ _HITS_AMONG = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How training goes. Raises ValueError for what could not end well.
+    """Hyperparameters of the training. Raises ValueError for values out of range.
 
     The same values serve clicks and baskets: doubling the rate or the dropout, or letting importance start at a power
     of popularity, changed neither beyond the noise, or for the worse.

@@ -23,7 +23,7 @@ TYPE_WEIGHTS[EventType.RATE] = 1.0
 TYPE_WEIGHTS[EventType.ADD_TO_CART] = 2.0
 TYPE_WEIGHTS[EventType.PURCHASE] = 3.0
 
-# Of sessions with four or more different items, one in 24 or fewer ascends by chance.
+# With four or more different items, at most one session in 24 ascends by chance.
 _SORTED_SHARE = 0.6
 _SORTED_LENGTH = 4
 _DAY_MS = 24 * 3600 * 1000
@@ -196,7 +196,7 @@ def _ranks(ids: list[str]) -> npt.NDArray[np.int64]:
 def _ascending(
     ranks: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.bool_]:
-    """Per session whether its ranks never fall."""
+    """Per session, whether its ranks never decrease."""
     falls = np.zeros(len(ranks), np.int64)
     falls[1:] = ranks[1:] < ranks[:-1]
     falls[starts] = 0

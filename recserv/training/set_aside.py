@@ -1,4 +1,4 @@
-"""`build --holdout`: the newest sessions, kept from the model and asked for their next items afterwards.
+"""`build --holdout`: keeps the newest sessions from the model, and asks for their next items afterwards.
 
     EventLog -> older (the model is built from it) | newer -> questions -> FILE.tsv (what `recserv eval` takes)
                                                                         -> FILE.tsv.json: from which data it is
@@ -109,7 +109,9 @@ def set_aside(newer: EventLog, newest: Newest, path: Path, files: tuple[str, ...
     sessions = build_sessions(newer, np.arange(len(newer.item_ids), dtype=np.int32), seed=seed)
     lines, asked = _lines(sessions, newer.item_ids, seed)
     if not lines:
-        raise DatasetError(files[0], f"--holdout {newest.text}: no session of it has two different items to ask about")
+        raise DatasetError(
+            files[0], f"--holdout {newest.text}: none of its sessions has two different items to ask about"
+        )
     content = "".join(lines).encode()
     if path.suffix == ".gz":
         content = gzip.compress(content, mtime=0)

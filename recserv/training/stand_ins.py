@@ -3,7 +3,7 @@
 A graph of near neighbours falls apart where points are equal: 1,500 variants that read alike link to each other and to
 nothing else, a search that comes upon one of them finds the others and no other product, and k of their neighbours are
 k times the same. So of the items that nothing tells apart a few stand in the index for all, one of a group of variants.
-What stands for something can be shown: items that are available go first, then the more popular.
+A stand-in must be fit to be shown: available items are preferred, then more popular ones.
 """
 
 from __future__ import annotations

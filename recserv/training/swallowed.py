@@ -1,4 +1,4 @@
-"""Values of a delimited text that have swallowed rows: a mark opens at one title and closes properly at another.
+"""Finds values of a delimited text that have swallowed rows: a mark opens at one title and closes at another.
 
 `"Slim shelf` here and `Shelf of 24"` two hundred rows below are, by the rules of quotation marks, one value of two
 hundred lines. A description may have lines too, so a value is suspected for what its lines are: each of them, taken
@@ -39,7 +39,7 @@ class RowShape:
 
     @classmethod
     def of(cls, separator: str, rows: Sequence[Sequence[str]], width: int) -> RowShape:
-        """Of the first rows of a text; those with another number of values are passed over."""
+        """The shape of the first rows of a text; rows with another number of values are skipped."""
         columns = list(zip(*(row for row in rows if len(row) == width), strict=True)) or [()] * width
         values = {at: [value for value in column if value] for at, column in enumerate(columns)}
         numbers = frozenset(at for at, some in values.items() if some and all(map(_NUMBER.fullmatch, some)))

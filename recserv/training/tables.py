@@ -1,4 +1,4 @@
-"""A batch of a table as the file has it, before any name means anything.
+"""A batch of a table as it is in the file, before its names are mapped.
 
 reader -> TableBatch: columns or objects by the names of the file -> `mapped` -> columns by our names
 """
@@ -62,7 +62,7 @@ def arrow_column(values: list[Any]) -> tuple[Any, npt.NDArray[np.bool_] | None]:
         try:
             return pa.array(values), None
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-            pass  # Mixed types: all as text.
+            pass  # Mixed types become text.
         return pa.array([_json_text(value) for value in values], pa.string()), None
     return pa.array([_json_text(value) for value in values], pa.string()), np.array(structured, bool)
 

@@ -1,4 +1,4 @@
-"""The text of a file as UTF-8 with lines that end in LF, whatever it was written in.
+"""The text of a file as UTF-8 with LF line ends, whatever its encoding.
 
     bytes, decompressed -> UTF-8 (a byte order mark or the pattern of the first bytes tells UTF-16; `encoding` tells all
     others) -> lone CR as line end becomes LF
@@ -36,7 +36,7 @@ def check_encoding(name: str) -> None:
 
 class TextStream:
     """`read(size)` gives UTF-8; `head` is the beginning of it, up to HEAD_BYTES, read already and given again. What
-    goes wrong while a parser reads is kept in `problem`, and the text ends there: parsers hide what a file raises.
+    goes wrong while a parser reads is kept in `problem`, and the text ends there: parsers hide a file's exceptions.
     """
 
     def __init__(self, path: str, encoding: str = ""):

@@ -1,4 +1,4 @@
-"""Lines of a basket that share one time: is the order in which the file has them of any use?
+"""Ties: is the file's order of a basket's lines that share one time of any use?
 
 It may be the order in which things were put into the basket, or nothing but the way in which an export sorts its rows.
 The same file cannot say which; but what either answer costs if it is wrong can be measured:

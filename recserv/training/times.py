@@ -1,4 +1,4 @@
-"""Times of any notation into milliseconds since the epoch.
+"""Parses times in any notation into milliseconds since the epoch.
 
 Epoch seconds, milliseconds, microseconds, nanoseconds (by size, or told); days and moments as numbers (20240501,
 20240501102233); ISO 8601 with or without an offset, also with a space before it or the word UTC behind; day, month and
@@ -23,9 +23,9 @@ from recserv.training.written_dates import DateOrder, check_time_format, read_fo
 
 AUTO = "auto"
 
-NO_TIME = "neither ISO 8601 nor an epoch time, and no --time-format says what else"
+NO_TIME = "neither ISO 8601 nor an epoch time; --time-format can name its format"
 TIME_MS_MIN = 631_152_000_000
-"""1990: what is older was no time, but a number of another kind read as one."""
+"""1990: anything older is not a time but another kind of number, read as one."""
 _TIME_MS_MAX = 7_258_118_400_000  # the year 2200
 # An epoch time is in seconds below this, else in milliseconds, microseconds, nanoseconds: each a thousand times more.
 # The bounds lie in the year 5138 read as the smaller unit and in 1973 read as the larger one.
@@ -115,7 +115,7 @@ def _plain_ms(text: Any, unit: str, stamps: Any = None) -> tuple[npt.NDArray[np.
 
 
 def _whole_numbers(text: Any) -> npt.NDArray[np.float64] | None:
-    """The short way for what most logs have; None where a value is something else. NaN where it is missing."""
+    """The fast path for what most logs contain; None if a value is anything else. NaN where a value is missing."""
     try:
         numbers = pc.if_else(pc.equal(text, ""), None, text).cast(pa.int64())
     except pa.ArrowInvalid:
@@ -164,7 +164,7 @@ def _cast(text: Any) -> Any:
 
 
 def _one_by_one(text: Any, unit: str) -> tuple[npt.NDArray[np.int64], Mask]:
-    """The slow way for a batch in which something is bad or notations are mixed."""
+    """The slow path for a batch with bad values or mixed notations."""
     for pattern, replacement in _ZONES:
         text = pc.replace_substring_regex(text, pattern, replacement)
     times_ms = np.array([_time_ms(value, unit) for value in text.to_pylist()], np.int64)

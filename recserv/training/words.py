@@ -23,8 +23,8 @@ WORDS_MAX = 50_000
 
 
 class Holders(NamedTuple):
-    """Who holds which words: `words`, the most frequent first; of every pair its word's place among them and its item,
-    int64 [pairs], items ascending within a word; `items`: how many there are.
+    """Which items hold which words: `words`, the most frequent first; of every pair its word's place among them and its
+    item, int64 [pairs], items ascending within a word; `items`: how many there are.
     """
 
     words: list[str]

@@ -4,8 +4,8 @@
     31/12/2024 23:59  -> written as numbers: day first or month first, as `DateOrder` finds it for all files together
     2024/12/31        -> year first: there is but one way to read it
 
-Whether 05/01/2024 is the fifth of January or the first of May no single value tells, and a guess would be wrong without
-a word. A day above 12 anywhere decides for all; where there is none, or both orders are seen, nothing is read.
+No single value tells whether 05/01/2024 is the fifth of January or the first of May, and a wrong guess would go
+unnoticed. A day above 12 anywhere decides for all; where there is none, or both orders are seen, nothing is read.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def given_up(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
     return [record.__dict__["fields"] for record in caplog.records if record.message.startswith("given up")]
 
 
-async def test_what_does_not_end_is_given_up_by_name_and_what_comes_after_it_is_closed(
+async def test_a_part_that_does_not_end_is_logged_by_name_and_the_next_is_closed(
     no_time: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     closed = []

@@ -68,7 +68,7 @@ async def test_an_address_that_is_taken_and_not_shared_ends_the_start() -> None:
     before.close()
 
 
-async def test_off_is_off() -> None:
+async def test_metrics_listen_off_opens_no_listener() -> None:
     async with scraped(Metrics(), settings("off", share_port=False), lambda: True) as address:
         assert address == ""
 

@@ -77,7 +77,7 @@ async def test_a_store_that_never_opened_can_be_closed() -> None:
     await store.close()
 
 
-async def test_what_can_never_work_ends_the_start() -> None:
+async def test_a_store_that_can_never_open_ends_the_start_with_a_usage_error() -> None:
     class Hopeless(Flaky):
         async def open(self) -> None:
             raise UsageError("not a database")

@@ -30,7 +30,7 @@ def test_what_this_process_and_its_children_use_is_ours() -> None:
     assert machine_busy_s() - machine_before_s >= 0.2
 
 
-def test_what_others_use_is_theirs() -> None:
+def test_processor_time_of_unrelated_processes_counts_as_others() -> None:
     # Orphaned at once, so it is no descendant any more.
     others = Others()
     spin = SPIN.format(0.5).replace("input()", "")
@@ -53,7 +53,7 @@ def test_what_the_disk_does_to_redis_is_told_from_what_a_fault_does() -> None:
     assert longest_stall_ms(events[:1]) == 0
 
 
-def test_redis_is_asked_how_long_it_stood(redis_server: RedisServer) -> None:
+def test_redis_is_told_to_record_stalls_and_has_none_yet(redis_server: RedisServer) -> None:
     watch_stalls(redis_server)
     assert stalled_ms(redis_server) == 0
     with redis_server.client() as client:

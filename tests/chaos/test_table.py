@@ -34,5 +34,5 @@ def test_a_row_for_each_run() -> None:
     assert lines[-1] == "| a + c | 250 | 2 | 50%: STATE_UNAVAILABLE | 10 | never | 40 / 100 |"
 
 
-def test_totals() -> None:
+def test_totals_add_up_runs_calls_and_events() -> None:
     assert totals(ROWS).startswith("6 runs, 1,500 calls, 2 failed; 600 events, 360 acknowledged")

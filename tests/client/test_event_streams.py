@@ -96,7 +96,9 @@ def test_each_event_is_acknowledged_and_stored_once_though_connections_are_lost(
     assert _stored(recserv_server, session) == EVENTS
 
 
-async def test_the_asyncio_stream_does_the_same(proxy: TcpProxy, recserv_server: ServerProcess) -> None:
+async def test_the_asyncio_stream_acknowledges_each_event_once_over_lost_connections(
+    proxy: TcpProxy, recserv_server: ServerProcess
+) -> None:
     session = uuid.uuid4().hex
     async with AsyncRecommendationClient(proxy.address, options=PATIENT) as client:
         async with client.event_stream(QUICK) as stream:
@@ -236,7 +238,9 @@ def test_an_event_that_cannot_be_encoded_is_refused_to_its_sender_alone(flaky: S
 
 
 @pytest.mark.parametrize("wrong", REFUSED_BY_PROTOBUF)
-async def test_the_asyncio_stream_refuses_it_alike(flaky: Service, wrong: dict[str, Any]) -> None:
+async def test_the_asyncio_stream_refuses_an_event_that_cannot_be_encoded(
+    flaky: Service, wrong: dict[str, Any]
+) -> None:
     good, bad = _events("s", 1)[0], msgspec.structs.replace(_events("t", 1)[0], **wrong)
     async with AsyncRecommendationClient(flaky.address) as client, client.event_stream(QUICK) as stream:
         promise = await stream.send(good)

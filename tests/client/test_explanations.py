@@ -71,7 +71,7 @@ def test_a_watch_has_an_end_too(service: Service, proxy: TcpProxy) -> None:
         list(client.watch_explanations("ready", timeout_s=0.3))
 
 
-def test_who_stops_listening_leaves_nothing_open(service: Service) -> None:
+def test_closing_a_watch_ends_the_call_on_the_server(service: Service) -> None:
     service.board.hold = threading.Event()
     with RecommendationClient(service.address, options=QUICK) as client:
         watch = client.watch_explanations("ready")

@@ -127,7 +127,7 @@ def test_after_its_time_an_event_fails_with_what_was_wrong_last() -> None:
     assert len(outbox) == 0
 
 
-def test_what_every_stream_would_meet_fails_all() -> None:
+def test_an_error_that_no_retry_cures_fails_every_promise() -> None:
     outbox = Outbox(events_max=10, group_max=1)
     promises = _filled(outbox, 3)
     outbox.next_group(0.0)

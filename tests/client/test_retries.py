@@ -214,7 +214,7 @@ def test_of_several_servers_one_that_drains_gets_no_calls() -> None:
             eventually(serves_again)
 
 
-async def test_the_asyncio_client_leaves_it_out_alike() -> None:
+async def test_the_asyncio_client_sends_nothing_to_a_server_that_is_not_serving() -> None:
     with scripted() as one, scripted() as draining:
         draining.says_serving(False)
         async with AsyncRecommendationClient([one.address, draining.address], options=PATIENT) as client:
@@ -238,7 +238,7 @@ def test_health_is_asked_for_where_there_is_a_choice_or_where_the_options_say_so
     assert [key for key, asked in said.items() if asked] == [(False, True), (True, None), (True, True)]
 
 
-def test_targets_are_checked() -> None:
+def test_a_target_becomes_a_grpc_name_or_is_refused() -> None:
     assert channel_target("shop.example:1") == channel_target(["shop.example:1"]) == "shop.example:1"
     assert channel_target(["10.0.0.1:1", "10.0.0.2:1"]) == "ipv4:10.0.0.1:1,10.0.0.2:1"
     for target in ("[::1]:50051", "dns:///shop.example:1", "dns:shop.example:1", "unix:shop.socket", "xds:///shop"):
@@ -263,7 +263,7 @@ def test_options_of_a_stream_are_checked_too(wrong: dict[str, float]) -> None:
         client.event_stream(options)
 
 
-async def test_the_asyncio_client_checks_them_alike() -> None:
+async def test_the_asyncio_client_refuses_stream_options_out_of_range() -> None:
     async with AsyncRecommendationClient("127.0.0.1:1") as client:
         with pytest.raises(UsageError, match="events_max"):
             client.event_stream(StreamOptions(events_max=0))

@@ -93,7 +93,9 @@ def test_on_a_terminal_it_is_one_table(
         assert words in out
 
 
-def test_nothing_to_explain_is_no_error(stand_in: tuple[StandIn, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_of_an_empty_answer_exits_with_0(
+    stand_in: tuple[StandIn, str], capsys: pytest.CaptureFixture[str]
+) -> None:
     servicer, target = stand_in
     servicer.results = []
     assert _run("--target", target, "--session", "s") == 0

@@ -89,12 +89,12 @@ def test_files_that_overlap_give_what_the_whole_gives_and_a_file_again_gives_not
     wanted = profiles(one)
     assert sum(profile.event_count for profile in wanted) == 600
     assert [run_import(other, early), run_import(other, late)] == [0, 0]
-    assert "200 events were there already and count once" in capsys.readouterr().out
+    assert "200 events were stored already and count once" in capsys.readouterr().out
     assert profiles(other) == wanted
     assert run_import(other, whole) == 0
     told = capsys.readouterr().out
-    assert "profiles  0 users have 0 events more" in told
-    assert "600 events were there already" in told
+    assert "profiles  0 users gained 0 events" in told
+    assert "600 events were stored already" in told
     assert profiles(other) == wanted
 
 
@@ -150,7 +150,7 @@ def test_bad_rows_end_an_import_before_it_begins_or_are_counted(
     assert sum(profile.event_count for profile in profiles(state)) == 50
 
 
-def test_what_is_left_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_import_prints_the_rows_that_it_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     old_ms = BEGIN_MS - 400 * DAY_MS
     lines = [
         f"purchase,u1,s,i1,{BEGIN_MS},1,1\n",

@@ -136,7 +136,7 @@ def test_ids_of_another_shop_are_answered_with_some_of_this_one(
     assert cli.main(["query", "--target", recserv_server.target, "--view", "1082185"]) == 0
     told = capsys.readouterr().out
     assert "not in the model: 1082185" in told
-    assert "its items are called such as item-" in told
+    assert "its item ids look like item-" in told
 
 
 def test_a_server_of_another_shop_is_no_zero(

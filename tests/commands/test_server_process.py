@@ -16,7 +16,7 @@ def test_it_is_given_as_long_as_the_tests_wait_for_anything() -> None:
     assert server_process.STOP_TIMEOUT_S >= HANG_GUARD_S
 
 
-def test_one_that_does_not_start_says_why(tmp_path: Path) -> None:
+def test_a_server_that_does_not_start_is_an_error_with_its_output(tmp_path: Path) -> None:
     with (
         pytest.raises(ServerNotStarted, match="no-model"),
         ServerProcess.started(tmp_path / "no-model", tmp_path / "state.db"),

@@ -45,7 +45,7 @@ def test_a_state_may_be_the_name_of_a_variable_that_holds_it(
     ("state", "complaint"),
     [("env:NO_SUCH_VARIABLE", "NO_SUCH_VARIABLE"), ("embedded:x.sqlite", "only a Redis state"), ("", "only a Redis")],
 )
-def test_other_states_are_refused(
+def test_tail_refuses_a_state_that_is_not_redis(
     tailed: list[str], capsys: pytest.CaptureFixture[str], state: str, complaint: str
 ) -> None:
     assert cli.main(["tail", "--group", "g", "--state", state]) == 2

@@ -120,5 +120,5 @@ ADDED = {
 
 
 @pytest.mark.parametrize(("name", "old", "new"), ADDED.values(), ids=ADDED)
-def test_what_is_added_breaks_nothing(tmp_path: Path, name: str, old: str, new: str) -> None:
+def test_an_added_field_value_or_rpc_is_not_reported_as_breaking(tmp_path: Path, name: str, old: str, new: str) -> None:
     assert broken_rules(changed(tmp_path, name, old, new)) == set()

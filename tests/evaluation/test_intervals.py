@@ -38,7 +38,7 @@ def test_none_found_or_all_is_not_certain_for_ever(hit: bool) -> None:
     assert 0.02 < interval.high - interval.low < 0.1
 
 
-def test_one_session_says_nothing() -> None:
+def test_the_interval_of_one_session_spans_everything() -> None:
     assert of_share(np.ones(9, bool), np.zeros(9, np.int64)).half == 0.5
 
 

@@ -89,7 +89,7 @@ def test_the_page_says_the_figures_the_parts_and_what_to_believe(report: Evaluat
         assert warning in read.said
 
 
-def test_it_needs_nothing_from_anywhere_and_runs_nothing(report: EvaluationReport) -> None:
+def test_the_page_has_no_scripts_and_loads_nothing(report: EvaluationReport) -> None:
     content = page(report)
     read = Reader(content)
     assert {"script", "link", "img", "iframe", "form", "object"} & set(read.tags) == set()
@@ -112,7 +112,7 @@ def test_tables_and_pictures_can_be_read_aloud(report: EvaluationReport) -> None
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_what_a_shop_calls_its_products_stays_text(report: EvaluationReport, name: str) -> None:
+def test_hostile_product_names_are_escaped_to_text(report: EvaluationReport, name: str) -> None:
     product = Product(item_id=name, title=name)
     example = Example((product,), 3, (Suggested(product, "popular", chosen=True),), product, 1, "")
     spoilt = msgspec.structs.replace(report, examples=(example,), file=name, model_version=name)
@@ -136,7 +136,7 @@ def test_examples_are_of_different_sessions_with_good_and_bad_ones_by_turns(repo
     assert len(found) == sum(0 < example.rank <= 10 for example in report.examples) > 0
 
 
-def test_eval_writes_it_and_says_where(
+def test_eval_report_writes_the_page_and_prints_its_path(
     tiny_model: Path, questions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "eval.html"

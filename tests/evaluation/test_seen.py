@@ -90,14 +90,16 @@ def test_half_of_them_known_is_enough_for_a_warning(model: ModelSnapshot) -> Non
     assert seen_by(model, asked(np.concatenate([sessions_of(0, 50), sessions_of(1, 50)]))).warns
 
 
-def test_pairs_alone_cannot_tell(model: ModelSnapshot) -> None:
+def test_lines_of_two_items_give_the_verdict_unknown(model: ModelSnapshot) -> None:
     lines: list[Line] = [([f"i{row[0]}"], f"i{row[1]}") for row in sessions_of(0)]
     questions = replace(asked(sessions_of(0)), lines=lines, session=session_numbers(lines))
     assert seen_by(model, questions).verdict == "unknown"
 
 
 @pytest.mark.parametrize(("first_end_ms", "verdict"), [(10**9, "later"), (1000, "seen")])
-def test_times_tell_where_the_file_says_them(model: ModelSnapshot, first_end_ms: int, verdict: str) -> None:
+def test_sessions_are_later_or_seen_by_when_the_models_events_end(
+    model: ModelSnapshot, first_end_ms: int, verdict: str
+) -> None:
     assert seen_by(model, asked(sessions_of(1), held(first_end_ms))).verdict == verdict
 
 

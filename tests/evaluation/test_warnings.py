@@ -36,7 +36,7 @@ def fine(tiny_model: Path, questions: Questions) -> EvaluationReport:
     return msgspec.structs.replace(report, sessions=50_000, hit_rate=Interval(0.3, 0.295, 0.305), seen=None, degraded=0)
 
 
-def test_where_all_is_well_nothing_is_said(fine: EvaluationReport, model: ModelSnapshot, questions: Questions) -> None:
+def test_a_sound_evaluation_has_no_warnings(fine: EvaluationReport, model: ModelSnapshot, questions: Questions) -> None:
     assert warnings_of(fine, model, questions) == ()
 
 

@@ -38,7 +38,9 @@ def plain_fault(items: np.ndarray, similarities: np.ndarray, k: int) -> bool:
         ([1, 2], [np.inf, 0.9], "not a number"),
     ],
 )
-def test_it_says_what_is_wrong(items: list[int], similarities: list[float], words: str) -> None:
+def test_a_wrong_search_answer_is_described_by_what_is_wrong(
+    items: list[int], similarities: list[float], words: str
+) -> None:
     said = fault(items, similarities)
     assert words in said
     assert bool(said) == bool(words)

@@ -95,7 +95,7 @@ def test_garbage_is_refused(data: bytes) -> None:
 
 
 @given(st.lists(ids, unique=True, max_size=60), ids)
-def test_the_lookup_is_that_of_a_dictionary(known: list[str], asked: str) -> None:
+def test_the_item_lookup_agrees_with_a_dictionary(known: list[str], asked: str) -> None:
     table = ItemLookup(known)
     assert [table.position(item) for item in known] == list(range(len(known)))
     assert table.position(asked) == {item: n for n, item in enumerate(known)}.get(asked, -1)

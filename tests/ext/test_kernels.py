@@ -100,7 +100,7 @@ def test_the_context_vector_agrees_with_the_twin(seed, n, d):
     assert np.linalg.norm(found) == pytest.approx(1.0, abs=1e-4) or not found.any()
 
 
-def test_weights_that_cancel_give_no_direction():
+def test_weights_that_cancel_give_the_zero_vector():
     embeddings = np.array([[1, 0], [1, 0]], np.float32)
     assert not aggregate(
         np.array([0, 1], np.int32), np.array([1, -1], np.float32), np.ones(2, np.float32), embeddings

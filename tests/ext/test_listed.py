@@ -46,7 +46,7 @@ def test_the_best_of_the_lists_are_those_of_the_twin(seed, n, d, width, k):
         np.testing.assert_allclose(cosines, np.sort(embeddings[union] @ query)[::-1][:k], atol=1e-4)
 
 
-def test_equal_ones_come_in_order_of_position():
+def test_equal_similarities_come_in_order_of_position():
     embeddings = np.ones((5, 4), np.float32) / 2
     lists = np.array([[4, 2], [0, 3], [1, -1], [-1, -1], [-1, -1]], np.int32)
     found = ListedNeighbours(embeddings, lists, LOOKED_AT).nearest(embeddings[0], np.array([0, 1, 2], np.int32), 5)
@@ -70,7 +70,7 @@ def test_lists_that_do_not_fit_are_refused(lists):
         ListedNeighbours(np.eye(2, dtype=np.float32), lists.astype(np.int32), 1)
 
 
-def test_lists_of_no_items_are_refused():
+def test_neighbours_of_zero_last_items_are_refused():
     with pytest.raises(ValueError):
         ListedNeighbours(np.eye(2, dtype=np.float32), np.zeros((2, 1), np.int32), 0)
 

@@ -72,7 +72,7 @@ def test_of_the_variants_of_a_product_the_best_is_found(seed, words, size, count
         np.testing.assert_allclose(scores, sums[items], rtol=1e-5)
 
 
-def test_codes_that_cannot_be_are_refused():
+def test_group_codes_of_wrong_length_or_range_are_refused():
     for groups in ([0, 0], [-2, 0, 0, 0, 0], [5, 0, 0, 0, 0]):
         with pytest.raises(ValueError, match="groups"):
             index([[0, 3]], 5, np.array(groups, np.int32))
@@ -101,7 +101,7 @@ def test_common_words_list_a_bounded_number_of_items():
 @pytest.mark.parametrize(
     ("offsets", "items"), [([], []), ([0, 1], []), ([0, 2, 1], [1]), ([1, 1], [0]), ([0, 1], [5]), ([0, 1], [-1])]
 )
-def test_lists_that_cannot_be_are_refused(offsets, items):
+def test_inconsistent_offsets_and_items_are_refused(offsets, items):
     with pytest.raises(ValueError, match="item"):
         WordMatches(np.array(offsets, np.int64), np.array(items, np.int32), 5)
 
@@ -109,7 +109,7 @@ def test_lists_that_cannot_be_are_refused(offsets, items):
 @pytest.mark.parametrize(
     "asked", [([1], [1.0]), ([-1], [1.0]), ([0], [0.0]), ([0], [np.nan]), ([0], []), ([0] * 17, [1.0] * 17)]
 )
-def test_words_that_cannot_be_are_refused(asked):
+def test_query_words_outside_the_index_or_without_weight_are_refused(asked):
     words, weights = np.array(asked[0], np.int32), np.array(asked[1], np.float32)
     with pytest.raises(ValueError, match="word"):
         index([[0, 3]], 5).top(words, weights, np.ones(5, np.uint8), 3)

@@ -44,7 +44,7 @@ def test_contexts_are_sums_of_dropped_out_rows(seed, dtype):
 
 @given(seeds, dtypes)
 @settings(max_examples=60)
-def test_the_way_back_repeats_the_same_dropout(seed, dtype):
+def test_the_backward_pass_repeats_the_dropout_of_the_forward_pass(seed, dtype):
     rng = np.random.default_rng(seed)
     vectors, items, weights, segments, key, dropped = a_batch(rng, dtype)
     slopes = rng.standard_normal((len(segments) - 1, vectors.shape[1])).astype(dtype)
@@ -119,7 +119,7 @@ def test_adam_leaves_rows_that_it_is_not_given_bit_for_bit():
         assert (array[[1, 3]] != old[[1, 3]]).all()
 
 
-def test_what_does_not_fit_is_refused():
+def test_arguments_of_the_wrong_shape_or_range_are_refused():
     vectors, out, mask = np.ones((2, 3), np.float32), np.ones((1, 3), np.float32), np.ones(8, np.float32)
     items, weights = np.zeros(2, np.int32), np.ones(2, np.float32)
     with pytest.raises(IndexError):

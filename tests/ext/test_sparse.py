@@ -49,6 +49,6 @@ DENSE, OUT = np.ones((2, 3), np.float32), np.zeros((2, 3), np.float32)
     ],
     ids=["rows", "before", "values", "out", "column", "below", "offsets fall", "offsets beyond", "offsets below"],
 )
-def test_what_does_not_fit_is_refused(arguments):
+def test_shapes_and_columns_that_do_not_fit_are_refused(arguments):
     with pytest.raises(ValueError):
         multiply(*arguments)

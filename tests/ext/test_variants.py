@@ -37,13 +37,13 @@ def test_the_first_of_each_group_are_those_of_the_twin(seed, n, count, k):
 
 
 @pytest.mark.parametrize("groups", [[-2, 0], [2, -1]])
-def test_codes_that_cannot_be_are_refused(groups):
+def test_group_codes_outside_the_range_are_refused(groups):
     with pytest.raises(ValueError, match="groups"):
         Variants(np.array(groups, np.int32))
 
 
 @pytest.mark.parametrize("item", [-1, 2])
-def test_items_that_are_none_are_refused(item):
+def test_positions_outside_the_model_are_refused(item):
     kernel, items = Variants(np.zeros(2, np.int32)), np.array([item], np.int32)
     for ask in (
         lambda: kernel.first(items, 1),

@@ -62,12 +62,12 @@ def test_the_nearest_of_an_item_is_the_item(index):
 
 
 @pytest.mark.parametrize("k", [-1, 0])
-def test_no_results_are_no_error(index, k):
+def test_k_of_zero_or_less_gives_no_results(index, k):
     positions, similarities = index.search(vectors()[1], k)
     assert len(positions) == len(similarities) == 0
 
 
-def test_more_than_there_are_gives_all(index):
+def test_k_beyond_the_size_gives_every_vector_once(index):
     positions, _ = index.search(vectors()[1], 10 * N)
     assert len(set(positions.tolist())) == len(positions) == index.size
 

@@ -122,5 +122,5 @@ def test_equal_vectors_and_few_of_them_are_listed_too(n):
         assert n >= 64 or len(listed) == n
 
 
-def test_no_width_is_no_lists():
+def test_asking_for_zero_neighbours_gives_empty_lists():
     assert Graph(vectors()).neighbours(0).shape == (N, 0)

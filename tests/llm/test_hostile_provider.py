@@ -92,7 +92,7 @@ async def test_an_answer_without_end_is_read_up_to_its_cap(provider: PlainProvid
     await client.close()
 
 
-async def test_a_trickle_ends_at_the_deadline(provider: PlainProvider) -> None:
+async def test_a_stream_that_trickles_for_ever_ends_at_the_deadline(provider: PlainProvider) -> None:
     """A byte now and then keeps every phase of httpx happy."""
 
     async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

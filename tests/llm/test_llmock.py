@@ -134,7 +134,7 @@ async def test_a_provider_that_is_silent_is_left_for_the_next_model(
     [("disconnect", "provider_down"), ("truncate", "bad_answer"), ("malformed", "bad_answer")],
 )
 @pytest.mark.parametrize("after_chunks", [pytest.param(0, marks=pytest.mark.slow), 3])
-async def test_a_broken_stream_is_not_believed(
+async def test_a_broken_stream_is_a_failed_call_and_tried_again(
     provider: MockProvider, rig: Callable[..., Rig], kind: str, outcome: str, after_chunks: int
 ) -> None:
     provider.script(GOOD, {"type": "stream_fault", "kind": kind, "after_chunks": after_chunks})

@@ -47,7 +47,7 @@ def test_what_may_pass_goes_down_the_chain_and_is_tried_again_at_its_end_only(fa
     assert step(failure, last=True, left_s=0.01) is STOP
 
 
-def test_what_will_fail_again_is_not_asked_again() -> None:
+def test_a_refused_request_goes_to_the_next_model_or_stops() -> None:
     assert step(Refused("404"), last=True) is STOP
     assert step(Refused("404"), last=False) is NEXT
 

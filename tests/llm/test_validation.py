@@ -37,7 +37,7 @@ def known(word: str) -> bool:
         "Great for soup (and more)\u2026",
     ],
 )
-def test_plain_sentences_pass(text: str) -> None:
+def test_plain_sentences_in_any_language_are_accepted(text: str) -> None:
     assert judge(text, PROMPT, known) == ""
 
 
@@ -72,7 +72,7 @@ def test_plain_sentences_pass(text: str) -> None:
         ("Take B00X4WHP5E with it", "number"),
     ],
 )
-def test_everything_else_is_discarded_for_a_reason(text: str, reason: str) -> None:
+def test_an_unfit_text_is_discarded_with_its_reason(text: str, reason: str) -> None:
     assert judge(text, PROMPT, known) == reason
 
 
@@ -123,7 +123,7 @@ def test_an_answer_is_read_however_it_is_cut_into_pieces(form: str, pieces: int)
         '"p1": "Deep enough for soup"',
     ],
 )
-def test_what_is_not_the_object_that_was_asked_for_gives_nothing(answer: str) -> None:
+def test_an_answer_of_another_json_shape_gives_no_text(answer: str) -> None:
     texts, discarded, fine = read(answer)
     assert (texts, fine) == ({}, False)
     assert discarded == {"schema": 1}
@@ -151,7 +151,7 @@ def test_no_answer_breaks_the_reader(answer: str, pieces: int) -> None:
 
 
 @given(st.text(max_size=500))
-def test_what_is_cleaned_is_one_harmless_line(text: str) -> None:
+def test_cleaned_text_is_one_printable_line_of_bounded_length(text: str) -> None:
     cleaned = clean(text, 80)
     assert len(cleaned) <= 80
     assert cleaned.isprintable()

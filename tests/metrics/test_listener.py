@@ -65,7 +65,7 @@ def test_no_probe_of_another_path_passes(served: Served, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/healthz"])
-def test_nothing_can_be_posted(served: Served, path: str) -> None:
+def test_a_post_to_the_metrics_listener_is_405(served: Served, path: str) -> None:
     assert served.ask(path, "POST")[0] == 405
 
 

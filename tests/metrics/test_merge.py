@@ -52,7 +52,7 @@ def test_counters_and_histograms_are_summed_and_gauges_name_their_worker() -> No
     assert not any(name.endswith("_created") for name, _ in samples)
 
 
-def test_what_a_worker_counted_outlives_it_and_what_it_is_does_not() -> None:
+def test_counters_of_a_worker_outlive_it_and_its_gauges_do_not() -> None:
     merged = MergedMetrics()
     merged.update(101, "1-1", snapshot(worker(5).registry))
     merged.update(102, "1-2", snapshot(worker(1).registry))
@@ -93,7 +93,7 @@ def test_the_parent_speaks_of_the_whole_server_and_of_itself() -> None:
     assert samples["process_resident_memory_bytes", (("worker", "parent"),)] > 0
 
 
-def test_a_scrape_asks_first() -> None:
+def test_a_scrape_refreshes_the_workers_figures_before_merging() -> None:
     merged = MergedMetrics(lambda: merged.update(1, "1-1", snapshot(worker(9).registry)))
     assert requests(merged) == 9
 

@@ -80,7 +80,7 @@ def test_the_store_reports_commits_and_what_it_could_not_do() -> None:
         ),
     ],
 )
-def test_what_is_held_is_counted_and_what_is_given_back_is_not(
+def test_allocator_metrics_rise_with_memory_held_and_fall_when_it_is_freed(
     name: str, make: Callable[[], object], held: int
 ) -> None:
     metrics = Metrics()

@@ -51,7 +51,7 @@ def test_items_survive_the_round_trip(item: Item) -> None:
     check_items(table)
 
 
-def test_a_table_without_data_knows_ids_alone() -> None:
+def test_an_item_table_without_data_has_ids_and_no_titles() -> None:
     table = ItemTable(["a", "b"], None, None)
     assert table.get(1) == Item(item_id="b")
     assert table.title(1) == ""

@@ -98,7 +98,7 @@ async def test_a_token_is_no_error_while_there_is_no_state(pipeline):
     assert len(answer.results) == 10
 
 
-async def test_a_token_that_is_none_is_refused(pipeline):
+async def test_text_that_is_no_consistency_token_is_invalid_input(pipeline):
     with pytest.raises(InvalidInput, match="consistency_token"):
         await pipeline(FakeStore(ShopperState())).recommend(
             RecommendQuery(session_id="s", consistency_token="garbage"), no_hurry()
@@ -155,7 +155,7 @@ async def test_an_index_that_raises_is_named_and_the_others_answer(snapshot, on_
     assert len(answer.results) == 10
 
 
-async def test_a_search_that_hangs_is_left_behind(hanging, virtual):
+async def test_a_search_that_hangs_is_index_timeout_and_the_other_sources_answer(hanging, virtual):
     pipeline = RecommendationPipeline(hanging, None, PipelineSettings())
     answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), Deadline(0.1, virtual))
     assert answer.degraded_reasons == (DegradedReason.INDEX_TIMEOUT,)
@@ -177,7 +177,7 @@ async def test_too_little_time_gives_popular_items(pipeline):
     assert {r.source for r in answer.results} == {Source.POPULAR}
 
 
-async def test_the_context_needs_a_store(pipeline):
+async def test_the_context_rpc_raises_without_a_store_or_time(pipeline):
     with pytest.raises(StoreUnavailable):
         await pipeline().context("default", ShopperKey("s"), no_hurry())
     with pytest.raises(DeadlineTooNear):

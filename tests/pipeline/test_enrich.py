@@ -47,7 +47,7 @@ async def test_templates_stand_until_the_texts_are_there(make: Any) -> None:
     assert await worker.board.explanations("default", answer.explanation_token) == tuple(watched)
 
 
-async def test_what_is_known_is_ready_at_once(make: Any) -> None:
+async def test_a_text_that_was_written_before_is_ready_at_once(make: Any) -> None:
     worker = await make()
     first = await worker.ask("item-5")
     await worker.watched(first.explanation_token)
@@ -74,7 +74,7 @@ async def test_a_thousand_sessions_in_the_same_situation_are_one_call(make: Any)
 @pytest.mark.parametrize(
     "changes", [{"tenant": "another"}, {"locale": "de"}], ids=["another tenant", "another language"]
 )
-async def test_texts_are_not_shared_across(make: Any, changes: dict[str, str]) -> None:
+async def test_a_text_is_not_shared_with_another_tenant_or_language(make: Any, changes: dict[str, str]) -> None:
     worker = await make()
     await worker.watched((await worker.ask("item-5")).explanation_token)
     assert states(await worker.ask("item-5", **changes)) == {PENDING}
@@ -255,7 +255,7 @@ async def test_another_worker_serves_the_token(make: Any) -> None:
         await two.board.explanations("another", answer.explanation_token)
 
 
-async def test_one_call_over_all_workers(make: Any) -> None:
+async def test_two_workers_with_the_same_key_make_one_call(make: Any) -> None:
     shelf = Shelf()
     one, two = await make(shelf, "one"), await make(shelf, "two")
     one.writer.gate.clear()

@@ -88,7 +88,7 @@ def test_what_linux_says_is_of_the_calling_thread() -> None:
 
 
 @pytest.mark.benchmark
-def test_time_is_that_of_the_calling_thread() -> None:
+def test_wanted_time_counts_the_calling_thread_only() -> None:
     found: list[float] = []
 
     def work() -> None:

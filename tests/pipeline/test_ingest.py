@@ -99,7 +99,7 @@ async def test_good_events_go_to_the_store_in_one_call_beside_bad_ones() -> None
     assert [(v.field, v.reason) for v in refused.violations] == [("event_time", "OUT_OF_RANGE")]
 
 
-async def test_the_limits_of_event_time_are_inside() -> None:
+async def test_events_exactly_at_the_limits_of_event_time_are_accepted() -> None:
     edges = [view("e1", event_time_ms=START_MS + EVENT_AHEAD_MS_MAX), view("e2", event_time_ms=START_MS - DAY_MS)]
     assert summary(await ingestor(ScriptedStore()).ingest("default", edges)) == [ACCEPTED, ACCEPTED]
 

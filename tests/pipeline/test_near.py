@@ -67,7 +67,7 @@ async def test_where_more_than_items_decides_it_looks_everywhere(snapshot, index
     assert await asked(snapshot, index, query, settings=settings) == []
 
 
-def test_a_taste_alone_is_no_neighbourhood(engine):
+def test_a_taste_without_a_session_gives_no_items_to_search_near(engine):
     taste = ShopperState(profile=Profile(taste=(Taste("item-5", 1.0, NOW_MS),)))
     builder = ContextBuilder(engine, PipelineSettings())
     alone = builder.build(taste, RecommendQuery(), NOW_MS)
@@ -76,6 +76,6 @@ def test_a_taste_alone_is_no_neighbourhood(engine):
     assert [engine.items.id(at) for at in beside.near] == ["item-5", "item-6"]
 
 
-async def test_it_can_be_told_to_look_everywhere(snapshot, index):
+async def test_search_near_off_searches_the_whole_graph(snapshot, index):
     query = RecommendQuery(context_events=viewed("item-5"))
     assert await asked(snapshot, index, query, settings=PipelineSettings(search_near=False)) == []

@@ -67,7 +67,7 @@ events = st.lists(
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(events=events, brought=st.booleans())
-def test_the_context_is_the_same(engine: Engine, events: list, brought: bool) -> None:
+def test_a_packed_session_gives_the_same_context_as_a_decoded_one(engine: Engine, events: list, brought: bool) -> None:
     builder = ContextBuilder(engine, PipelineSettings())
     session = session_of(events)
     query = QUERY if brought else RecommendQuery(session_id="s")

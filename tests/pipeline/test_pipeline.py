@@ -243,7 +243,7 @@ async def test_diversity_trades_relevance_for_difference(pipeline, engine):
     assert await spread(0.9) < await spread(None)
 
 
-async def test_no_explanation_wanted_none_made(pipeline):
+async def test_explain_none_gives_results_without_reasons(pipeline):
     answer = await pipeline().recommend(
         RecommendQuery(context_events=viewed("item-5"), explain=ExplainMode.NONE), no_hurry()
     )
@@ -258,7 +258,7 @@ async def test_concurrent_requests_do_not_mix_their_scratch(pipeline):
     assert [ids(answer) for answer in together] == alone
 
 
-async def test_the_context_of_a_shopper(pipeline):
+async def test_the_context_lists_recent_items_searches_cart_and_purchases(pipeline):
     events = session((EventType.VIEW, "item-5"), (EventType.VIEW, "item-6"), (EventType.VIEW, "item-5"))
     search = SessionEvent(EventType.SEARCH, "", NOW_MS, NOW_MS, 9, search_query="red shoes")
     state = ShopperState(

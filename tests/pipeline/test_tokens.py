@@ -88,7 +88,7 @@ def test_a_token_of_a_state_with_another_key_is_not_ours(other: bytes, sequence:
 
 
 @given(sequences)
-def test_without_a_key_no_token_is_ours(sequence: int) -> None:
+def test_with_an_empty_key_no_token_is_accepted(sequence: int) -> None:
     assert not decode_token(encode_token(b"", "default", "session", "user", sequence)).made_with(b"")
 
 

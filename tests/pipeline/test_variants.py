@@ -119,7 +119,7 @@ async def test_a_page_of_a_category_has_one_variant_of_a_product(engine, small):
 
 
 @pytest.mark.parametrize("why", ["overload", "deadline", "damaged model"])
-async def test_popular_pages_obey_it_too(engine, grouped, why):
+async def test_popular_pages_show_one_variant_of_a_product(engine, grouped, why):
     if why == "damaged model":
         engine = Engine(load_popular(grouped), None)
     pipeline = RecommendationPipeline(engine, None, PipelineSettings(), clock=lambda: NOW_MS)

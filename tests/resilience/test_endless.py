@@ -48,7 +48,7 @@ async def test_it_does_not_turn_in_circles_without_a_pause() -> None:
     task.cancel()
 
 
-async def test_work_that_ends_is_over() -> None:
+async def test_work_that_returns_is_not_started_again() -> None:
     async def work() -> None:
         pass
 

@@ -21,7 +21,7 @@ def test_a_line_that_repeats_is_logged_once_an_interval_with_the_number_left_out
     assert [record.fields.get("repeated") for record in caplog.records] == [None, 499, 499, None]
 
 
-def test_keys_are_bounded() -> None:
+def test_the_quiet_log_remembers_a_bounded_number_of_keys() -> None:
     quiet = QuietLog(logging.getLogger("quiet"))
     for key in range(3 * KEYS_MAX):
         quiet.log(logging.WARNING, str(key), "text")

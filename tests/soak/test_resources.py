@@ -62,7 +62,7 @@ def test_memory_that_goes_up_and_down_is_no_leak(series: Callable[[int], list[fl
     ],
     ids=["up and back", "up and no further", "up at last", "flat", "down"],
 )
-def test_steps_are_no_leak(resident_mb: list[float]) -> None:
+def test_memory_that_rises_in_steps_is_not_reported_as_a_leak(resident_mb: list[float]) -> None:
     assert leaks(at_rest(resident_mb), MEMORY) == []
 
 
@@ -85,7 +85,7 @@ def test_another_thread_or_two_that_stay_are_no_leak(after: int) -> None:
         assert leaks(under_load([20] * after + [20 + more] * (LOADED - after)), HANDLES) == []
 
 
-def test_a_thread_a_minute_is_one() -> None:
+def test_one_more_thread_a_minute_is_reported_as_a_leak() -> None:
     for seed in SEEDS:
         random = Random(seed)
         threads = [20 + int(number * LOADED_EVERY_S / 60) + random.randrange(3) for number in range(LOADED)]

@@ -222,7 +222,7 @@ class StoreContract:
         ]
         assert await store.read("default", []) == []
 
-    async def test_what_a_reader_holds_never_changes(self, store: StateStore) -> None:
+    async def test_a_state_that_was_read_is_not_changed_by_later_events(self, store: StateStore) -> None:
         await put(store, make("e1", "a", kind=EventType.ADD_TO_CART))
         held = await read_one(store)
         await put(store, make("e2", "a", kind=EventType.ADD_TO_CART), make("e3", "a", kind=EventType.PURCHASE))

@@ -114,7 +114,7 @@ class PastContract:
         assert await store.import_pasts("default", [past]) == [PastResult(known=50)]
         assert await profile_of(store) == before
 
-    async def test_pasts_that_overlap_are_as_one(self, store: PastStore) -> None:
+    async def test_overlapping_pasts_give_the_profile_of_the_whole_past(self, store: PastStore) -> None:
         events = a_life(90)
         first, second = past_of(events[:60]), past_of(events[30:])
         assert await store.import_pasts("default", [first]) == [PastResult(added=60)]

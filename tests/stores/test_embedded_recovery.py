@@ -71,7 +71,7 @@ async def test_an_event_whose_commit_failed_but_survived_is_seen_once_it_is_a_du
     assert items_of(await read_one(store)) == ["a", "b", "d"]
 
 
-async def test_what_survived_is_seen_too_if_the_sweep_opens_the_file_again(opened: OpenStore) -> None:
+async def test_a_sweep_that_reopens_the_file_shows_events_that_survived_a_failed_commit(opened: OpenStore) -> None:
     store = await opened()
     await commits_fail(store, io_error())
     assert statuses(await store.append("default", [make("e1", "a")])) == [UNAVAILABLE]

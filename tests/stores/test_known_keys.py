@@ -9,7 +9,7 @@ from recserv.stores.known_keys import KnownKeys
 
 
 @given(st.sets(st.text(max_size=20), max_size=50))
-def test_what_was_added_is_known(keys):
+def test_a_key_that_was_added_is_always_known(keys):
     known = KnownKeys()
     for key in keys:
         known.add(key)
@@ -34,11 +34,11 @@ def test_however_many_keys_there_are_it_stays_within_its_bytes(expected, bytes_m
 
 
 @given(st.integers(0, 10**5))
-def test_a_bound_above_its_need_changes_nothing(expected):
+def test_a_bound_above_the_need_does_not_enlarge_the_filter(expected):
     assert KnownKeys(expected, 1 << 40).bytes == KnownKeys(expected).bytes
 
 
-def test_what_it_takes_is_what_it_says():
+def test_the_filter_allocates_the_bytes_that_it_reports():
     tracemalloc.start()
     try:
         known = KnownKeys(10**6, 500_000)

@@ -46,7 +46,7 @@ def test_a_profile_survives_packing(profile: Profile) -> None:
     assert list(unpacked.cart) == list(profile.cart)
 
 
-def test_what_is_empty_unpacks_as_empty() -> None:
+def test_an_empty_session_and_profile_survive_packing() -> None:
     assert unpack_session(pack_session(SessionState())) == SessionState()
     assert unpack_profile(pack_profile(Profile())) == Profile()
 

@@ -55,7 +55,7 @@ class TestRedisPast(PastContract):
         return RedisBackend(server.url)
 
 
-async def test_a_past_goes_with_its_profile(opened: OpenStore, clock: ManualClock) -> None:
+async def test_sweeping_a_profile_lets_its_past_be_imported_again(opened: OpenStore, clock: ManualClock) -> None:
     """Else a profile that was swept, or purged, could never be imported again."""
     store: EmbeddedStore = await opened()
     past = past_of([past_event(1, "a", START_MS)])

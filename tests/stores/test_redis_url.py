@@ -41,7 +41,7 @@ from recserv.stores.redis_url import Address, Mode, RedisTarget, parse_target
         ("redis+cluster://a,b:2", RedisTarget(mode=Mode.CLUSTER, addresses=(Address("a", 6379), Address("b", 2)))),
     ],
 )
-def test_forms_that_are_understood(url: str, target: RedisTarget) -> None:
+def test_every_form_of_redis_url_gives_its_target(url: str, target: RedisTarget) -> None:
     assert parse_target(url) == target
 
 

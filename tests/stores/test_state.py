@@ -163,7 +163,7 @@ def test_a_later_event_weighs_more_the_closer_it_is_to_a_purchase() -> None:
 
 
 @pytest.mark.parametrize("kind", [EventType.IMPRESSION, EventType.SEARCH, EventType.REMOVE_FROM_CART])
-def test_what_shows_no_liking_adds_no_taste(kind: EventType) -> None:
+def test_impressions_searches_and_cart_removals_add_no_taste(kind: EventType) -> None:
     assert profile_of([make("e", kind=kind)]).taste == ()
 
 

@@ -72,7 +72,7 @@ async def test_the_key_stays_for_ever(on_redis: OpenRedis, admin: redis.Redis) -
     assert admin.ttl(KEY) == -1
 
 
-async def test_no_request_asks_for_the_key(on_redis: OpenRedis, admin: redis.Redis) -> None:
+async def test_appends_and_reads_do_not_touch_the_token_key_in_redis(on_redis: OpenRedis, admin: redis.Redis) -> None:
     store = await on_redis()
     admin.delete(KEY)
     key = store.token_key
@@ -192,7 +192,7 @@ def test_a_file_without_room_for_a_key_is_served_with_a_passing_one(path: Path) 
         connection.close()
 
 
-async def test_a_key_that_is_none_is_damage(path: Path, opened: OpenStore) -> None:
+async def test_a_token_key_of_the_wrong_length_is_reported_as_damage(path: Path, opened: OpenStore) -> None:
     await (await opened()).close()
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE token_key SET key = 'short'")

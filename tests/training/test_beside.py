@@ -63,7 +63,7 @@ def test_progress_is_told_while_this_process_goes_on() -> None:
     assert seen[-1] == "meanwhile"
 
 
-def test_what_it_raises_is_raised_here(capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_error_in_the_process_is_raised_in_the_parent(capfd: pytest.CaptureFixture[str]) -> None:
     with Beside(fail) as failing, pytest.raises(DatasetError, match="nothing to learn from"):
         failing.result(no_progress)
     assert "nothing to learn from" in capfd.readouterr().err
@@ -75,7 +75,7 @@ def test_the_work_of_a_process_that_died_is_done_here(caplog: pytest.LogCaptureF
     assert "its work is done again" in caplog.text
 
 
-def test_who_no_longer_waits_ends_it() -> None:
+def test_leaving_the_block_with_an_exception_ends_the_process() -> None:
     before = multiprocessing.active_children()
     with pytest.raises(KeyboardInterrupt), Beside(hang):
         raise KeyboardInterrupt

@@ -75,7 +75,7 @@ def test_two_builds_give_the_same_files_but_for_the_seal(tmp_path: Path) -> None
             assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
 
 
-def test_without_a_catalogue_every_item_is_sold(tmp_path: Path) -> None:
+def test_without_a_catalogue_every_item_is_available(tmp_path: Path) -> None:
     report = build(BuildOptions(events=(events_file(tmp_path),), out=str(tmp_path / "model"), dimensions=8))
     model = load_snapshot(tmp_path / "model")
     assert model.available.all()

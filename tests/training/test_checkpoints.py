@@ -90,7 +90,9 @@ def test_another_seed_begins_anew(tmp_path: Path, events: str) -> None:
     assert hidden(tmp_path) == []
 
 
-def test_what_cannot_be_read_is_learned_again(tmp_path: Path, events: str, whole: Whole) -> None:
+def test_a_truncated_checkpoint_is_ignored_and_the_stage_learned_again(
+    tmp_path: Path, events: str, whole: Whole
+) -> None:
     stages(options(events, tmp_path / "model"), "content vectors")
     for path in (tmp_path / ".model.unfinished").iterdir():
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -117,7 +119,7 @@ def test_a_generator_goes_on_where_its_state_was_taken() -> None:
     assert other.integers(0, 1 << 20, 5).tolist() == rng.integers(0, 1 << 20, 5).tolist()
 
 
-def test_the_fingerprint_knows_where_one_part_ends() -> None:
+def test_the_fingerprint_depends_on_where_each_part_ends() -> None:
     assert fingerprint((b"ab", b"c")) != fingerprint((b"a", b"bc"))
     assert fingerprint((b"", None)) == fingerprint((None, b""))
     assert fingerprint((np.arange(3, dtype=np.int32),)) != fingerprint((np.arange(3, dtype=np.int64),))

@@ -49,7 +49,7 @@ def test_notations_may_be_mixed_and_bad_times_are_found_among_them() -> None:
 
 
 @pytest.mark.parametrize("value", [-5, float("inf"), "-5", "1e99", "99999999999999999999"])
-def test_impossible_times_are_bad(value: object) -> None:
+def test_a_time_that_is_negative_infinite_or_too_large_is_bad(value: object) -> None:
     assert as_time_ms(pa.array([value]))[1].tolist() == [True]
 
 
@@ -74,7 +74,7 @@ def test_any_text_is_a_number_or_missing_or_bad(values: list[object]) -> None:
     assert np.isfinite(numbers[~bad & ~np.isnan(numbers)]).all()
 
 
-def test_numbers_tell_missing_from_not_a_number() -> None:
+def test_empty_and_nan_are_missing_numbers_infinity_and_words_are_bad() -> None:
     numbers, bad = as_number(pa.array(["1.5", "", None, "nan", "inf", "x", "-2"]))
     assert bad.tolist() == [False, False, False, False, True, True, False]
     assert numbers[[0, 6]].tolist() == [1.5, -2]
@@ -93,7 +93,7 @@ def test_ids_of_any_type_become_text(kind: pa.DataType) -> None:
     assert not bad.any()
 
 
-def test_dictionary_columns_are_text_too() -> None:
+def test_a_dictionary_encoded_column_reads_as_text() -> None:
     assert as_text(pa.array(["a", "b", "a"]).dictionary_encode())[0].to_pylist() == ["a", "b", "a"]
 
 
@@ -103,7 +103,7 @@ def test_bytes_that_are_not_utf8_are_bad_where_they_are() -> None:
     assert bad.tolist() == [False, True, False]
 
 
-def test_lists_are_no_text() -> None:
+def test_a_list_in_a_text_column_is_a_bad_value() -> None:
     assert as_text(pa.array([["a"]]))[1].tolist() == [True]
 
 

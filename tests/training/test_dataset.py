@@ -155,7 +155,7 @@ BAD_ROWS = {
     "bad time": (
         "view,s,a,noon",
         "event_time",
-        "neither ISO 8601 nor an epoch time, and no --time-format says what else: 'noon'",
+        "neither ISO 8601 nor an epoch time; --time-format can name its format: 'noon'",
     ),
     "no time": ("view,s,a,", "event_time", "empty"),
     "control character": ("view,s,a\x01,1700000001", "item_id", "not an id"),

@@ -110,5 +110,5 @@ def test_momentum_belongs_to_one_parameter_each():
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_next_to_no_lists_are_no_crash(count):
+def test_one_or_two_lists_train_to_finite_weights(count):
     assert np.isfinite(mlp.learn(lists(count=count), seed=0, epochs=1).hidden).all()

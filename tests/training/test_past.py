@@ -120,7 +120,9 @@ def test_what_is_no_event_of_a_user_is_left_out_and_counted(tmp_path: Path) -> N
         assert (past.without_user, past.too_young, past.rows) == (1, 1, 1)
 
 
-def test_a_crowd_is_no_shopper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_with_too_many_events_is_left_out_and_reported_as_a_crowd(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(past_module, "PAST_EVENTS_MAX", 3)
     path = csv_file(tmp_path, *["view,guest,a,1700000000,"] * 4, *["view,u,a,1700000000,"] * 3)
     with Past() as past:
@@ -137,7 +139,7 @@ def test_a_crowd_is_no_shopper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ("view,u,,1700000000,", "item_id"),
     ],
 )
-def test_a_bad_row_is_named(line: str, column: str, tmp_path: Path) -> None:
+def test_a_bad_row_of_an_import_is_refused_with_its_column(line: str, column: str, tmp_path: Path) -> None:
     path = csv_file(tmp_path, "view,u,a,1700000000,", line)
     with Past() as past, pytest.raises(DatasetError) as caught:
         pasts(past, path)

@@ -53,7 +53,7 @@ def test_too_few_sessions_are_not_split():
     assert holdout.split(log_of(*[["a", "b"]] * 30)) is None
 
 
-def test_searches_keep_no_item_in_the_parts():
+def test_events_without_an_item_stay_without_one_after_the_split():
     log = log_of(*[["a", "b"]] * 100)
     log.item[::2] = -1
     parts = holdout.split(log, share=0.3)

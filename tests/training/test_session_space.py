@@ -123,7 +123,7 @@ def test_same_seed_same_bytes() -> None:
     assert first.vectors.tobytes() != other.vectors.tobytes()
 
 
-def test_input_is_not_changed() -> None:
+def test_learning_leaves_sessions_and_start_vectors_unchanged() -> None:
     sessions = sessions_of(clusters(np.random.default_rng(6), 50), unordered=True)
     items, weights = sessions.items.copy(), sessions.weights.copy()
     start = np.ones((ITEMS, 16), np.float32)
@@ -146,7 +146,7 @@ def test_reports_tell_loss_and_hits_on_held_out_sessions() -> None:
     assert reports[-1].hit_rate is None
 
 
-def test_it_begins_where_it_is_told_to() -> None:
+def test_without_epochs_the_vectors_are_the_normalised_start() -> None:
     start = np.random.default_rng(8).standard_normal((ITEMS, 16)).astype(np.float32)
     start[3] = 0
     sessions = sessions_of([list(range(ITEMS))])

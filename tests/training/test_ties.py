@@ -81,7 +81,7 @@ def test_where_lines_have_times_of_their_own_or_none_at_all_there_is_nothing_to_
 
 @pytest.mark.usefixtures("no_trial")
 @pytest.mark.parametrize(("told", "loose"), [("file", 0), ("none", 40)])
-def test_who_knows_better_is_believed(told: str, loose: int) -> None:
+def test_ties_told_by_option_skip_the_trial(told: str, loose: int) -> None:
     settled, report = settle_ties(baskets(), replace(OPTIONS, ties=told))
     assert report is not None
     assert (report.reason, report.kept) == ("told", told == "file")

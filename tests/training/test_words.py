@@ -36,7 +36,7 @@ def test_the_rarer_word_of_a_query_counts_more():
     assert found @ VECTORS[1] > found @ (VECTORS[0] + VECTORS[2]) / np.linalg.norm(VECTORS[0] + VECTORS[2])
 
 
-def test_unknown_words_have_no_meaning():
+def test_a_query_of_unknown_words_has_no_vector():
     assert table().vector("sofa!") is None
     assert table().vector("") is None
 
@@ -82,7 +82,7 @@ def test_a_word_and_its_simple_plural_are_one(one, many):
 
 
 @pytest.mark.parametrize(("one", "other"), [("cap", "cape"), ("pin", "pine"), ("bus", "bu"), ("xs", "x"), ("9s", "9")])
-def test_words_that_only_look_alike_are_two(one, other):
+def test_a_final_e_and_the_s_of_a_short_word_are_kept(one, other):
     assert tokens(one) != tokens(other)
 
 

@@ -49,7 +49,7 @@ def test_messages_arrive_whole_and_in_order_however_they_are_cut(sent: list[Mess
 
 
 @pytest.mark.parametrize("garbage", [b"\xff\xff\xff\xff", b"\0\0\0\1\xc1", b"\0\0\0\2\x91\xa0"])
-def test_what_is_no_message_is_not_taken_for_one(garbage: bytes) -> None:
+def test_bytes_that_are_no_control_message_are_rejected(garbage: bytes) -> None:
     with pytest.raises(ValueError):
         Unframer().feed(garbage)
 

@@ -104,7 +104,7 @@ def test_wildcards_and_names_are_reserved_too(host: str) -> None:
         listen(port, share=False)
 
 
-def test_an_address_of_another_machine_is_told() -> None:
+def test_an_address_of_another_machine_is_a_usage_error_that_names_it() -> None:
     with (
         pytest.raises(UsageError, match=r"cannot listen on 192\.0\.2\.1:"),
         reserved_port("192.0.2.1", 0, shared=False),

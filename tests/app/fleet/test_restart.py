@@ -49,7 +49,7 @@ def test_a_worker_that_never_serves_is_hopeless_after_some_attempts() -> None:
     assert hopeless == [False] * (ATTEMPTS - 1) + [True]
 
 
-def test_having_served_once_gives_hope_again() -> None:
+def test_failed_starts_do_not_add_up_across_a_start_that_served() -> None:
     slot = Slot(1)
     for n in range(ATTEMPTS - 1):
         crash(slot, n, up_s=None)

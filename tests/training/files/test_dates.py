@@ -81,7 +81,7 @@ def test_the_date_that_decides_may_be_in_another_file_or_far_behind(
     assert span(shop.run("--events", str(shop.folder / "parts"))) == (ms(2024, 5, 1), ms(2024, 5, 13))
 
 
-def test_signs_decide_each_for_themselves(shop: Builder) -> None:
+def test_dates_with_dots_do_not_settle_the_order_of_dates_with_slashes(shop: Builder) -> None:
     assert span(shop.build(log("13.05.2024", "05/31/2024"))) == (ms(2024, 5, 13), ms(2024, 5, 31))
     refused = shop.build(log("13.05.2024", "05/06/2024"))
     assert (refused.code, "'05/06/2024' may be" in refused.err) == (2, True)
@@ -90,11 +90,11 @@ def test_signs_decide_each_for_themselves(shop: Builder) -> None:
 @pytest.mark.parametrize(
     "value", ["32.05.2024", "31.02.2024", "13.13.2024", "13.05/2024", "13.05.2024 25:00", "13.05.24"]
 )
-def test_what_is_no_date_is_a_bad_row(shop: Builder, value: str) -> None:
+def test_an_impossible_date_is_a_bad_row(shop: Builder, value: str) -> None:
     built = shop.build(log("13.05.2024", value))
     assert built.code == 2
     assert (
-        "row 2, column event_time: neither ISO 8601 nor an epoch time, and no --time-format says what else" in built.err
+        "row 2, column event_time: neither ISO 8601 nor an epoch time; --time-format can name its format" in built.err
     )
     assert value in built.err
     assert shop.build(log("13.05.2024", value), "--skip-bad-rows").data["rows_bad"] == 1
@@ -122,7 +122,9 @@ def test_dates_of_a_parquet_file_are_read_alike(shop: Builder) -> None:
         ("week of %d.%m.%Y (100%%)", "week  of 01.05.2024 (100%)", None),
     ],
 )
-def test_a_format_reads_what_is_written_so(shop: Builder, time_format: str, value: str, expected: int | None) -> None:
+def test_a_time_format_reads_the_times_that_match_it(
+    shop: Builder, time_format: str, value: str, expected: int | None
+) -> None:
     built = shop.build(log(value), "--time-format", time_format)
     if expected is None:
         assert span(built)[0] == ms(2024, 5, 1)
@@ -140,7 +142,7 @@ def test_a_mapping_says_the_format_as_the_option_does(shop: Builder) -> None:
 
 
 @pytest.mark.parametrize("form", ["soon", "%Q.%m.%Y", "%d.%m", "%d.%d.%m.%Y", "%I:%M %d.%m.%Y", "%", ""])
-def test_a_format_that_is_none_is_refused(shop: Builder, form: str) -> None:
+def test_an_invalid_time_format_is_refused_by_name(shop: Builder, form: str) -> None:
     if form:
         built = shop.build(log("01.05.2024"), "--time-format", form)
         assert (built.code, f"--time-format {form!r}" in built.err) == (2, True)

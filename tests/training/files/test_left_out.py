@@ -78,7 +78,7 @@ def test_inspect_counts_what_the_rules_of_a_mapping_take_away(
 
 
 @pytest.mark.parametrize("rule", ["Quantity", "Quantity < few", "Invoice ~ (", "< 3"])
-def test_a_rule_that_is_none_is_named(shop: Builder, rule: str) -> None:
+def test_an_invalid_leave_out_rule_ends_the_build_with_its_text(shop: Builder, rule: str) -> None:
     built = shop.build(invoices(), "--mapping", "online-retail", "--leave-out", rule)
     assert built.code == 2
     assert f"--leave-out {rule}" in built.err

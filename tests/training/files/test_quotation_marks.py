@@ -60,7 +60,9 @@ def test_a_mark_that_takes_rows_with_it_far_behind_is_refused_where_it_opens(
 
 
 @pytest.mark.parametrize(("column", "last_column"), [(0, 0), (1, 2), (2, 1), (3, 3), (0, 3), (3, 0)])
-def test_in_whatever_columns_it_opens_and_closes(shop: Builder, column: int, last_column: int) -> None:
+def test_swallowed_rows_are_found_whichever_columns_the_mark_opens_and_closes_in(
+    shop: Builder, column: int, last_column: int
+) -> None:
     built = built_of(shop, catalog(*swallowing(3, column, last_column)), "--skip-bad-rows")
     assert built.code == 2
     assert f"row {FAR + 1}: {SWALLOWS}" in built.err
@@ -198,7 +200,7 @@ class Cut(io.RawIOBase):
 
 
 @pytest.mark.parametrize("size", range(1, 9))
-def test_blanks_go_wherever_the_text_is_cut(size: int) -> None:
+def test_blanks_before_marks_are_removed_at_any_chunk_boundary(size: int) -> None:
     from recserv.training.checked_text import _WithoutBlanks
 
     text = b'a, "b, c",   "", d\n, "x""y"\ne, ""\nf,  g, "h'

@@ -359,7 +359,7 @@ def test_an_order_number_as_event_id_is_a_conflict_and_no_duplicate(shop: Builde
         assert (built.data["duplicate_events"], built.data["events"]) == (1, 3)
     else:
         assert built.code == 2
-        assert "row 2, column event_id: this event id was there before" in built.err
+        assert "row 2, column event_id: this event id was used before" in built.err
     assert shop.build(rows, "--column", "event_id=").data["events"] == len(PAIRS) + 1
 
 

@@ -70,7 +70,7 @@ def test_what_the_wire_refuses_as_an_id_is_refused_in_a_file(shop: Builder, bad:
 
 
 @pytest.mark.parametrize("word", ["NULL", "\\N", "undefined", "(not set)", "nan", "", "None", " null "])
-def test_a_placeholder_is_a_missing_id(shop: Builder, word: str) -> None:
+def test_a_placeholder_such_as_null_is_a_missing_id(shop: Builder, word: str) -> None:
     for row in (f"view,{word},pot", f"view,s1,{word}"):
         built = shop.build(events() + row + "\n", "--skip-bad-rows")
         (bad,) = built.data["bad_rows"]
@@ -87,7 +87,7 @@ def test_a_session_that_holds_many_events_is_reported(shop: Builder) -> None:
 
 
 @pytest.mark.parametrize("value", ['["pot"]', '[{"item_id": "pot"}]', '{"id": "pot"}'])
-def test_a_list_is_no_id(shop: Builder, value: str) -> None:
+def test_a_list_in_the_item_id_ends_the_build_with_its_row(shop: Builder, value: str) -> None:
     good = '{"event_type": "view", "session_id": "s", "item_id": "pot"}\n'
     built = shop.build(good + good.replace('"pot"', value), name="e.jsonl")
     assert built.code == 2
@@ -186,7 +186,7 @@ def test_a_price_that_is_none_costs_the_price_and_not_the_product(shop: Builder)
     assert "2 in c.jsonl, column price: not a price (such as '?')" in built.out
 
 
-def test_nan_is_missing(shop: Builder) -> None:
+def test_nan_in_quantity_or_value_reads_as_missing(shop: Builder) -> None:
     values = pa.array([1.0, math.nan], pa.float64(), from_pandas=False)
     path = parquet(
         shop.folder / "e.parquet",
@@ -207,7 +207,7 @@ def test_nan_is_missing(shop: Builder) -> None:
         *[(word, False) for word in ("out_of_stock", "Out of stock", "https://schema.org/OutOfStock", "sold out")],
     ],
 )
-def test_words_for_stock_are_understood(shop: Builder, word: str, available: bool) -> None:
+def test_availability_words_become_available_or_not(shop: Builder, word: str, available: bool) -> None:
     feed = "id\ttitle\tprice\tavailability\n" + "".join(f"{i}\t{i}\t9.50 EUR\t{word}\n" for i in ("pot", "lid", "rack"))
     built = shop.build(events().replace("item_id", "id"), "--catalog-mapping", "merchant-feed", c_tsv=feed)
     item = built.item("pot")
