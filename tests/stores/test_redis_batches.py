@@ -10,14 +10,14 @@ import grpc
 import pytest
 
 from recserv import v1 as pb
-from recserv.stores.redis import RedisLimits, RedisStore
+from recserv.stores.redis import RedisStore
 from recserv.types import ShopperKey
 from tests.patience import HANG_GUARD_S, eventually_async
 from tests.proxy import TcpProxy
 from tests.redis_server import RedisServer
 from tests.server.harness import view
 from tests.server.live import LiveApp
-from tests.stores.redis_support import PATIENT
+from tests.stores.redis_support import UNDISTURBED
 from tests.stores.support import make, put
 
 RECOMMEND = "/recserv.v1.RecommendationService/Recommend"
@@ -98,7 +98,7 @@ def test_requests_at_once_share_their_batches(
 
 
 async def test_reads_of_one_turn_of_the_loop_are_one_batch(proxy: TcpProxy) -> None:
-    store = RedisStore(f"redis://{proxy.address}", limits=RedisLimits(timeouts=PATIENT))
+    store = RedisStore(f"redis://{proxy.address}", limits=UNDISTURBED)
     await store.open()
     await put(store, *[make(f"e{n}", session_id=f"s{n}") for n in range(100)])
     await store.read("default", [ShopperKey("s0")])
@@ -110,11 +110,11 @@ async def test_reads_of_one_turn_of_the_loop_are_one_batch(proxy: TcpProxy) -> N
 
 async def test_a_read_never_joins_one_that_was_sent(proxy: TcpProxy, server: RedisServer) -> None:
     """The answer to the first is held back while an event arrives; the second read must know of it all the same."""
-    store = RedisStore(f"redis://{proxy.address}", limits=RedisLimits(timeouts=PATIENT))
+    store = RedisStore(f"redis://{proxy.address}", limits=UNDISTURBED)
     await store.open()
     await put(store, make("e0"))
     await store.read("default", [ShopperKey("session")])
-    direct = RedisStore(server.url, limits=RedisLimits(timeouts=PATIENT))
+    direct = RedisStore(server.url, limits=UNDISTURBED)
     await direct.open()
     asked = mget_calls(server)
     with proxy.broken(latency_s=HELD_S):
@@ -130,7 +130,7 @@ async def test_a_read_never_joins_one_that_was_sent(proxy: TcpProxy, server: Red
 
 
 async def test_readers_that_give_up_neither_close_connections_nor_disturb_others(proxy: TcpProxy) -> None:
-    store = RedisStore(f"redis://{proxy.address}", limits=RedisLimits(timeouts=PATIENT))
+    store = RedisStore(f"redis://{proxy.address}", limits=UNDISTURBED)
     await store.open()
     await put(store, make("e0"))
     await asyncio.gather(*[store.read("default", [ShopperKey("session")]) for _ in range(4)])
