@@ -14,6 +14,7 @@ from recserv import v1 as pb
 from recserv.client import wire
 from recserv.client.again import Backoff, News
 from recserv.client.aio_event_stream import AsyncEventStream
+from recserv.client.aio_watch import AsyncRecommendationWatch
 from recserv.client.failures import CallFailed, failure_of_call
 from recserv.client.hedging import hedged_async
 from recserv.client.options import (
@@ -25,6 +26,7 @@ from recserv.client.options import (
     checked,
 )
 from recserv.client.outbox import RETRIED_STREAMS
+from recserv.client.watch import Resumption
 from recserv.client.wire import Explanations, Ingested, Metadata
 from recserv.types import Event, Explanation, Recommendation, RecommendQuery, ShopperContext, ShopperKey
 
@@ -130,6 +132,17 @@ class AsyncRecommendationClient:
                 # Also when the caller stops listening.
                 call.cancel()
             await asyncio.sleep(pause_s)
+
+    def watch_recommendations(
+        self, query: RecommendQuery, *, resume_token: str = "", give_up_s: float | None = None
+    ) -> AsyncRecommendationWatch:
+        """The answer of `recommend`, and again whenever an acknowledged event changed what it lists; see the
+        synchronous client.
+        """
+        backoff = Backoff(self.options.backoff_s, self.options.backoff_s_max)
+        return AsyncRecommendationWatch(
+            self._stub.WatchRecommendations, Resumption(query, resume_token, backoff, give_up_s)
+        )
 
     async def _read(
         self, rpc: Any, request: Any, decode: Callable[[Any], A], timeout_s: float | None, metadata: Metadata = ()
