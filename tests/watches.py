@@ -142,10 +142,10 @@ def _refuse(context: Any, field: str, reason: str) -> None:
 
 
 @contextmanager
-def fake_watches(threads: int = 16) -> Iterator[FakeWatches]:
+def fake_watches(threads: int = 16, calls_per_connection: int = 10_000) -> Iterator[FakeWatches]:
     """A thread for each watch that is open."""
     fake = FakeWatches()
-    options = [("grpc.so_reuseport", 0), ("grpc.max_concurrent_streams", 10_000)]
+    options = [("grpc.so_reuseport", 0), ("grpc.max_concurrent_streams", calls_per_connection)]
     server = grpc.server(ThreadPoolExecutor(threads), options=options)
     pb.add_RecommendationServiceServicer_to_server(fake, server)
     fake.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
