@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
@@ -55,6 +56,7 @@ class AsyncRecommendationClient:
         else:
             self._channel = grpc.aio.secure_channel(where, credentials, how)
         self._stub: Any = pb.RecommendationServiceStub(self._channel)
+        self._watches: weakref.WeakSet[AsyncRecommendationWatch] = weakref.WeakSet()
 
     async def __aenter__(self) -> AsyncRecommendationClient:
         return self
@@ -65,6 +67,9 @@ class AsyncRecommendationClient:
         await self.close()
 
     async def close(self) -> None:
+        # gRPC finds calls by the tasks that it made for them, and, as of 1.62, not those that only wait to be read.
+        for watch in list(self._watches):
+            watch.interrupt()
         await self._channel.close(None)
 
     async def recommend(self, query: RecommendQuery, timeout_s: float | None = None) -> Recommendation:
@@ -140,9 +145,10 @@ class AsyncRecommendationClient:
         synchronous client.
         """
         backoff = Backoff(self.options.backoff_s, self.options.backoff_s_max)
-        return AsyncRecommendationWatch(
-            self._stub.WatchRecommendations, Resumption(query, resume_token, backoff, give_up_s)
-        )
+        resumption = Resumption(query, resume_token, backoff, give_up_s)
+        watch = AsyncRecommendationWatch(self._stub.WatchRecommendations, resumption)
+        self._watches.add(watch)
+        return watch
 
     async def _read(
         self, rpc: Any, request: Any, decode: Callable[[Any], A], timeout_s: float | None, metadata: Metadata = ()

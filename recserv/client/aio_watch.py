@@ -41,12 +41,12 @@ class AsyncRecommendationWatch(AsyncIterator[Recommendation]):
 
     def __del__(self) -> None:
         # Whoever breaks out of its loop is done with it.
-        self._drop()
+        self.interrupt()
 
     async def close(self) -> None:
         """Ends the iteration, also that of another task which waits in it. Idempotent."""
         self._closed.set()
-        self._drop()
+        self.interrupt()
 
     async def __anext__(self) -> Recommendation:
         """Waits for the next answer. Raises CallFailed, and is at its end after that. Who cancels it or times it out
@@ -56,7 +56,7 @@ class AsyncRecommendationWatch(AsyncIterator[Recommendation]):
             failure = await self._read()
             if isinstance(failure, Recommendation):
                 return failure
-            self._drop()
+            self.interrupt()
             if not self._closed.is_set():
                 await self._pause(failure)
         raise StopAsyncIteration
@@ -74,7 +74,7 @@ class AsyncRecommendationWatch(AsyncIterator[Recommendation]):
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 # gRPC has ended the call with it.
-                self._drop()
+                self.interrupt()
                 raise
             return client_closed()
         return ended()
@@ -90,7 +90,8 @@ class AsyncRecommendationWatch(AsyncIterator[Recommendation]):
                 raise client_closed() from error
         return self._call
 
-    def _drop(self) -> None:
+    def interrupt(self) -> None:
+        """Ends the call that is open; the next one goes on from there."""
         call, self._call = self._call, None
         if call is not None:
             call.cancel()
