@@ -22,6 +22,7 @@ from recserv import v1 as pb
 from tests.patience import HANG_GUARD_S
 
 POPULAR = ("popular",)
+LIST_MAX = 3
 
 
 class Failure(NamedTuple):
@@ -49,7 +50,7 @@ def token_of(items: tuple[str, ...]) -> str:
 
 class FakeWatches(pb.RecommendationServiceServicer):
     """`requests`: of the watches, in their order. `failures`: what the next of them meet. `repeats`: it answers a
-    resumed watch at once, as a server that lost track would.
+    resumed watch at once, as a server that lost track would. `answers`: those that were sent otherwise.
     """
 
     def __init__(self) -> None:
@@ -62,13 +63,13 @@ class FakeWatches(pb.RecommendationServiceServicer):
         self.metadata: list[dict[str, Any]] = []
         self.failures: list[Failure] = []
         self.repeats = False
-        self.open = 0
+        self.open = self.answers = 0
         self.opened = threading.Semaphore(0)
         self.closed = threading.Semaphore(0)
 
     def change(self, session_id: str, item_id: str) -> None:
         with self._changed:
-            self._lists[session_id] = (item_id, *self._lists.get(session_id, POPULAR))[:10]
+            self._lists[session_id] = (item_id, *self._lists.get(session_id, POPULAR))[:LIST_MAX]
             self._changed.notify_all()
 
     def end_all(self, failure: Failure) -> None:
@@ -100,6 +101,8 @@ class FakeWatches(pb.RecommendationServiceServicer):
                 context.abort_with_status(self._ending.status())
             answer = self._answer(session_id)
             told = answer.resume_token
+            with self._changed:
+                self.answers += 1
             yield answer
 
     def _begin(self, request: pb.WatchRecommendationsRequest, context: Any) -> None:

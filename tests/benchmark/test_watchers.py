@@ -1,4 +1,5 @@
-"""A thousand readers of /api/v1/watch on one gateway: each sees its change, and what each costs the gateway.
+"""A thousand readers of /api/v1/watch on one gateway: each sees its change, and what each costs the gateway. One that
+reads nothing costs it a message.
 
 In front of a server that keeps the contract (tests/watches.py), or of one that runs: RECSERV_WATCH_TARGET=HOST:PORT,
 with `--max-streams` above the number of readers.
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -18,17 +20,20 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
 from recserv.client import RecommendationClient
 from recserv.types import Event, EventType
 from tests.gateway.test_process import started
-from tests.patience import HANG_GUARD_S
+from tests.patience import HANG_GUARD_S, eventually
 from tests.processes import read_line
+from tests.watches import fake_watches
 
 pytestmark = pytest.mark.benchmark
 READERS, ROUNDS, EVENTS_PER_S = 1_000, 2, 100
+"""Each round is a longer list of the server that only keeps the contract, up to its LIST_MAX."""
 CHANGE_S_MAX = 1.0
 OPENING_AT_ONCE = 50
 
@@ -150,3 +155,33 @@ def test_each_of_a_thousand_readers_sees_its_change() -> None:
     )
     assert len(took) == READERS * ROUNDS
     assert p99 < CHANGE_S_MAX
+
+
+CHANGES, MESSAGE_BYTES = 80, 1_000_000
+
+
+def test_a_reader_that_reads_nothing_costs_a_message_and_holds_up_nobody() -> None:
+    with ExitStack() as stack:
+        fake = stack.enter_context(fake_watches())
+        gateway, address = stack.enter_context(started("--target", fake.address))
+        where = (address.removeprefix("http://").partition(":")[0], int(address.rpartition(":")[2]))
+        slow = stack.enter_context(socket.create_connection(where, HANG_GUARD_S))
+        slow.sendall(b"GET /api/v1/watch?session_id=slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        eventually(lambda: fake.answers == 1)
+        before_kib, peak_kib = memory_kib(gateway), 0
+        with httpx.Client(base_url=address, trust_env=False, timeout=HANG_GUARD_S) as http:
+            lines = stack.enter_context(http.stream("GET", "/api/v1/watch?session_id=quick")).iter_lines()
+            for number in range(CHANGES):
+                fake.change("slow", f"{number}-" + "x" * MESSAGE_BYTES)
+                fake.change("quick", str(number))
+                # Or this reader's answer came in between.
+                assert next(line for line in lines if line.startswith("data: ") and f'"{number}"' in line)
+                peak_kib = max(peak_kib, memory_kib(gateway))
+        # Its own answers: the rest is the other reader's, whose first list may be one more.
+        taken = fake.answers - CHANGES - 1
+        print(f"\n{taken} of {CHANGES} answers of up to 3 MB taken; the gateway grew by {peak_kib - before_kib} KiB")
+        assert taken < CHANGES / 2
+        newest = f'"itemId":"{CHANGES - 1}-'.encode()
+        kept = b""
+        while newest not in kept:
+            kept = kept[-len(newest) :] + slow.recv(1 << 20)
