@@ -16,9 +16,10 @@ asyncio, two servers; events by the stream, each acknowledged exactly once howev
         async for explanation in client.watch_explanations(answer.explanation_token):
             print(explanation.item_id, explanation.text)
 
-`watch_recommendations` of both gives the list again whenever an event changed it, over streams that break.
+`watch_recommendations` of both gives the list again whenever an event changed it, over streams that break, for as long
+as the caller likes.
 
-Every call has a deadline. Calls that a server turned away, or that met one that restarts, are retried inside it
+Every other call has a deadline. Calls that a server turned away, or that met one that restarts, are retried inside it
 (options.py says which and how often). `CallFailed` is raised for all that is left, with the status, the fields that the
 server complained of and its delay to retry after; its subclasses are errors of recserv.errors as well.
 """

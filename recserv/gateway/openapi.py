@@ -188,6 +188,10 @@ def _schema_path(name: str) -> str:
     return f"#/components/schemas/{name}"
 
 
+def _parameter(key: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/parameters/{key}"}
+
+
 def _content(schema: dict[str, Any]) -> dict[str, Any]:
     return {_JSON: {"schema": schema}}
 
@@ -221,7 +225,7 @@ def _operation(
         "operationId": name or method.name,
         "summary": text.partition(". ")[0].rstrip("."),
         "description": text,
-        "parameters": [*(parameters or []), *({"$ref": f"#/components/parameters/{key}"} for key in _HEADERS)],
+        "parameters": [*(parameters or []), *map(_parameter, _HEADERS)],
         "responses": {"200": answer, **_error_responses()},
     }
     if body is not None:
@@ -280,10 +284,11 @@ def _watch_path(schemas: _Schemas) -> dict[str, Any]:
 
 
 def _streamed(operation: dict[str, Any], events: str) -> dict[str, Any]:
-    """The same with a stream of events as its answer."""
+    """The same with a stream of events as its answer, which has no deadline."""
     answer = {**operation["responses"]["200"], "description": events}
     answer["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
-    return {**operation, "responses": {**operation["responses"], "200": answer}}
+    parameters = [one for one in operation["parameters"] if one != _parameter("Timeout")]
+    return {**operation, "parameters": parameters, "responses": {**operation["responses"], "200": answer}}
 
 
 def _query_parameters(method: Method, schemas: _Schemas) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import grpc
@@ -142,22 +143,22 @@ async def open_stream(
     """`start` makes the call. An error until the first event, so that it has its HTTP status: raises Refused where all
     places are taken, and the grpc.RpcError of a call that fails at once.
     """
-    places.__enter__()
-    call = start()
-    first, gone = next_of(call), until_gone(request)
-    try:
+    with ExitStack() as undone:
+        places.__enter__()
+        undone.callback(places.__exit__)
+        call = start()
+        undone.callback(call.cancel)
+        first, gone = next_of(call), until_gone(request)
+        undone.callback(first.cancel)
+        undone.callback(gone.cancel)
         await asyncio.wait({first, gone}, timeout=pace.head_after_s, return_when=asyncio.FIRST_COMPLETED)
         if gone.done():
             raise nobody_waits()
         if first.done():
             # Raises what failed.
             first.result()
-    except BaseException:
-        call.cancel()
-        first.cancel()
-        gone.cancel()
-        places.__exit__()
-        raise
+        # From here on it is the stream's.
+        undone.pop_all()
     return kind(call, first, gone, places, pace, drain)
 
 
