@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from recserv import v1 as pb
 from recserv.client import wire
 from recserv.client.again import Backoff, News
 from recserv.client.aio_event_stream import AsyncEventStream
+from recserv.client.aio_watch import AsyncRecommendationWatch
 from recserv.client.failures import CallFailed, failure_of_call
 from recserv.client.hedging import hedged_async
 from recserv.client.options import (
@@ -25,6 +27,7 @@ from recserv.client.options import (
     checked,
 )
 from recserv.client.outbox import RETRIED_STREAMS
+from recserv.client.watch import Resumption
 from recserv.client.wire import Explanations, Ingested, Metadata
 from recserv.types import Event, Explanation, Recommendation, RecommendQuery, ShopperContext, ShopperKey
 
@@ -53,6 +56,7 @@ class AsyncRecommendationClient:
         else:
             self._channel = grpc.aio.secure_channel(where, credentials, how)
         self._stub: Any = pb.RecommendationServiceStub(self._channel)
+        self._watches: weakref.WeakSet[AsyncRecommendationWatch] = weakref.WeakSet()
 
     async def __aenter__(self) -> AsyncRecommendationClient:
         return self
@@ -63,6 +67,9 @@ class AsyncRecommendationClient:
         await self.close()
 
     async def close(self) -> None:
+        # gRPC finds calls by the tasks that it made for them, and, as of 1.62, not those that only wait to be read.
+        for watch in list(self._watches):
+            watch.interrupt()
         await self._channel.close(None)
 
     async def recommend(self, query: RecommendQuery, timeout_s: float | None = None) -> Recommendation:
@@ -130,6 +137,18 @@ class AsyncRecommendationClient:
                 # Also when the caller stops listening.
                 call.cancel()
             await asyncio.sleep(pause_s)
+
+    def watch_recommendations(
+        self, query: RecommendQuery, *, resume_token: str = "", give_up_s: float | None = None
+    ) -> AsyncRecommendationWatch:
+        """The answer of `recommend`, and again whenever an acknowledged event changed what it lists; see the
+        synchronous client.
+        """
+        backoff = Backoff(self.options.backoff_s, self.options.backoff_s_max)
+        resumption = Resumption(query, resume_token, backoff, give_up_s)
+        watch = AsyncRecommendationWatch(self._stub.WatchRecommendations, resumption)
+        self._watches.add(watch)
+        return watch
 
     async def _read(
         self, rpc: Any, request: Any, decode: Callable[[Any], A], timeout_s: float | None, metadata: Metadata = ()

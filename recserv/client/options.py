@@ -43,6 +43,7 @@ RETRIED_METHODS = (
     "GetContext",
     "GetExplanations",
     "WatchExplanations",
+    "WatchRecommendations",
 )
 RETRIED_CODES = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED")
 

@@ -24,6 +24,7 @@ from recserv.client.options import (
     checked,
 )
 from recserv.client.outbox import RETRIED_STREAMS
+from recserv.client.watch import RecommendationWatch, Resumption
 from recserv.client.wire import Explanations, Ingested, Metadata
 from recserv.types import Event, Explanation, Recommendation, RecommendQuery, ShopperContext, ShopperKey
 
@@ -124,6 +125,17 @@ class RecommendationClient:
                 # Also when the caller stops listening.
                 call.cancel()
             time.sleep(pause_s)
+
+    def watch_recommendations(
+        self, query: RecommendQuery, *, resume_token: str = "", give_up_s: float | None = None
+    ) -> RecommendationWatch:
+        """The answer of `recommend`, and again whenever an acknowledged event changed what it lists: an iterator that
+        has no end, to be closed or let go of. A stream that breaks is taken up again, after pauses that grow and are
+        never shorter than the server asks for; no answer comes twice. `resume_token`: where an earlier watch ended.
+        Raises CallFailed for what will not get better, and for what did not within `give_up_s`.
+        """
+        backoff = Backoff(self.options.backoff_s, self.options.backoff_s_max)
+        return RecommendationWatch(self._stub.WatchRecommendations, Resumption(query, resume_token, backoff, give_up_s))
 
     def _read(
         self, rpc: Any, request: Any, decode: Callable[[Any], A], timeout_s: float | None, metadata: Metadata = ()

@@ -220,6 +220,10 @@ def watch_request(token: str) -> pb.WatchExplanationsRequest:
     return pb.WatchExplanationsRequest(explanation_token=token)
 
 
+def watch_recommendations_request(query: RecommendQuery, resume_token: str) -> pb.WatchRecommendationsRequest:
+    return pb.WatchRecommendationsRequest(request=recommend_request(query), resume_token=resume_token)
+
+
 def explanations(response: pb.GetExplanationsResponse) -> Explanations:
     return Explanations(
         tuple(explanation(entry) for entry in response.explanations), _known(ExplanationState, response.state)

@@ -25,6 +25,7 @@ FLAGS: dict[str, tuple[str, str]] = {
     "heartbeat_ms": ("MS", "between two signs of life on a stream on which nothing happens (15000)"),
     "drain_ms": ("MS", "how long requests in flight may take to finish after SIGTERM (10000)"),
     "log_level": ("LEVEL", "debug, info, warning or error (info)"),
+    "max_watches": ("N", "open streams of recommendations (1000)"),
 }
 
 

@@ -139,29 +139,33 @@ def error_response(
 ) -> Response:
     body = error_dict(status, http_status)
     more = dict(headers or {})
-    if (retry_s := _retry_after_s(status)) is not None:
-        more["Retry-After"] = str(retry_s)
+    if (retry_ms := retry_after_ms(status)) is not None:
+        more["Retry-After"] = str(max(1, math.ceil(retry_ms / 1000)))
     return Response(msgspec.json.encode(body), body["error"]["code"], more, JSON)
 
 
-def _retry_after_s(status: status_pb2.Status) -> int | None:
+def retry_after_ms(status: status_pb2.Status) -> int | None:
+    """What RetryInfo says, rounded up; None where there is none."""
     retry = error_details_pb2.RetryInfo()
     for detail in status.details:
         if detail.Is(retry.DESCRIPTOR) and detail.Unpack(retry):
             delay_s: float = retry.retry_delay.ToTimedelta().total_seconds()
-            return max(1, math.ceil(delay_s))
+            return math.ceil(delay_s * 1000)
     return None
 
 
 async def message_response(message: Message) -> Response:
     """200 with the message; a degraded answer says so in a header, too."""
-    if message.ByteSize() > OFF_LOOP_BYTES:
-        body = await asyncio.to_thread(message_json, message)
-    else:
-        body = message_json(message)
+    body = await json_of(message)
     reasons = getattr(message, "degraded_reasons", ())
     headers = {"X-Recserv-Degraded": ",".join(map(_reason_name, reasons))} if reasons else {}
     return Response(body, 200, headers, JSON)
+
+
+async def json_of(message: Message) -> bytes:
+    if message.ByteSize() > OFF_LOOP_BYTES:
+        return await asyncio.to_thread(message_json, message)
+    return message_json(message)
 
 
 def message_json(message: Message) -> bytes:

@@ -1,7 +1,10 @@
-"""The way to the server: one channel, and what the headers of a request say about its call."""
+"""The way to the server: its channels, and what the headers of a request say about its call."""
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+import math
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -11,20 +14,25 @@ import grpc.aio
 import msgspec
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from starlette.requests import Request
 
 from recserv import v1 as pb
 from recserv.client.options import SERVICE, ClientOptions, channel_options, channel_target
 from recserv.errors import Violation
-from recserv.gateway.answers import bad_fields
+from recserv.gateway.answers import Refused, bad_fields, refusal
 from recserv.gateway.methods import Method
 from recserv.types import PRIORITY_METADATA, Priority
 
 REQUEST_ID = "x-request-id"
 TIMEOUT = "x-request-timeout-ms"
 PRIORITY = "x-recserv-priority"
+LAST_EVENT_ID = "last-event-id"
+STREAMS_PER_CONNECTION = 500
+"""A server lets 1,000 calls of one connection in, by default; the next one waits, unheard, for one of them to end."""
 _REQUEST_ID_MAX = 128
 _PRIORITIES = {priority.name.lower(): priority for priority in Priority if priority}
 _TIMEOUT_DIGITS_MAX = 12
+_GONE_HTTP_STATUS = 499
 
 
 class How(msgspec.Struct, frozen=True):
@@ -35,27 +43,33 @@ class How(msgspec.Struct, frozen=True):
 
 
 class Target:
-    """The channel to the server. Made and used on one event loop."""
+    """The channels to the server. Made and used on one event loop. `streams_max`: how many may be open at once."""
 
-    def __init__(self, address: str):
+    def __init__(self, address: str, streams_max: int = STREAMS_PER_CONNECTION):
         where = channel_target(address)
-        self._channel = grpc.aio.insecure_channel(where, channel_options(ClientOptions(), where))
+        options = channel_options(ClientOptions(), where)
+        self._channel = grpc.aio.insecure_channel(where, options)
+        # On connections of their own, so that streams, which stay, never hold up a call.
+        apart = [*options, ("grpc.use_local_subchannel_pool", 1)]
+        count = math.ceil(streams_max / STREAMS_PER_CONNECTION)
+        self._streaming = [grpc.aio.insecure_channel(where, apart) for _ in range(count)]
+        self._turns = itertools.cycle(self._streaming)
         self._health: Any = health_pb2_grpc.HealthStub(self._channel)
         self._unary: dict[str, Any] = {}
 
-    async def call(self, method: Method, request: Message, how: How) -> Message:
-        """Raises grpc.RpcError."""
+    def start(self, method: Method, request: Message, how: How) -> Any:
+        """The call, whose answer is awaited."""
         rpc = self._unary.get(method.name)
         if rpc is None:
             rpc = self._unary[method.name] = self._channel.unary_unary(
                 method.grpc_path, method.request.SerializeToString, method.response.FromString
             )
-        answer: Message = await rpc(request, timeout=how.timeout_s, metadata=how.metadata)
-        return answer
+        return rpc(request, timeout=how.timeout_s, metadata=how.metadata)
 
     def watch(self, method: Method, request: Message, how: How) -> Any:
         """The call, whose messages are still to be read; `how.timeout_s` 0: without a deadline."""
-        rpc = self._channel.unary_stream(method.grpc_path, method.request.SerializeToString, method.response.FromString)
+        channel = next(self._turns)
+        rpc = channel.unary_stream(method.grpc_path, method.request.SerializeToString, method.response.FromString)
         return rpc(request, timeout=how.timeout_s or None, metadata=how.metadata)
 
     async def serves(self, timeout_s: float) -> bool:
@@ -68,7 +82,38 @@ class Target:
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     async def close(self) -> None:
-        await self._channel.close(None)
+        for channel in (self._channel, *self._streaming):
+            await channel.close(None)
+
+
+def until_gone(request: Request) -> asyncio.Future[None]:
+    """Done once nobody waits for the answer any more. The body has been read, or does not count."""
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    return asyncio.ensure_future(gone())
+
+
+async def answer_of(call: Any, request: Request) -> Message:
+    """Of a unary call, which ends with its caller. Raises grpc.RpcError; Refused where nobody waits."""
+    gone = until_gone(request)
+    gone.add_done_callback(lambda _: call.cancel())
+    try:
+        answer: Message = await call
+    except asyncio.CancelledError:
+        if gone.done():
+            raise nobody_waits() from None
+        raise
+    finally:
+        gone.cancel()
+    return answer
+
+
+def nobody_waits() -> Refused:
+    """Read by nobody; the log and the counters have it."""
+    return refusal("CANCELLED", "CANCELLED", "gone", http_status=_GONE_HTTP_STATUS)
 
 
 def request_id_of(given: str) -> str:
@@ -79,10 +124,16 @@ def request_id_of(given: str) -> str:
 
 def how_of(headers: Mapping[str, str], request_id: str, request: Message, timeout_ms: int, timeout_ms_max: int) -> How:
     """Raises Refused for headers that say nothing that can be done."""
+    metadata = metadata_of(headers, request_id, request)
+    return How(_timeout_ms(headers, timeout_ms, timeout_ms_max) / 1000, metadata)
+
+
+def metadata_of(headers: Mapping[str, str], request_id: str, request: Message) -> tuple[tuple[str, str], ...]:
+    """Raises Refused for a priority that there is not."""
     metadata = [(REQUEST_ID, request_id)]
     if (named := PRIORITY_METADATA.get(_priority(headers, request))) is not None:
         metadata.append(named)
-    return How(_timeout_ms(headers, timeout_ms, timeout_ms_max) / 1000, tuple(metadata))
+    return tuple(metadata)
 
 
 def _timeout_ms(headers: Mapping[str, str], default: int, longest: int) -> int:

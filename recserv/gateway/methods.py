@@ -46,3 +46,4 @@ UNARY: dict[str, Method] = {
 }
 """By name."""
 WATCH_EXPLANATIONS = next(method for method in _ALL if method.name == "WatchExplanations")
+WATCH_RECOMMENDATIONS = next(method for method in _ALL if method.name == "WatchRecommendations")

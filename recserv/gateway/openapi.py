@@ -14,11 +14,21 @@ import msgspec
 from google.protobuf.descriptor import FieldDescriptor
 
 from recserv import v1 as pb
-from recserv.gateway.calls import PRIORITY, REQUEST_ID, TIMEOUT
-from recserv.gateway.methods import UNARY, WATCH_EXPLANATIONS, Method
+from recserv.gateway.calls import LAST_EVENT_ID, PRIORITY, REQUEST_ID, TIMEOUT
+from recserv.gateway.methods import UNARY, WATCH_EXPLANATIONS, WATCH_RECOMMENDATIONS, Method
 from recserv.version import installed
 
 SHOP_PREFIX = "/api/v1"
+WATCH_PATH = f"{SHOP_PREFIX}/watch"
+LAST_EVENT_ID_PARAMETER = "last_event_id"
+_EXPLANATION_EVENTS = (
+    "Server-sent events: `explanation`, its data a WatchExplanationsResponse; `end` when all have been told; or"
+    " `error`, its data an Error."
+)
+_WATCH_EVENTS = (
+    "Server-sent events: `recommendations`, its id the resume token, its data a WatchRecommendationsResponse; or"
+    " `error`, its data an Error, after which the stream ends. A reader comes back with the last id."
+)
 _JSON = "application/json"
 _ERRORS = {
     400: "What was asked is wrong: each field with its place.",
@@ -178,6 +188,10 @@ def _schema_path(name: str) -> str:
     return f"#/components/schemas/{name}"
 
 
+def _parameter(key: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/parameters/{key}"}
+
+
 def _content(schema: dict[str, Any]) -> dict[str, Any]:
     return {_JSON: {"schema": schema}}
 
@@ -211,7 +225,7 @@ def _operation(
         "operationId": name or method.name,
         "summary": text.partition(". ")[0].rstrip("."),
         "description": text,
-        "parameters": [*(parameters or []), *({"$ref": f"#/components/parameters/{key}"} for key in _HEADERS)],
+        "parameters": [*(parameters or []), *map(_parameter, _HEADERS)],
         "responses": {"200": answer, **_error_responses()},
     }
     if body is not None:
@@ -229,8 +243,7 @@ def _shop_paths(schemas: _Schemas) -> dict[str, Any]:
     context, recommend = UNARY["GetContext"], UNARY["Recommend"]
     session, user = _query_parameters(context, schemas)
     token = {**_query_parameters(WATCH_EXPLANATIONS, schemas)[0], "name": "token", "in": "path", "required": True}
-    watch = _operation(WATCH_EXPLANATIONS, schemas, name="watchExplanations", parameters=[token])
-    watch["responses"]["200"]["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
+    explanations = _operation(WATCH_EXPLANATIONS, schemas, name="watchExplanations", parameters=[token])
     user_in_path = {**user, "in": "path", "required": True}
     return {
         f"{SHOP_PREFIX}/events": {
@@ -241,7 +254,8 @@ def _shop_paths(schemas: _Schemas) -> dict[str, Any]:
                 recommend, schemas, name="getRecommendations", parameters=_query_parameters(recommend, schemas)
             )
         },
-        f"{SHOP_PREFIX}/explanations/{{token}}": {"get": watch},
+        f"{SHOP_PREFIX}/explanations/{{token}}": {"get": _streamed(explanations, _EXPLANATION_EVENTS)},
+        WATCH_PATH: _watch_path(schemas),
         f"{SHOP_PREFIX}/context": {
             "get": _operation(context, schemas, name="getContextOfSession", parameters=[session, user])
         },
@@ -249,6 +263,32 @@ def _shop_paths(schemas: _Schemas) -> dict[str, Any]:
             "get": _operation(context, schemas, name="getContextOfUser", parameters=[session, user_in_path])
         },
     }
+
+
+def _watch_path(schemas: _Schemas) -> dict[str, Any]:
+    text = schemas.comments[f"{WATCH_RECOMMENDATIONS.request.DESCRIPTOR.full_name}.resume_token"]
+    header, parameter = [
+        {"name": name, "in": where, "description": text, "schema": {"type": "string"}}
+        for name, where in ((LAST_EVENT_ID, "header"), (LAST_EVENT_ID_PARAMETER, "query"))
+    ]
+    asked = [*_query_parameters(UNARY["Recommend"], schemas), parameter, header]
+    by_query = _operation(WATCH_RECOMMENDATIONS, schemas, name="watchRecommendations", parameters=asked)
+    by_body = _operation(
+        WATCH_RECOMMENDATIONS,
+        schemas,
+        name="postWatchRecommendations",
+        parameters=[header],
+        body=WATCH_RECOMMENDATIONS.request.DESCRIPTOR,
+    )
+    return {"get": _streamed(by_query, _WATCH_EVENTS), "post": _streamed(by_body, _WATCH_EVENTS)}
+
+
+def _streamed(operation: dict[str, Any], events: str) -> dict[str, Any]:
+    """The same with a stream of events as its answer, which has no deadline."""
+    answer = {**operation["responses"]["200"], "description": events}
+    answer["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
+    parameters = [one for one in operation["parameters"] if one != _parameter("Timeout")]
+    return {**operation, "parameters": parameters, "responses": {**operation["responses"], "200": answer}}
 
 
 def _query_parameters(method: Method, schemas: _Schemas) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ import socket
 from collections.abc import Callable, Iterator
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from recserv.config import parse_address
 from recserv.errors import UsageError
@@ -21,6 +22,7 @@ from recserv.event_loop import loop_factory
 from recserv.gateway.calls import Target
 from recserv.gateway.routes import Gateway
 from recserv.gateway.settings import GatewaySettings
+from recserv.gateway.sse import TRANSPORT
 from recserv.logs import Logs
 
 _log = logging.getLogger(__name__)
@@ -56,7 +58,7 @@ async def serve_gateway(
     settings: GatewaySettings, listener: socket.socket, begun: Callable[[uvicorn.Server], None]
 ) -> None:
     """Owns the listener. `begun` is given what ends it: `should_exit`."""
-    target = Target(settings.target)
+    target = Target(settings.target, settings.max_streams + settings.max_watches)
     gateway = Gateway(settings, target)
     server = _Server(_config(settings, gateway), begun, gateway.draining)
     try:
@@ -70,7 +72,7 @@ def _config(settings: GatewaySettings, gateway: Gateway) -> uvicorn.Config:
     return uvicorn.Config(
         gateway.app(),
         # Nothing but HTTP/1.1, by the parser that always comes with uvicorn.
-        http="h11",
+        http=_Protocol,
         ws="none",
         lifespan="off",
         # Paths hold ids of shoppers.
@@ -82,6 +84,14 @@ def _config(settings: GatewaySettings, gateway: Gateway) -> uvicorn.Config:
         timeout_keep_alive=math.ceil(settings.keep_alive_ms / 1000),
         timeout_graceful_shutdown=math.ceil(settings.drain_ms / 1000),
     )
+
+
+class _Protocol(H11Protocol):
+    """Tells each request which transport it came by."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, TRANSPORT: transport}
 
 
 class _Server(uvicorn.Server):

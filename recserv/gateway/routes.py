@@ -22,17 +22,28 @@ from starlette.routing import Route
 
 from recserv import v1 as pb
 from recserv.gateway.answers import JSON, Refused, error_response, message_response, refusal, status_of_call
-from recserv.gateway.calls import PRIORITY, REQUEST_ID, TIMEOUT, How, Target, how_of, name_request
+from recserv.gateway.calls import (
+    LAST_EVENT_ID,
+    PRIORITY,
+    REQUEST_ID,
+    TIMEOUT,
+    How,
+    Target,
+    answer_of,
+    how_of,
+    name_request,
+    nobody_waits,
+)
 from recserv.gateway.front import App, Front, Places
 from recserv.gateway.methods import UNARY, WATCH_EXPLANATIONS, Method
 from recserv.gateway.openapi import SHOP_PREFIX, openapi_json
 from recserv.gateway.parse import message_of_json, message_of_query, read_body
 from recserv.gateway.settings import GatewaySettings
-from recserv.gateway.sse import EventStream, next_of
+from recserv.gateway.sse import ExplanationStream, Pace, open_stream
+from recserv.gateway.watch import Watch
 
 _HEALTH_TIMEOUT_S = 1.0
 _CODES = {404: ("NOT_FOUND", "PATH_UNKNOWN"), 405: ("UNIMPLEMENTED", "METHOD_NOT_ALLOWED")}
-_GONE_HTTP_STATUS = 499
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -44,6 +55,7 @@ class Gateway:
         self._settings, self._target, self._health_timeout_s = settings, target, health_timeout_s
         self.places, self.streams = Places(settings.max_in_flight), Places(settings.max_streams)
         self.draining = asyncio.Event()
+        self.watch = Watch(settings, target, self.draining, self._body)
 
     def app(self) -> App:
         handlers: dict[Any, Any] = {Refused: _refused, grpc.RpcError: _call_failed, HTTPException: _no_route}
@@ -57,7 +69,7 @@ class Gateway:
             Front(inner),
             allow_origins=self._settings.allow_origin,
             allow_methods=["GET", "POST"],
-            allow_headers=["content-type", REQUEST_ID, TIMEOUT, PRIORITY],
+            allow_headers=["content-type", LAST_EVENT_ID, REQUEST_ID, TIMEOUT, PRIORITY],
             expose_headers=[REQUEST_ID, "x-recserv-degraded", "retry-after"],
         )
 
@@ -71,6 +83,7 @@ class Gateway:
             # An id may hold slashes.
             Route(f"{SHOP_PREFIX}/context/{{user_id:path}}", self._placed(self._context), methods=["GET"]),
             Route(f"{SHOP_PREFIX}/explanations/{{token:path}}", self._explanations, methods=["GET"]),
+            *self.watch.routes(),
             Route("/openapi.json", _openapi(), methods=["GET"]),
             Route("/healthz", self._health, methods=["GET"]),
         ]
@@ -100,23 +113,12 @@ class Gateway:
         return await self._answer(request, method, message_of_query(pairs, method.request))
 
     async def _explanations(self, request: Request) -> Response:
-        """An error until the first event, so that it has its HTTP status; see `sse` for what comes then."""
         message = WATCH_EXPLANATIONS.request(explanation_token=request.path_params["token"])
         how = How(0.0, ((REQUEST_ID, request.state.request_id),))
         heartbeat_s = self._settings.heartbeat_ms / 1000
-        self.streams.__enter__()
-        call = self._target.watch(WATCH_EXPLANATIONS, message, how)
-        first = next_of(call)
-        try:
-            await asyncio.wait({first}, timeout=heartbeat_s)
-            if first.done():
-                # Raises what failed.
-                first.result()
-        except BaseException:
-            call.cancel()
-            self.streams.__exit__()
-            raise
-        return EventStream(call, first, self.streams, heartbeat_s, self.draining)
+        start = partial(self._target.watch, WATCH_EXPLANATIONS, message, how)
+        pace = Pace(heartbeat_s, heartbeat_s)
+        return await open_stream(ExplanationStream, start, request, self.streams, pace, self.draining)
 
     async def _health(self, request: Request) -> Response:
         serves = await self._target.serves(self._health_timeout_s)
@@ -135,14 +137,14 @@ class Gateway:
             message = "the body did not come in time"
             raise refusal("DEADLINE_EXCEEDED", "BODY_TIMEOUT", message, http_status=408) from None
         except ClientDisconnect:
-            raise refusal("CANCELLED", "CANCELLED", "gone", http_status=_GONE_HTTP_STATUS) from None
+            raise nobody_waits() from None
         return await message_of_json(body, kind)
 
     async def _answer(self, request: Request, method: Method, message: Message) -> Response:
         settings, request_id = self._settings, request.state.request_id
         how = how_of(request.headers, request_id, message, settings.timeout_ms, settings.timeout_ms_max)
         name_request(message, request_id)
-        return await message_response(await self._target.call(method, message, how))
+        return await message_response(await answer_of(self._target.start(method, message, how), request))
 
 
 def _openapi() -> Endpoint:

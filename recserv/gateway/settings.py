@@ -45,6 +45,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     drain_ms: Annotated[int, Meta(ge=0, le=600_000)] = 10_000
     """How long requests in flight may take to finish after SIGTERM."""
     log_level: str = "info"
+    max_watches: Places = 1_000
+    """Open streams of recommendations. The server bounds its own, too."""
 
 
 KEYS = GatewaySettings.__struct_fields__

@@ -1,4 +1,4 @@
-"""Explanations as server-sent events, as they become final.
+"""Messages of a call that streams, as server-sent events: what all such paths share, and the explanations' own.
 
     event: explanation    data: WatchExplanationsResponse as JSON
     event: end            all have been told: a page closes its EventSource, which would open the stream anew
@@ -6,72 +6,160 @@
 
 What fails before the first event is an error like any other, with its HTTP status. A stream that is open has no
 deadline but the server's: it ends with the call, with its reader, or when the gateway drains.
+
+The next message is asked for once the reader's socket has taken the last one: a reader that is slow holds back its call
+and has one message here, however many there are.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import grpc
 import msgspec
 from google.protobuf.message import Message
+from google.rpc import status_pb2
+from starlette.requests import Request
 from starlette.responses import Response
 
-from recserv.gateway.answers import error_dict, message_json, refusal, status_of_call
+from recserv.gateway.answers import error_dict, json_of, refusal, status_of_call
+from recserv.gateway.calls import nobody_waits, until_gone
 from recserv.gateway.front import Places, Receive, Scope, Send
 
+TRANSPORT = "transport"
+"""Of `scope["state"]`: the connection's, where the process tells it."""
+MEDIA_TYPE = "text/event-stream"
 _ALIVE = b": alive\n\n"
-_END = b"event: end\ndata: {}\n\n"
 _DRAIN_RETRY_MS = 1_000
 
 
+class Pace(msgspec.Struct, frozen=True):
+    """`head_after_s`: how long the first message may take before the stream begins without it."""
+
+    head_after_s: float
+    heartbeat_s: float
+
+
 class EventStream(Response):
-    """Of one call; holds its place from before the first event until it has ended."""
+    """Of one call; holds its place from before the first event until it has ended. Subclasses say what is told."""
 
-    media_type = "text/event-stream"
+    media_type = MEDIA_TYPE
 
-    def __init__(self, call: Any, first: asyncio.Future[Any], places: Places, heartbeat_s: float, drain: asyncio.Event):
+    def __init__(
+        self,
+        call: Any,
+        first: asyncio.Future[Any],
+        gone: asyncio.Future[None],
+        places: Places,
+        pace: Pace,
+        drain: asyncio.Event,
+    ):
         super().__init__()
-        self._call, self._next, self._places = call, first, places
-        self._heartbeat_s, self._drain = heartbeat_s, drain
+        self._call, self._next, self._gone, self._places = call, first, gone, places
+        self._pace, self._drain = pace, drain
+
+    def head(self) -> bytes:
+        """Before all events."""
+        return b""
+
+    async def told(self, message: Message) -> bytes:
+        raise NotImplementedError
+
+    def ended(self) -> bytes:
+        """After the call's last message."""
+        raise NotImplementedError
+
+    def failed(self, status: status_pb2.Status) -> bytes:
+        return named("error", error_json(status))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gone = asyncio.ensure_future(_gone(receive))
         draining = asyncio.ensure_future(self._drain.wait())
+        transport = scope["state"].get(TRANSPORT)
         try:
+            # So that to write is to wait for the socket.
+            _limit(transport, 0)
             headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no")]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            while not gone.done():
-                event, last = self._event(draining)
-                await send({"type": "http.response.body", "body": event, "more_body": not last})
-                if last:
-                    break
-                await asyncio.wait(
-                    {self._next, gone, draining}, timeout=self._heartbeat_s, return_when=asyncio.FIRST_COMPLETED
-                )
+            await self._send_all(send, draining)
         finally:
             # Also when nobody listens any more.
             self._call.cancel()
-            for waiting in (gone, draining, self._next):
+            for waiting in (self._gone, draining, self._next):
                 waiting.cancel()
             self._places.__exit__()
+            _limit(transport, None)
 
-    def _event(self, draining: asyncio.Future[Any]) -> tuple[bytes, bool]:
+    async def _send_all(self, send: Send, draining: asyncio.Future[Any]) -> None:
+        head = self.head()
+        while not self._gone.done():
+            taken = self._next.done()
+            event, last = await self._event(draining)
+            await send({"type": "http.response.body", "body": head + event, "more_body": not last})
+            head = b""
+            if last:
+                break
+            if taken:
+                # Nothing to send: returns when what was sent before has been taken.
+                await send({"type": "http.response.body", "body": b"", "more_body": True})
+                self._next = next_of(self._call)
+            waited_for = {self._next, self._gone, draining}
+            await asyncio.wait(waited_for, timeout=self._pace.heartbeat_s, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _event(self, draining: asyncio.Future[Any]) -> tuple[bytes, bool]:
         """What there is to say now, and whether it is the last."""
         if not self._next.done():
             if not draining.done():
                 return _ALIVE, False
-            status = refusal("UNAVAILABLE", "DRAINING", "the gateway ends", retry_after_ms=_DRAIN_RETRY_MS).status
-            return _named("error", msgspec.json.encode(error_dict(status))), True
+            why = refusal("UNAVAILABLE", "DRAINING", "the gateway ends", retry_after_ms=_DRAIN_RETRY_MS)
+            return self.failed(why.status), True
         try:
             message = self._next.result()
         except grpc.RpcError as error:
-            return _named("error", msgspec.json.encode(error_dict(status_of_call(error)))), True
+            return self.failed(status_of_call(error)), True
         if not isinstance(message, Message):
-            return _END, True
-        self._next = next_of(self._call)
-        return _named("explanation", message_json(message)), False
+            return self.ended(), True
+        return await self.told(message), False
+
+
+class ExplanationStream(EventStream):
+    async def told(self, message: Message) -> bytes:
+        return named("explanation", await json_of(message))
+
+    def ended(self) -> bytes:
+        return named("end", b"{}")
+
+
+async def open_stream(
+    kind: type[EventStream],
+    start: Callable[[], Any],
+    request: Request,
+    places: Places,
+    pace: Pace,
+    drain: asyncio.Event,
+) -> EventStream:
+    """`start` makes the call. An error until the first event, so that it has its HTTP status: raises Refused where all
+    places are taken, and the grpc.RpcError of a call that fails at once.
+    """
+    with ExitStack() as undone:
+        places.__enter__()
+        undone.callback(places.__exit__)
+        call = start()
+        undone.callback(call.cancel)
+        first, gone = next_of(call), until_gone(request)
+        undone.callback(first.cancel)
+        undone.callback(gone.cancel)
+        await asyncio.wait({first, gone}, timeout=pace.head_after_s, return_when=asyncio.FIRST_COMPLETED)
+        if gone.done():
+            raise nobody_waits()
+        if first.done():
+            # Raises what failed.
+            first.result()
+        # From here on it is the stream's.
+        undone.pop_all()
+    return kind(call, first, gone, places, pace, drain)
 
 
 def next_of(call: Any) -> asyncio.Future[Any]:
@@ -80,10 +168,16 @@ def next_of(call: Any) -> asyncio.Future[Any]:
     return reading
 
 
-def _named(event: str, data: bytes) -> bytes:
-    return b"event: %s\ndata: %s\n\n" % (event.encode(), data)
+def named(event: str, data: bytes, more: bytes = b"") -> bytes:
+    """`more`: further lines of the event."""
+    return b"event: %s\n%sdata: %s\n\n" % (event.encode(), more, data)
 
 
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+def error_json(status: status_pb2.Status) -> bytes:
+    return msgspec.json.encode(error_dict(status))
+
+
+def _limit(transport: Any, high_bytes: int | None) -> None:
+    """How much may wait in the process for the socket; None: what is usual."""
+    if transport is not None and not transport.is_closing():
+        transport.set_write_buffer_limits(high=high_bytes)

@@ -73,3 +73,21 @@ def test_every_operation_tells_of_its_errors(document: dict[str, Any]) -> None:
     assert len({operation["operationId"] for operation in operations}) == len(operations)
     for operation in operations:
         assert {"400", "429", "503", "504", "default"} < set(operation["responses"])
+
+
+def test_streams_are_described_as_such(document: dict[str, Any]) -> None:
+    paths, schemas = document["paths"], document["components"]["schemas"]
+    watch = paths["/api/v1/watch"]
+    streams = {
+        "WatchExplanationsResponse": paths["/api/v1/explanations/{token}"]["get"],
+        "WatchRecommendationsResponse": watch["get"],
+    }
+    for name, operation in [*streams.items(), ("WatchRecommendationsResponse", watch["post"])]:
+        answer = operation["responses"]["200"]
+        assert list(answer["content"]) == ["text/event-stream"]
+        assert name in answer["description"]
+        assert name in schemas
+    asked = {(one.get("name"), one.get("in")) for one in watch["get"]["parameters"]}
+    assert {("session_id", "query"), ("last_event_id", "query"), ("last-event-id", "header")} < asked
+    [body] = watch["post"]["requestBody"]["content"].values()
+    assert body["schema"]["$ref"].endswith("/WatchRecommendationsRequest")

@@ -10,15 +10,18 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent import futures
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import httpx
 import pytest
 
 from recserv import cli
+from recserv.client import RecommendationClient
+from recserv.types import Event, EventType, RecommendQuery
 from tests.patience import HANG_GUARD_S, eventually
 from tests.processes import read_line
 from tests.server.harness import Service
+from tests.watches import POPULAR, fake_watches
 
 
 @contextmanager
@@ -73,3 +76,23 @@ def test_every_problem_of_the_settings_is_a_line_and_exit_code_2(capsys: pytest.
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3
     assert all(line.startswith("recserv gateway: ") for line in lines)
+
+
+def test_a_gateway_that_is_killed_harms_no_grpc_caller_and_leaves_nothing_behind() -> None:
+    with ExitStack() as stack:
+        fake = stack.enter_context(fake_watches())
+        process, address = stack.enter_context(started("--target", fake.address))
+        caller = stack.enter_context(RecommendationClient(fake.address, timeout_s=HANG_GUARD_S))
+        watch = caller.watch_recommendations(RecommendQuery(session_id="s"))
+        assert [result.item_id for result in next(watch).results] == [*POPULAR]
+        http = stack.enter_context(httpx.Client(base_url=address, timeout=HANG_GUARD_S, trust_env=False))
+        lines = stack.enter_context(http.stream("GET", "/api/v1/watch?session_id=s")).iter_lines()
+        assert "event: recommendations" in lines
+        process.kill()
+        with pytest.raises(httpx.TransportError):
+            list(lines)
+        assert fake.closed.acquire(timeout=HANG_GUARD_S)
+        assert caller.ingest(Event(event_id="1", event_type=EventType.VIEW, session_id="s", item_id="a"))
+        assert [result.item_id for result in next(watch).results] == ["a", *POPULAR]
+        # One of the reader, one of the caller: it had not to be taken up again.
+        assert len(fake.requests) == 2
