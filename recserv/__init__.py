@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from recserv.client import (
         AsyncEventStream,
         AsyncRecommendationClient,
+        AsyncRecommendationWatch,
         CallFailed,
         ClientOptions,
         EventStream,
         Explanations,
         Ingested,
         RecommendationClient,
+        RecommendationWatch,
         StreamOptions,
         recommend_request,
     )
@@ -84,6 +86,7 @@ else:
 __all__ = [
     "AsyncEventStream",
     "AsyncRecommendationClient",
+    "AsyncRecommendationWatch",
     "CallFailed",
     "ClientOptions",
     "DeadlineTooNear",
@@ -110,6 +113,7 @@ __all__ = [
     "RecommendQuery",
     "Recommendation",
     "RecommendationClient",
+    "RecommendationWatch",
     "RecservError",
     "Result",
     "ShopperContext",
