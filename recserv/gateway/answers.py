@@ -159,15 +159,18 @@ async def message_response(message: Message) -> Response:
         body = await asyncio.to_thread(message_json, message)
     else:
         body = message_json(message)
+    return Response(body, 200, degraded_headers(message), JSON)
+
+
+def degraded_headers(message: Message) -> dict[str, str]:
     reasons = getattr(message, "degraded_reasons", ())
-    headers = {"X-Recserv-Degraded": ",".join(map(_reason_name, reasons))} if reasons else {}
-    return Response(body, 200, headers, JSON)
+    return {"X-Recserv-Degraded": ",".join(map(reason_name, reasons))} if reasons else {}
 
 
 def message_json(message: Message) -> bytes:
     return msgspec.json.encode(json_format.MessageToDict(message))
 
 
-def _reason_name(number: int) -> str:
+def reason_name(number: int) -> str:
     known = number in DegradedReason.values()
     return DegradedReason.Name(number).removeprefix(_DEGRADED_PREFIX) if known else str(number)

@@ -15,6 +15,7 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from recserv import v1 as pb
 from recserv.gateway.calls import PRIORITY, REQUEST_ID, TIMEOUT
+from recserv.gateway.card import CARD_PATH, PAGE_SIZE, PAGE_SIZE_MAX, TITLE
 from recserv.gateway.methods import UNARY, WATCH_EXPLANATIONS, Method
 from recserv.version import installed
 
@@ -241,6 +242,7 @@ def _shop_paths(schemas: _Schemas) -> dict[str, Any]:
                 recommend, schemas, name="getRecommendations", parameters=_query_parameters(recommend, schemas)
             )
         },
+        CARD_PATH: {"get": _card(schemas)},
         f"{SHOP_PREFIX}/explanations/{{token}}": {"get": watch},
         f"{SHOP_PREFIX}/context": {
             "get": _operation(context, schemas, name="getContextOfSession", parameters=[session, user])
@@ -249,6 +251,29 @@ def _shop_paths(schemas: _Schemas) -> dict[str, Any]:
             "get": _operation(context, schemas, name="getContextOfUser", parameters=[session, user_in_path])
         },
     }
+
+
+def _card(schemas: _Schemas) -> dict[str, Any]:
+    recommend = UNARY["Recommend"]
+    fields = [one for one in _query_parameters(recommend, schemas) if one["name"] not in ("page_size", "return_items")]
+    size = {"type": "integer", "format": "int32", "maximum": PAGE_SIZE_MAX, "default": PAGE_SIZE}
+    flag = {"type": "boolean", "default": False}
+    own = {
+        "page_size": (size, "How many products at most."),
+        "title": ({"type": "string", "default": TITLE}, "The heading."),
+        "images": (flag, "With the catalogue's images: requests to the hosts that it names."),
+        "fragment": (flag, "The list alone, without a page around it and without its style."),
+    }
+    parameters = [
+        *fields,
+        *({"name": name, "in": "query", "description": text, "schema": schema} for name, (schema, text) in own.items()),
+    ]
+    card = _operation(recommend, schemas, name="getCard", parameters=parameters)
+    card["summary"] = "Recommended products as HTML, for chats and workflow tools"
+    card["description"] = card["summary"] + ": all text is escaped, nothing in it runs or is fetched."
+    card["responses"]["200"]["description"] = "A page, or the list of a page."
+    card["responses"]["200"]["content"] = {"text/html": {"schema": {"type": "string"}}}
+    return card
 
 
 def _query_parameters(method: Method, schemas: _Schemas) -> list[dict[str, Any]]:

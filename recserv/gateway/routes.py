@@ -23,6 +23,7 @@ from starlette.routing import Route
 from recserv import v1 as pb
 from recserv.gateway.answers import JSON, Refused, error_response, message_response, refusal, status_of_call
 from recserv.gateway.calls import PRIORITY, REQUEST_ID, TIMEOUT, How, Target, how_of, name_request
+from recserv.gateway.card import CARD_PATH, ask_for_card, card_options, card_response
 from recserv.gateway.front import App, Front, Places
 from recserv.gateway.methods import UNARY, WATCH_EXPLANATIONS, Method
 from recserv.gateway.openapi import SHOP_PREFIX, openapi_json
@@ -71,6 +72,7 @@ class Gateway:
             # An id may hold slashes.
             Route(f"{SHOP_PREFIX}/context/{{user_id:path}}", self._placed(self._context), methods=["GET"]),
             Route(f"{SHOP_PREFIX}/explanations/{{token:path}}", self._explanations, methods=["GET"]),
+            Route(CARD_PATH, self._placed(self._card), methods=["GET"]),
             Route("/openapi.json", _openapi(), methods=["GET"]),
             Route("/healthz", self._health, methods=["GET"]),
         ]
@@ -93,6 +95,12 @@ class Gateway:
         method = UNARY["Recommend"]
         message = message_of_query(request.query_params.multi_items(), method.request)
         return await self._answer(request, method, message)
+
+    async def _card(self, request: Request) -> Response:
+        options, pairs = card_options(request.query_params.multi_items())
+        message: Any = message_of_query(pairs, pb.RecommendRequest)
+        ask_for_card(message)
+        return card_response(await self._called(request, UNARY["Recommend"], message), options)
 
     async def _context(self, request: Request) -> Response:
         method = UNARY["GetContext"]
@@ -139,10 +147,13 @@ class Gateway:
         return await message_of_json(body, kind)
 
     async def _answer(self, request: Request, method: Method, message: Message) -> Response:
+        return await message_response(await self._called(request, method, message))
+
+    async def _called(self, request: Request, method: Method, message: Message) -> Any:
         settings, request_id = self._settings, request.state.request_id
         how = how_of(request.headers, request_id, message, settings.timeout_ms, settings.timeout_ms_max)
         name_request(message, request_id)
-        return await message_response(await self._target.call(method, message, how))
+        return await self._target.call(method, message, how)
 
 
 def _openapi() -> Endpoint:
