@@ -25,6 +25,9 @@ FLAGS: dict[str, tuple[str, str]] = {
     "heartbeat_ms": ("MS", "between two signs of life on a stream on which nothing happens (15000)"),
     "drain_ms": ("MS", "how long requests in flight may take to finish after SIGTERM (10000)"),
     "log_level": ("LEVEL", "debug, info, warning or error (info)"),
+    "head_timeout_ms": ("MS", "how long a connection may take for the head of a request (10000)"),
+    "max_connections": ("N", "open at once, streams among them; the next one is 503 and closed (2000)"),
+    "public_url": ("URL", "where callers find the gateway, for its OpenAPI documents (where they ask for it)"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Recommended products as HTML, for what shows a page or an answer and cannot draw a list itself: chats, workflow tools.
+"""Recommended products as HTML, for what shows a page or an answer but cannot draw a list: chats, workflow tools.
 
     GET /card              a page of its own: one style, no script, no request to anybody
     GET /card?fragment=1   the list alone, to be put into somebody else's page or answer

@@ -12,6 +12,8 @@ import math
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import uvicorn
 
@@ -19,6 +21,7 @@ from recserv.config import parse_address
 from recserv.errors import UsageError
 from recserv.event_loop import loop_factory
 from recserv.gateway.calls import Target
+from recserv.gateway.connections import BoundedProtocol
 from recserv.gateway.routes import Gateway
 from recserv.gateway.settings import GatewaySettings
 from recserv.logs import Logs
@@ -70,7 +73,7 @@ def _config(settings: GatewaySettings, gateway: Gateway) -> uvicorn.Config:
     return uvicorn.Config(
         gateway.app(),
         # Nothing but HTTP/1.1, by the parser that always comes with uvicorn.
-        http="h11",
+        http=_protocol(settings),
         ws="none",
         lifespan="off",
         # Paths hold ids of shoppers.
@@ -81,6 +84,15 @@ def _config(settings: GatewaySettings, gateway: Gateway) -> uvicorn.Config:
         proxy_headers=False,
         timeout_keep_alive=math.ceil(settings.keep_alive_ms / 1000),
         timeout_graceful_shutdown=math.ceil(settings.drain_ms / 1000),
+    )
+
+
+def _protocol(settings: GatewaySettings) -> Any:
+    """What uvicorn calls for each connection."""
+    return partial(
+        BoundedProtocol,
+        connections_max=settings.max_connections,
+        head_timeout_s=settings.head_timeout_ms / 1000,
     )
 
 
