@@ -1,4 +1,4 @@
-"""Bounds that uvicorn does not know: how many connections there are, and how long one may keep us waiting for a request.
+"""What uvicorn does not bound: how many connections there are, and how long one may keep us waiting for a request.
 
 uvicorn's `limit_concurrency` answers 503 to requests beyond it but keeps the connections, and its keep-alive timer ends
 with the first byte of the next request, and does not run before the first one. granian bounds heads, and is written in

@@ -145,11 +145,11 @@ class _Schemas:
         }
 
 
-def openapi_json() -> bytes:
-    return msgspec.json.encode(openapi_document())
+def openapi_json(server_url: str = "/") -> bytes:
+    return msgspec.json.encode(openapi_document(server_url))
 
 
-def openapi_document() -> dict[str, Any]:
+def openapi_document(server_url: str = "/") -> dict[str, Any]:
     """For every path of the gateway but its own."""
     comments = json.loads(resources.files("recserv.gateway").joinpath("comments.json").read_text("utf-8"))
     schemas = _Schemas(comments)
@@ -161,8 +161,7 @@ def openapi_document() -> dict[str, Any]:
             "version": installed(),
             "description": comments["recserv.v1.RecommendationService"],
         },
-        # Where the document came from.
-        "servers": [{"url": "/"}],
+        "servers": [{"url": server_url}],
         "paths": paths,
         "components": {
             "schemas": schemas.found,

@@ -30,6 +30,7 @@ from recserv.gateway.openapi import SHOP_PREFIX, openapi_json
 from recserv.gateway.parse import message_of_json, message_of_query, read_body
 from recserv.gateway.settings import GatewaySettings
 from recserv.gateway.sse import EventStream, next_of
+from recserv.gateway.tools import tools_route
 
 _HEALTH_TIMEOUT_S = 1.0
 _CODES = {404: ("NOT_FOUND", "PATH_UNKNOWN"), 405: ("UNIMPLEMENTED", "METHOD_NOT_ALLOWED")}
@@ -73,7 +74,8 @@ class Gateway:
             Route(f"{SHOP_PREFIX}/context/{{user_id:path}}", self._placed(self._context), methods=["GET"]),
             Route(f"{SHOP_PREFIX}/explanations/{{token:path}}", self._explanations, methods=["GET"]),
             Route(CARD_PATH, self._placed(self._card), methods=["GET"]),
-            Route("/openapi.json", _openapi(), methods=["GET"]),
+            tools_route(self._settings.public_url),
+            Route("/openapi.json", _openapi(self._settings.public_url), methods=["GET"]),
             Route("/healthz", self._health, methods=["GET"]),
         ]
 
@@ -156,8 +158,9 @@ class Gateway:
         return await self._target.call(method, message, how)
 
 
-def _openapi() -> Endpoint:
-    document = openapi_json()
+def _openapi(public_url: str) -> Endpoint:
+    # Without one: where the document came from.
+    document = openapi_json(public_url or "/")
 
     async def answer(_: Request) -> Response:
         return Response(document, 200, None, JSON)

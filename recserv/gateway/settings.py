@@ -52,8 +52,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     max_connections: Places = 2_000
     """Open at once, streams among them; the next one is 503 and closed."""
     public_url: str = ""
-    """Where callers find the gateway, such as https://shop.example/recserv, for the documents that say so; empty: what
-    the request for the document was sent to."""
+    """Where callers find the gateway, such as https://shop.example/recserv, for its OpenAPI documents; empty: where the
+    request for the document was sent to."""
 
 
 KEYS = GatewaySettings.__struct_fields__
