@@ -8,7 +8,6 @@ and the details keep it to the millisecond.
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -23,12 +22,11 @@ from grpc_status import rpc_status
 from starlette.responses import Response
 
 from recserv.errors import Violation
+from recserv.gateway.turns import in_turn
 from recserv.v1 import DegradedReason
 
 JSON = "application/json"
 DOMAIN = "recserv"
-OFF_LOOP_BYTES = 64 * 1024
-"""What is larger is read or written beside the loop: protobuf's JSON is written in Python."""
 TARGET_RETRY_MS = 1_000
 HTTP_STATUS: dict[str, int] = {
     "OK": 200,
@@ -155,10 +153,7 @@ def _retry_after_s(status: status_pb2.Status) -> int | None:
 
 async def message_response(message: Message) -> Response:
     """200 with the message; a degraded answer says so in a header, too."""
-    if message.ByteSize() > OFF_LOOP_BYTES:
-        body = await asyncio.to_thread(message_json, message)
-    else:
-        body = message_json(message)
+    body = await in_turn(message.ByteSize(), lambda: message_json(message))
     return Response(body, 200, degraded_headers(message), JSON)
 
 

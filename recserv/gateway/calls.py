@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -13,10 +14,11 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from recserv import v1 as pb
-from recserv.client.options import SERVICE, ClientOptions, channel_options, channel_target
+from recserv.client.options import SERVICE, ClientOptions, channel_options, channel_target, service_config
 from recserv.errors import Violation
 from recserv.gateway.answers import bad_fields
-from recserv.gateway.methods import Method
+from recserv.gateway.methods import SERVER_STREAMS, Method
+from recserv.gateway.retries import CODES, Retries
 from recserv.types import PRIORITY_METADATA, Priority
 
 REQUEST_ID = "x-request-id"
@@ -39,19 +41,24 @@ class Target:
 
     def __init__(self, address: str):
         where = channel_target(address)
-        self._channel = grpc.aio.insecure_channel(where, channel_options(ClientOptions(), where))
+        self._channel = grpc.aio.insecure_channel(where, _channel_options(where))
+        self._retries = Retries()
         self._health: Any = health_pb2_grpc.HealthStub(self._channel)
         self._unary: dict[str, Any] = {}
 
     async def call(self, method: Method, request: Message, how: How) -> Message:
-        """Raises grpc.RpcError."""
-        rpc = self._unary.get(method.name)
+        """Raises grpc.RpcError. Tried again as `retries` says."""
+        rpc: Any = self._unary.get(method.name)
         if rpc is None:
             rpc = self._unary[method.name] = self._channel.unary_unary(
                 method.grpc_path, method.request.SerializeToString, method.response.FromString
             )
-        answer: Message = await rpc(request, timeout=how.timeout_s, metadata=how.metadata)
-        return answer
+
+        async def attempt(timeout_s: float) -> Message:
+            answer: Message = await rpc(request, timeout=timeout_s, metadata=how.metadata)
+            return answer
+
+        return await self._retries.call(attempt, how.timeout_s)
 
     def watch(self, method: Method, request: Message, how: How) -> Any:
         """The call, whose messages are still to be read; `how.timeout_s` 0: without a deadline."""
@@ -69,6 +76,17 @@ class Target:
 
     async def close(self) -> None:
         await self._channel.close(None)
+
+
+def _channel_options(where: str) -> list[tuple[str, Any]]:
+    """As a client's, but that only streams are tried again by the channel."""
+    options = dict(channel_options(ClientOptions(), where))
+    config = service_config(ClientOptions())
+    [methods] = config["methodConfig"]
+    methods["name"] = [{"service": SERVICE, "method": name} for name in SERVER_STREAMS]
+    methods["retryPolicy"]["retryableStatusCodes"] = [code.name for code in CODES]
+    options["grpc.service_config"] = json.dumps(config)
+    return list(options.items())
 
 
 def request_id_of(given: str) -> str:

@@ -6,7 +6,6 @@ then, the JSON is walked along the descriptor and each value tried by itself.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any, NoReturn
@@ -17,7 +16,8 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from recserv.errors import Violation
-from recserv.gateway.answers import OFF_LOOP_BYTES, Refused, bad_fields, refusal
+from recserv.gateway.answers import Refused, bad_fields, refusal
+from recserv.gateway.turns import in_turn
 
 FAULTS_MAX = 20
 """Of one request that are told."""
@@ -53,9 +53,7 @@ def _too_large(bytes_max: int) -> Refused:
 
 async def message_of_json(body: bytes, kind: Any) -> Message:
     """Raises Refused. An empty body is a request without a field."""
-    if len(body) > OFF_LOOP_BYTES:
-        return await asyncio.to_thread(_message_of_json, body, kind)
-    return _message_of_json(body, kind)
+    return await in_turn(len(body), lambda: _message_of_json(body, kind))
 
 
 def _message_of_json(body: bytes, kind: Any) -> Message:

@@ -52,7 +52,7 @@ def _fields(descriptor: Descriptor) -> st.SearchStrategy[dict[str, Any]]:
 
 def test_every_unary_rpc_has_a_path_and_no_other_has() -> None:
     [service] = recommendation_service_pb2.DESCRIPTOR.services_by_name.values()
-    streaming = {"StreamEvents", "WatchExplanations"}
+    streaming = {"StreamEvents", "WatchExplanations", "WatchRecommendations"}
     assert set(UNARY) == set(service.methods_by_name) - streaming
     assert UNARY["Recommend"].path == "/rpc/recserv.v1.RecommendationService/Recommend"
 
