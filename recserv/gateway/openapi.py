@@ -7,6 +7,7 @@ compares it with protos/ as it does the stubs (see tests/test_stubs.py).
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from importlib import resources
 from typing import Any
 
@@ -47,8 +48,8 @@ _SCALARS: dict[int, dict[str, Any]] = {
 _HEADERS = {
     "RequestId": (
         REQUEST_ID,
-        {"type": "string", "maxLength": 128},
-        "Comes back with the answer and stands in the logs.",
+        {"type": "string"},
+        "Comes back with the answer and stands in the logs; replaced if it has spaces or more than 128 characters.",
     ),
     "Timeout": (TIMEOUT, {"type": "integer", "minimum": 1}, "The deadline in milliseconds."),
     "Priority": (PRIORITY, {"type": "string", "enum": ["low", "normal", "high"]}, "Who goes first when it is busy."),
@@ -90,6 +91,12 @@ class _Schemas:
 
     def __init__(self, comments: dict[str, str]):
         self.comments = comments
+        asked, told = (
+            _messages_below(getattr(method, which).DESCRIPTOR for method in UNARY.values())
+            for which in ("request", "response")
+        )
+        self._closed = asked - told
+        """What only requests hold: a field more is refused there, and may come from a newer server elsewhere."""
         self.found: dict[str, Any] = {"Error": _ERROR}
 
     def reference(self, descriptor: Any) -> dict[str, Any]:
@@ -129,6 +136,8 @@ class _Schemas:
         texts = {field.json_name: self.comments.get(field.full_name, "") for field in descriptor.fields}
         if required := [name for name, text in texts.items() if text.startswith(("Required.", "Required:"))]:
             schema["required"] = required
+        if descriptor.full_name in self._closed:
+            schema["additionalProperties"] = False
         return schema
 
     def _enum(self, descriptor: Any) -> dict[str, Any]:
@@ -143,6 +152,18 @@ class _Schemas:
             "description": "\n".join([text, "", *lines]),
             "enum": [one.name for one in descriptor.values],
         }
+
+
+def _messages_below(descriptors: Iterable[Any]) -> set[str]:
+    """Full names of them and of all that they hold."""
+    found: set[str] = set()
+    waiting = list(descriptors)
+    while waiting:
+        descriptor = waiting.pop()
+        if descriptor is not None and descriptor.full_name not in found:
+            found.add(descriptor.full_name)
+            waiting += [field.message_type for field in descriptor.fields]
+    return found
 
 
 def openapi_json(server_url: str = "/") -> bytes:

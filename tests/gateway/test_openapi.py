@@ -57,6 +57,14 @@ def test_everything_in_it_is_described(document: dict[str, Any]) -> None:
     assert schemas["GetContextResponse"]["properties"]["eventCount"]["type"] == "string"
 
 
+def test_what_only_requests_hold_is_closed_as_the_gateway_refuses_unknown_fields(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    closed = {name for name, schema in schemas.items() if schema.get("additionalProperties") is False}
+    assert {"Event", "RecommendRequest", "BatchIngestEventsRequest"} <= closed
+    # A newer server may say more.
+    assert not closed & {"RecommendResponse", "Item", "Error", "GetContextResponse"}
+
+
 def test_a_query_has_the_fields_that_fit_into_one(document: dict[str, Any]) -> None:
     told = document["paths"]["/api/v1/recommendations"]["get"]["parameters"]
     names = {one["name"] for one in told if "name" in one}
