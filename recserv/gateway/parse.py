@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterable, Iterator
+from functools import cache
 from typing import Any, NoReturn
 
 from google.protobuf import json_format
@@ -82,6 +83,7 @@ def message_of_query(pairs: Iterable[tuple[str, str]], kind: Any) -> Message:
     return _message(given, kind)
 
 
+@cache
 def query_fields(descriptor: Any) -> dict[str, Any]:
     """Fields that a query can hold, by both of their names."""
     plain = [field for field in descriptor.fields if field.message_type is None]
