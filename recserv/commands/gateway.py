@@ -26,6 +26,9 @@ FLAGS: dict[str, tuple[str, str]] = {
     "drain_ms": ("MS", "how long requests in flight may take to finish after SIGTERM (10000)"),
     "log_level": ("LEVEL", "debug, info, warning or error (info)"),
     "max_watches": ("N", "open streams of recommendations (1000)"),
+    "head_timeout_ms": ("MS", "how long a connection may take for the head of a request (10000)"),
+    "max_connections": ("N", "open at once, streams among them; the next one is 503 and closed (3000)"),
+    "public_url": ("URL", "where callers find the gateway, for its OpenAPI documents (where they ask for it)"),
 }
 
 

@@ -1,11 +1,15 @@
 """HTTP and JSON for callers without gRPC: a process of its own in front of a server, which does not know of it.
 
+    connection   -> bounds   of their number, and of the time for a head             connections.py
     HTTP request -> front    request id, places, headers of every answer             front.py
                  -> route    one for each unary RPC, and a shop's own few            routes.py  methods.py
                  -> parse    proto3 JSON or a query -> message, or every bad field   parse.py
-                 -> call     deadline, metadata, one grpc.aio channel                calls.py
+                 -> call     deadline, metadata, one grpc.aio channel                calls.py  retries.py
                  -> answer   message -> proto3 JSON, google.rpc.Status -> error      answers.py
                     or a stream of messages -> server-sent events                       sse.py  watch.py
+                    or the recommendations as HTML                                      card.py
+
+`openapi` and `tools` are the documents that say so.
 
 JSON is protobuf's own mapping, as Google's APIs speak it: lowerCamelCase names (a request may use the proto's, too),
 the values of enums by name, 64-bit integers as strings, fields at their default left out. A field that nobody knows is
@@ -16,8 +20,8 @@ The paths of a shop (/api/v1/...) say the same with less around it. Those that a
 which the contract is wary of for what others keep of it: so every answer says `Cache-Control: no-store` and nothing
 here logs a path. A caller who minds uses POST.
 
-Retries are the channel's, as `recserv.client` has them: inside the deadline, throttled, and safe because every call may
-be sent again. Nothing is kept between requests but the channel: a gateway that dies takes its own requests with it,
+Calls that found no server are made again inside a share of the deadline, those of too many are told at once: see
+`retries`. Nothing is kept between requests but the channel: a gateway that dies takes its own requests with it,
 and any number of them stand beside each other. Like the server it neither knows who calls nor sets a cookie; who may
 reach it is for what stands in front of it to say.
 """

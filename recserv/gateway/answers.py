@@ -8,7 +8,6 @@ and the details keep it to the millisecond.
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -23,12 +22,11 @@ from grpc_status import rpc_status
 from starlette.responses import Response
 
 from recserv.errors import Violation
+from recserv.gateway.turns import in_turn
 from recserv.v1 import DegradedReason
 
 JSON = "application/json"
 DOMAIN = "recserv"
-OFF_LOOP_BYTES = 64 * 1024
-"""What is larger is read or written beside the loop: protobuf's JSON is written in Python."""
 TARGET_RETRY_MS = 1_000
 HTTP_STATUS: dict[str, int] = {
     "OK": 200,
@@ -156,22 +154,22 @@ def retry_after_ms(status: status_pb2.Status) -> int | None:
 
 async def message_response(message: Message) -> Response:
     """200 with the message; a degraded answer says so in a header, too."""
-    body = await json_of(message)
+    return Response(await json_of(message), 200, degraded_headers(message), JSON)
+
+
+def degraded_headers(message: Message) -> dict[str, str]:
     reasons = getattr(message, "degraded_reasons", ())
-    headers = {"X-Recserv-Degraded": ",".join(map(_reason_name, reasons))} if reasons else {}
-    return Response(body, 200, headers, JSON)
+    return {"X-Recserv-Degraded": ",".join(map(reason_name, reasons))} if reasons else {}
 
 
 async def json_of(message: Message) -> bytes:
-    if message.ByteSize() > OFF_LOOP_BYTES:
-        return await asyncio.to_thread(message_json, message)
-    return message_json(message)
+    return await in_turn(message.ByteSize(), lambda: message_json(message))
 
 
 def message_json(message: Message) -> bytes:
     return msgspec.json.encode(json_format.MessageToDict(message))
 
 
-def _reason_name(number: int) -> str:
+def reason_name(number: int) -> str:
     known = number in DegradedReason.values()
     return DegradedReason.Name(number).removeprefix(_DEGRADED_PREFIX) if known else str(number)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import math
 import uuid
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 import grpc
@@ -17,10 +18,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from starlette.requests import Request
 
 from recserv import v1 as pb
-from recserv.client.options import SERVICE, ClientOptions, channel_options, channel_target
+from recserv.client.options import SERVICE, ClientOptions, channel_options, channel_target, service_config
 from recserv.errors import Violation
 from recserv.gateway.answers import Refused, bad_fields, refusal
-from recserv.gateway.methods import Method
+from recserv.gateway.methods import SERVER_STREAMS, Method
+from recserv.gateway.retries import CODES, Retries
 from recserv.types import PRIORITY_METADATA, Priority
 
 REQUEST_ID = "x-request-id"
@@ -47,24 +49,30 @@ class Target:
 
     def __init__(self, address: str, streams_max: int = STREAMS_PER_CONNECTION):
         where = channel_target(address)
-        options = channel_options(ClientOptions(), where)
+        options = _channel_options(where)
         self._channel = grpc.aio.insecure_channel(where, options)
         # On connections of their own, so that streams, which stay, never hold up a call.
         apart = [*options, ("grpc.use_local_subchannel_pool", 1)]
         count = math.ceil(streams_max / STREAMS_PER_CONNECTION)
         self._streaming = [grpc.aio.insecure_channel(where, apart) for _ in range(count)]
         self._turns = itertools.cycle(self._streaming)
+        self._retries = Retries()
         self._health: Any = health_pb2_grpc.HealthStub(self._channel)
         self._unary: dict[str, Any] = {}
 
-    def start(self, method: Method, request: Message, how: How) -> Any:
-        """The call, whose answer is awaited."""
-        rpc = self._unary.get(method.name)
+    async def call(self, method: Method, request: Message, how: How) -> Message:
+        """Raises grpc.RpcError. Tried again as `retries` says; to cancel it cancels the call."""
+        rpc: Any = self._unary.get(method.name)
         if rpc is None:
             rpc = self._unary[method.name] = self._channel.unary_unary(
                 method.grpc_path, method.request.SerializeToString, method.response.FromString
             )
-        return rpc(request, timeout=how.timeout_s, metadata=how.metadata)
+
+        async def attempt(timeout_s: float) -> Message:
+            answer: Message = await rpc(request, timeout=timeout_s, metadata=how.metadata)
+            return answer
+
+        return await self._retries.call(attempt, how.timeout_s)
 
     def watch(self, method: Method, request: Message, how: How) -> Any:
         """The call, whose messages are still to be read; `how.timeout_s` 0: without a deadline."""
@@ -96,24 +104,34 @@ def until_gone(request: Request) -> asyncio.Future[None]:
     return asyncio.ensure_future(gone())
 
 
-async def answer_of(call: Any, request: Request) -> Message:
+async def answer_of(calling: Coroutine[Any, Any, Message], request: Request) -> Message:
     """Of a unary call, which ends with its caller. Raises grpc.RpcError; Refused where nobody waits."""
-    gone = until_gone(request)
+    call, gone = asyncio.ensure_future(calling), until_gone(request)
     gone.add_done_callback(lambda _: call.cancel())
     try:
-        answer: Message = await call
+        return await call
     except asyncio.CancelledError:
         if gone.done():
             raise nobody_waits() from None
         raise
     finally:
         gone.cancel()
-    return answer
 
 
 def nobody_waits() -> Refused:
     """Read by nobody; the log and the counters have it."""
     return refusal("CANCELLED", "CANCELLED", "gone", http_status=_GONE_HTTP_STATUS)
+
+
+def _channel_options(where: str) -> list[tuple[str, Any]]:
+    """As a client's, but that only streams are tried again by the channel."""
+    options = dict(channel_options(ClientOptions(), where))
+    config = service_config(ClientOptions())
+    [methods] = config["methodConfig"]
+    methods["name"] = [{"service": SERVICE, "method": name} for name in SERVER_STREAMS]
+    methods["retryPolicy"]["retryableStatusCodes"] = [code.name for code in CODES]
+    options["grpc.service_config"] = json.dumps(config)
+    return list(options.items())
 
 
 def request_id_of(given: str) -> str:

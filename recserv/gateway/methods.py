@@ -45,5 +45,8 @@ UNARY: dict[str, Method] = {
     if not (method.descriptor.client_streaming or method.descriptor.server_streaming)
 }
 """By name."""
+SERVER_STREAMS: tuple[str, ...] = tuple(
+    method.name for method in _ALL if method.descriptor.server_streaming and not method.descriptor.client_streaming
+)
 WATCH_EXPLANATIONS = next(method for method in _ALL if method.name == "WatchExplanations")
 WATCH_RECOMMENDATIONS = next(method for method in _ALL if method.name == "WatchRecommendations")

@@ -7,6 +7,7 @@ compares it with protos/ as it does the stubs (see tests/test_stubs.py).
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from importlib import resources
 from typing import Any
 
@@ -15,6 +16,7 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from recserv import v1 as pb
 from recserv.gateway.calls import LAST_EVENT_ID, PRIORITY, REQUEST_ID, TIMEOUT
+from recserv.gateway.card import CARD_PATH, PAGE_SIZE, PAGE_SIZE_MAX, TITLE
 from recserv.gateway.methods import UNARY, WATCH_EXPLANATIONS, WATCH_RECOMMENDATIONS, Method
 from recserv.version import installed
 
@@ -56,8 +58,8 @@ _SCALARS: dict[int, dict[str, Any]] = {
 _HEADERS = {
     "RequestId": (
         REQUEST_ID,
-        {"type": "string", "maxLength": 128},
-        "Comes back with the answer and stands in the logs.",
+        {"type": "string"},
+        "Comes back with the answer and stands in the logs; replaced if it has spaces or more than 128 characters.",
     ),
     "Timeout": (TIMEOUT, {"type": "integer", "minimum": 1}, "The deadline in milliseconds."),
     "Priority": (PRIORITY, {"type": "string", "enum": ["low", "normal", "high"]}, "Who goes first when it is busy."),
@@ -99,6 +101,12 @@ class _Schemas:
 
     def __init__(self, comments: dict[str, str]):
         self.comments = comments
+        asked, told = (
+            _messages_below(getattr(method, which).DESCRIPTOR for method in UNARY.values())
+            for which in ("request", "response")
+        )
+        self._closed = asked - told
+        """What only requests hold: a field more is refused there, and may come from a newer server elsewhere."""
         self.found: dict[str, Any] = {"Error": _ERROR}
 
     def reference(self, descriptor: Any) -> dict[str, Any]:
@@ -138,6 +146,8 @@ class _Schemas:
         texts = {field.json_name: self.comments.get(field.full_name, "") for field in descriptor.fields}
         if required := [name for name, text in texts.items() if text.startswith(("Required.", "Required:"))]:
             schema["required"] = required
+        if descriptor.full_name in self._closed:
+            schema["additionalProperties"] = False
         return schema
 
     def _enum(self, descriptor: Any) -> dict[str, Any]:
@@ -154,11 +164,23 @@ class _Schemas:
         }
 
 
-def openapi_json() -> bytes:
-    return msgspec.json.encode(openapi_document())
+def _messages_below(descriptors: Iterable[Any]) -> set[str]:
+    """Full names of them and of all that they hold."""
+    found: set[str] = set()
+    waiting = list(descriptors)
+    while waiting:
+        descriptor = waiting.pop()
+        if descriptor is not None and descriptor.full_name not in found:
+            found.add(descriptor.full_name)
+            waiting += [field.message_type for field in descriptor.fields]
+    return found
 
 
-def openapi_document() -> dict[str, Any]:
+def openapi_json(server_url: str = "/") -> bytes:
+    return msgspec.json.encode(openapi_document(server_url))
+
+
+def openapi_document(server_url: str = "/") -> dict[str, Any]:
     """For every path of the gateway but its own."""
     comments = json.loads(resources.files("recserv.gateway").joinpath("comments.json").read_text("utf-8"))
     schemas = _Schemas(comments)
@@ -170,8 +192,7 @@ def openapi_document() -> dict[str, Any]:
             "version": installed(),
             "description": comments["recserv.v1.RecommendationService"],
         },
-        # Where the document came from.
-        "servers": [{"url": "/"}],
+        "servers": [{"url": server_url}],
         "paths": paths,
         "components": {
             "schemas": schemas.found,
@@ -254,6 +275,7 @@ def _shop_paths(schemas: _Schemas) -> dict[str, Any]:
                 recommend, schemas, name="getRecommendations", parameters=_query_parameters(recommend, schemas)
             )
         },
+        CARD_PATH: {"get": _card(schemas)},
         f"{SHOP_PREFIX}/explanations/{{token}}": {"get": _streamed(explanations, _EXPLANATION_EVENTS)},
         WATCH_PATH: _watch_path(schemas),
         f"{SHOP_PREFIX}/context": {
@@ -289,6 +311,29 @@ def _streamed(operation: dict[str, Any], events: str) -> dict[str, Any]:
     answer["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
     parameters = [one for one in operation["parameters"] if one != _parameter("Timeout")]
     return {**operation, "parameters": parameters, "responses": {**operation["responses"], "200": answer}}
+
+
+def _card(schemas: _Schemas) -> dict[str, Any]:
+    recommend = UNARY["Recommend"]
+    fields = [one for one in _query_parameters(recommend, schemas) if one["name"] not in ("page_size", "return_items")]
+    size = {"type": "integer", "format": "int32", "maximum": PAGE_SIZE_MAX, "default": PAGE_SIZE}
+    flag = {"type": "boolean", "default": False}
+    own = {
+        "page_size": (size, "How many products at most."),
+        "title": ({"type": "string", "default": TITLE}, "The heading."),
+        "images": (flag, "With the catalogue's images: requests to the hosts that it names."),
+        "fragment": (flag, "The list alone, without a page around it and without its style."),
+    }
+    parameters = [
+        *fields,
+        *({"name": name, "in": "query", "description": text, "schema": schema} for name, (schema, text) in own.items()),
+    ]
+    card = _operation(recommend, schemas, name="getCard", parameters=parameters)
+    card["summary"] = "Recommended products as HTML, for chats and workflow tools"
+    card["description"] = card["summary"] + ": all text is escaped, nothing in it runs or is fetched."
+    card["responses"]["200"]["description"] = "A page, or the list of a page."
+    card["responses"]["200"]["content"] = {"text/html": {"schema": {"type": "string"}}}
+    return card
 
 
 def _query_parameters(method: Method, schemas: _Schemas) -> list[dict[str, Any]]:

@@ -6,9 +6,9 @@ then, the JSON is walked along the descriptor and each value tried by itself.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable, Iterator
+from functools import cache
 from typing import Any, NoReturn
 
 from google.protobuf import json_format
@@ -17,7 +17,8 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from recserv.errors import Violation
-from recserv.gateway.answers import OFF_LOOP_BYTES, Refused, bad_fields, refusal
+from recserv.gateway.answers import Refused, bad_fields, refusal
+from recserv.gateway.turns import in_turn
 
 FAULTS_MAX = 20
 """Of one request that are told."""
@@ -53,9 +54,7 @@ def _too_large(bytes_max: int) -> Refused:
 
 async def message_of_json(body: bytes, kind: Any) -> Message:
     """Raises Refused. An empty body is a request without a field."""
-    if len(body) > OFF_LOOP_BYTES:
-        return await asyncio.to_thread(_message_of_json, body, kind)
-    return _message_of_json(body, kind)
+    return await in_turn(len(body), lambda: _message_of_json(body, kind))
 
 
 def _message_of_json(body: bytes, kind: Any) -> Message:
@@ -84,6 +83,7 @@ def message_of_query(pairs: Iterable[tuple[str, str]], kind: Any) -> Message:
     return _message(given, kind)
 
 
+@cache
 def query_fields(descriptor: Any) -> dict[str, Any]:
     """Fields that a query can hold, by both of their names."""
     plain = [field for field in descriptor.fields if field.message_type is None]

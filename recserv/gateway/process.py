@@ -12,14 +12,16 @@ import math
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from recserv.config import parse_address
 from recserv.errors import UsageError
 from recserv.event_loop import loop_factory
 from recserv.gateway.calls import Target
+from recserv.gateway.connections import BoundedProtocol
 from recserv.gateway.routes import Gateway
 from recserv.gateway.settings import GatewaySettings
 from recserv.gateway.sse import TRANSPORT
@@ -72,7 +74,7 @@ def _config(settings: GatewaySettings, gateway: Gateway) -> uvicorn.Config:
     return uvicorn.Config(
         gateway.app(),
         # Nothing but HTTP/1.1, by the parser that always comes with uvicorn.
-        http=_Protocol,
+        http=_protocol(settings),
         ws="none",
         lifespan="off",
         # Paths hold ids of shoppers.
@@ -86,7 +88,16 @@ def _config(settings: GatewaySettings, gateway: Gateway) -> uvicorn.Config:
     )
 
 
-class _Protocol(H11Protocol):
+def _protocol(settings: GatewaySettings) -> Any:
+    """What uvicorn calls for each connection."""
+    return partial(
+        _Protocol,
+        connections_max=settings.max_connections,
+        head_timeout_s=settings.head_timeout_ms / 1000,
+    )
+
+
+class _Protocol(BoundedProtocol):
     """Tells each request which transport it came by."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

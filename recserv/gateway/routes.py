@@ -34,12 +34,14 @@ from recserv.gateway.calls import (
     name_request,
     nobody_waits,
 )
+from recserv.gateway.card import CARD_PATH, ask_for_card, card_options, card_response
 from recserv.gateway.front import App, Front, Places
 from recserv.gateway.methods import UNARY, WATCH_EXPLANATIONS, Method
 from recserv.gateway.openapi import SHOP_PREFIX, openapi_json
 from recserv.gateway.parse import message_of_json, message_of_query, read_body
 from recserv.gateway.settings import GatewaySettings
 from recserv.gateway.sse import ExplanationStream, Pace, open_stream
+from recserv.gateway.tools import tools_route
 from recserv.gateway.watch import Watch
 
 _HEALTH_TIMEOUT_S = 1.0
@@ -84,7 +86,9 @@ class Gateway:
             Route(f"{SHOP_PREFIX}/context/{{user_id:path}}", self._placed(self._context), methods=["GET"]),
             Route(f"{SHOP_PREFIX}/explanations/{{token:path}}", self._explanations, methods=["GET"]),
             *self.watch.routes(),
-            Route("/openapi.json", _openapi(), methods=["GET"]),
+            Route(CARD_PATH, self._placed(self._card), methods=["GET"]),
+            tools_route(self._settings.public_url),
+            Route("/openapi.json", _openapi(self._settings.public_url), methods=["GET"]),
             Route("/healthz", self._health, methods=["GET"]),
         ]
 
@@ -106,6 +110,12 @@ class Gateway:
         method = UNARY["Recommend"]
         message = message_of_query(request.query_params.multi_items(), method.request)
         return await self._answer(request, method, message)
+
+    async def _card(self, request: Request) -> Response:
+        options, pairs = card_options(request.query_params.multi_items())
+        message: Any = message_of_query(pairs, pb.RecommendRequest)
+        ask_for_card(message)
+        return card_response(await self._called(request, UNARY["Recommend"], message), options)
 
     async def _context(self, request: Request) -> Response:
         method = UNARY["GetContext"]
@@ -141,14 +151,18 @@ class Gateway:
         return await message_of_json(body, kind)
 
     async def _answer(self, request: Request, method: Method, message: Message) -> Response:
+        return await message_response(await self._called(request, method, message))
+
+    async def _called(self, request: Request, method: Method, message: Message) -> Any:
         settings, request_id = self._settings, request.state.request_id
         how = how_of(request.headers, request_id, message, settings.timeout_ms, settings.timeout_ms_max)
         name_request(message, request_id)
-        return await message_response(await answer_of(self._target.start(method, message, how), request))
+        return await answer_of(self._target.call(method, message, how), request)
 
 
-def _openapi() -> Endpoint:
-    document = openapi_json()
+def _openapi(public_url: str) -> Endpoint:
+    # Without one: where the document came from.
+    document = openapi_json(public_url or "/")
 
     async def answer(_: Request) -> Response:
         return Response(document, 200, None, JSON)

@@ -16,6 +16,7 @@ from recserv.errors import ConfigError, UsageError
 Ms = Annotated[int, Meta(ge=1, le=600_000)]
 Places = Annotated[int, Meta(ge=1, le=100_000)]
 _ORIGIN = re.compile(r"https?://[^/\s*,?#@]+")
+_PUBLIC_URL = re.compile(r"https?://[\w.:\[\]-]+(/[\w.~%-]+)*", re.ASCII)
 _LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -47,6 +48,14 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str = "info"
     max_watches: Places = 1_000
     """Open streams of recommendations. The server bounds its own, too."""
+    head_timeout_ms: Ms = 10_000
+    """How long a connection may take for the whole head of a request, from its first byte or, the first time, from the
+    connection on."""
+    max_connections: Places = 3_000
+    """Open at once, streams among them; the next one is 503 and closed."""
+    public_url: str = ""
+    """Where callers find the gateway, such as https://shop.example/recserv, for its OpenAPI documents; empty: where the
+    request for the document was sent to."""
 
 
 KEYS = GatewaySettings.__struct_fields__
@@ -102,6 +111,8 @@ def _check(key: str, value: Any) -> None:
         parse_address(value)
     elif key == "target":
         channel_target(value)
+    elif key == "public_url" and value and not _PUBLIC_URL.fullmatch(value):
+        raise ValueError("is no URL such as https://shop.example/recserv, without a slash at its end")
     elif key == "log_level" and value not in _LEVELS:
         raise ValueError(f"is not one of {', '.join(_LEVELS)}")
     elif key == "allow_origin":

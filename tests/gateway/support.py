@@ -18,7 +18,7 @@ from tests.patience import HANG_GUARD_S
 from tests.server.harness import LoopThread
 
 _MS = int(HANG_GUARD_S * 1000)
-PATIENT = {"timeout_ms": _MS, "timeout_ms_max": _MS, "heartbeat_ms": _MS, "keep_alive_ms": _MS}
+PATIENT = dict.fromkeys(("timeout_ms", "timeout_ms_max", "heartbeat_ms", "keep_alive_ms", "head_timeout_ms"), _MS)
 
 
 class Reply:

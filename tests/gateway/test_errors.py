@@ -54,7 +54,7 @@ def test_a_hint_to_try_again_goes_through(
     reply = gateway.send("POST", EVENTS, EVENT)
     assert (reply.status, reply.headers["retry-after"]) == (status, "1")
     assert reply.detail("RetryInfo")["retryDelay"] == "0.001s"
-    # What the channel tries again is the same event, so it costs nothing but the time.
+    # What is tried again is the same event, so it costs nothing but the time.
     assert {event.event_id for event in service.ingestor.events} == {"e-1"}
 
 

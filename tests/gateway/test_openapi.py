@@ -32,7 +32,7 @@ def test_the_document_has_every_path_of_the_gateway_but_its_own(document: dict[s
         for method in (route.methods or set()) - {"HEAD"}
     }
     told = {(path, method) for path, item in document["paths"].items() for method in item}
-    assert routes - told == {("/healthz", "get"), ("/openapi.json", "get")}
+    assert routes - told == {(path, "get") for path in ("/healthz", "/openapi.json", "/openapi-tools.json")}
     assert told - routes == set()
     assert any(isinstance(one, PathConvertor) for route in gateway.routes() for one in route.param_convertors.values())
 
@@ -55,6 +55,14 @@ def test_everything_in_it_is_described(document: dict[str, Any]) -> None:
     assert schemas["EventType"]["enum"] == list(pb.EventType.keys())
     assert schemas["Event"]["required"] == ["eventType"]
     assert schemas["GetContextResponse"]["properties"]["eventCount"]["type"] == "string"
+
+
+def test_what_only_requests_hold_is_closed_as_the_gateway_refuses_unknown_fields(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    closed = {name for name, schema in schemas.items() if schema.get("additionalProperties") is False}
+    assert {"Event", "RecommendRequest", "BatchIngestEventsRequest"} <= closed
+    # A newer server may say more.
+    assert not closed & {"RecommendResponse", "Item", "Error", "GetContextResponse"}
 
 
 def test_a_query_has_the_fields_that_fit_into_one(document: dict[str, Any]) -> None:

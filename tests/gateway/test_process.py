@@ -23,11 +23,13 @@ from tests.processes import read_line
 from tests.server.harness import Service
 from tests.watches import POPULAR, fake_watches
 
+PATIENT = ("timeout-ms", "timeout-ms-max", "drain-ms", "head-timeout-ms")
+
 
 @contextmanager
 def started(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The process and its address."""
-    patient = [f"--{name}={HANG_GUARD_S * 1000:.0f}" for name in ("timeout-ms", "timeout-ms-max", "drain-ms")]
+    patient = [f"--{name}={HANG_GUARD_S * 1000:.0f}" for name in PATIENT]
     command = [sys.executable, "-m", "recserv", "gateway", "--listen", "127.0.0.1:0", *patient, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:

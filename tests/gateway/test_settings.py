@@ -41,6 +41,9 @@ def test_flags_win_over_the_environment_which_wins_over_defaults() -> None:
         ("timeout_ms", "70000"),
         ("body_bytes_max", "5000000"),
         ("log_level", "loud"),
+        ("head_timeout_ms", "0"),
+        ("max_connections", "0"),
+        *[("public_url", url) for url in ("shop.example", "https://shop.example/", "https://a b", "https://a/?x=1")],
         *[("allow_origin", [origin]) for origin in ("*", "shop.example", "https://shop.example/", "null")],
     ],
 )

@@ -1,0 +1,91 @@
+"""Which failed calls are made again before the HTTP caller hears of it.
+
+    UNAVAILABLE, CANCELLED   up to ATTEMPTS_MAX attempts, the last one begun within SHARE of the deadline: a server that
+                             restarts, a connection that broke (gRPC ends with CANCELLED what a stopping server had not
+                             begun). What fails later than that is told while the caller still listens, as 503 with
+                             Retry-After, and not waited out into a 504 that says nothing.
+    RESOURCE_EXHAUSTED       told at once: the caller is one of too many, and Retry-After keeps it away; to wait here
+                             would hold its place, and mean more calls for a server that has too many.
+
+The channel's own retries, which `recserv.client` relies on, know neither of the two; they stay for streams, whose first
+message they wait for, and for what never left the process. Every call may be sent again, since an event counts once.
+Throttled as gRFC A6 says: a failure costs a token, a success gives a tenth of one, below half of them nothing is
+tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import Any, TypeVar
+
+import grpc
+
+from recserv.client.failures import PUSHBACK_KEY
+
+T = TypeVar("T")
+
+ATTEMPTS_MAX = 4
+SHARE = 0.5
+CODES = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+_BACKOFF_S = 0.05
+_TOKENS_MAX = 20.0
+_PER_SUCCESS = 0.1
+
+
+class Retries:
+    """Of all calls to one target."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = monotonic,
+        sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
+        jitter: Callable[[float, float], float] = random.uniform,
+    ):
+        """`clock` in seconds."""
+        self._clock, self._sleep, self._jitter = clock, sleep, jitter
+        self._tokens = _TOKENS_MAX
+
+    async def call(self, attempt: Callable[[float], Awaitable[T]], timeout_s: float) -> T:
+        """`attempt` is given the seconds that it has. Raises what its last try raised."""
+        begun_s = self._clock()
+        left_s = timeout_s
+        for tried in range(1, ATTEMPTS_MAX + 1):
+            try:
+                answer = await attempt(left_s)
+            except grpc.RpcError as error:
+                wait_s = self._wait_s(error, tried)
+                if wait_s is None or self._clock() + wait_s - begun_s > SHARE * timeout_s:
+                    raise
+            else:
+                self._tokens = min(self._tokens + _PER_SUCCESS, _TOKENS_MAX)
+                return answer
+            await self._sleep(wait_s)
+            left_s = max(timeout_s - (self._clock() - begun_s), 0.0)
+        raise AssertionError("the last attempt raises")
+
+    def _wait_s(self, error: Any, tried: int) -> float | None:
+        """None: it is not tried again."""
+        if error.code() not in CODES:
+            return None
+        self._tokens = max(self._tokens - 1.0, 0.0)
+        if self._tokens <= _TOKENS_MAX / 2 or tried == ATTEMPTS_MAX:
+            return None
+        told = _pushback_s(error)
+        if told is None:
+            return self._jitter(0.8, 1.2) * _BACKOFF_S * 2.0 ** (tried - 1)
+        return told if told >= 0 else None
+
+
+def _pushback_s(error: Any) -> float | None:
+    """The server's word on when to try again; negative: not at all."""
+    for key, value in error.trailing_metadata() or ():
+        if key == PUSHBACK_KEY:
+            try:
+                return int(value) / 1000
+            except ValueError:
+                # gRFC A6: what cannot be read means not at all.
+                return -1.0
+    return None
