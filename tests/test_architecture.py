@@ -60,7 +60,10 @@ ROOMS = {
     "client": room(f"{GROUND} v1 client", f"msgspec {GRPC}"),
     "bench": room(f"{GROUND} event_loop v1 client bench", f"msgspec rich numpy {GRPC}"),
     "gateway": room(f"{GROUND} logs event_loop v1 client gateway", f"msgspec starlette uvicorn {GRPC}"),
-    "commands": room(f"{BASE} index model training evaluation app client bench gateway commands", "msgspec rich numpy"),
+    "dashboard": room(f"{GROUND} dashboard"),
+    "commands": room(
+        f"{BASE} index model training evaluation app client bench gateway dashboard commands", "msgspec rich numpy"
+    ),
     "cli": room(f"{GROUND} commands"),
     "__main__": room("cli"),
     "__init__": room(""),
