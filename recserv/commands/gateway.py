@@ -25,7 +25,9 @@ FLAGS: dict[str, tuple[str, str]] = {
     "heartbeat_ms": ("MS", "between two signs of life on a stream on which nothing happens (15000)"),
     "drain_ms": ("MS", "how long requests in flight may take to finish after SIGTERM (10000)"),
     "log_level": ("LEVEL", "debug, info, warning or error (info)"),
+    "metrics": ("HOST:PORT", "a server's --metrics-listen, for the page at /status; may be repeated (no page)"),
 }
+_REPEATED = ("allow_origin", "metrics")
 
 
 def register(subparsers: Any) -> None:
@@ -36,7 +38,7 @@ def register(subparsers: Any) -> None:
         " from the environment (RECSERV_GATEWAY_LISTEN=...); flags win.",
     )
     for key, (metavar, text) in FLAGS.items():
-        many = {"action": "append"} if key == "allow_origin" else {}
+        many = {"action": "append"} if key in _REPEATED else {}
         parser.add_argument("--" + key.replace("_", "-"), metavar=metavar, help=text, **many)
     parser.set_defaults(run=run)
 

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from recserv.dashboard.yaml_text import Value, yaml_text
+from recserv.types import SERVER_ERRORS
 
 JOB = "recserv"
 SLOW_S = 0.1
 """What a Recommend may take in the handler; a boundary of the histogram's buckets, so that the share is exact."""
-SERVER_ERRORS = "UNKNOWN|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED|INTERNAL|UNAVAILABLE|DATA_LOSS"
-"""Statuses that are not the caller's doing. UNIMPLEMENTED is: a field or a method that does not exist yet."""
+ERRORS = "|".join(SERVER_ERRORS)
 _GOOD_LLM = "ok|cancelled|budget_spent"
 _GOOD_EVENTS = "accepted|duplicate|store_unavailable"
 _PAGE, _TICKET = "page", "ticket"
@@ -43,7 +43,7 @@ RECORDED = (
     Recorded("recserv:requests:rate5m", "sum by (job, tenant, rpc, status) (rate(recserv_requests_total[5m]))"),
     Recorded(
         "recserv:errors:share5m",
-        f'sum by (job, tenant, rpc) (recserv:requests:rate5m{{status=~"{SERVER_ERRORS}"}})\n'
+        f'sum by (job, tenant, rpc) (recserv:requests:rate5m{{status=~"{ERRORS}"}})\n'
         "  / sum by (job, tenant, rpc) (recserv:requests:rate5m)",
     ),
     Recorded(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from recserv.dashboard.panel import OF_SERVER, OF_TENANT, PROCESS, Panel, Query, Row, gauge, one_quantile, rate, rates
-from recserv.dashboard.rules import SERVER_ERRORS, SLOW_S
+from recserv.dashboard.rules import ERRORS, SLOW_S
 
-_ERRORS = rate("recserv_requests_total", "tenant", f'{OF_TENANT},status=~"{SERVER_ERRORS}"')
+_ERRORS = rate("recserv_requests_total", "tenant", f'{OF_TENANT},status=~"{ERRORS}"')
 _SLOW = rate("recserv_request_duration_seconds_bucket", "tenant", f'{OF_TENANT},rpc="Recommend",le="{SLOW_S}"')
 _RECOMMENDS = rate("recserv_request_duration_seconds_count", "tenant", f'{OF_TENANT},rpc="Recommend"')
 _ANSWERS = (

@@ -17,7 +17,9 @@ from recserv.gateway.calls import REQUEST_ID, request_id_of
 _log = logging.getLogger(__name__)
 _BUSY_RETRY_MS = 100
 _OF_EVERY_ANSWER = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-"""No answer is for anybody else or for later, and none is a page, whatever the titles of its products look like."""
+"""No answer is for anybody else or for later, and none is a page but those that say so, whatever the titles of its
+products look like.
+"""
 
 Scope = Any
 Receive = Callable[[], Awaitable[Any]]

@@ -29,6 +29,7 @@ from recserv.gateway.openapi import SHOP_PREFIX, openapi_json
 from recserv.gateway.parse import message_of_json, message_of_query, read_body
 from recserv.gateway.settings import GatewaySettings
 from recserv.gateway.sse import EventStream, next_of
+from recserv.gateway.status_page import status_routes
 
 _HEALTH_TIMEOUT_S = 1.0
 _CODES = {404: ("NOT_FOUND", "PATH_UNKNOWN"), 405: ("UNIMPLEMENTED", "METHOD_NOT_ALLOWED")}
@@ -73,6 +74,7 @@ class Gateway:
             Route(f"{SHOP_PREFIX}/explanations/{{token:path}}", self._explanations, methods=["GET"]),
             Route("/openapi.json", _openapi(), methods=["GET"]),
             Route("/healthz", self._health, methods=["GET"]),
+            *status_routes(self._settings.metrics, self._placed, self.draining),
         ]
 
     def _placed(self, endpoint: Endpoint) -> Endpoint:

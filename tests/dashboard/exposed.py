@@ -28,20 +28,20 @@ async def exposed_by_a_server(model: Path, state: Path) -> tuple[Exposed, Expose
     settings = Settings(model=str(model), listen="127.0.0.1:0", metrics_listen="off", state=f"embedded:{state}")
     parent = ParentMetrics()
     async with running(settings, load_model(settings)) as app:
-        families = [
+        found = [
             family
             for registry in (app.metrics.registry, parent.registry, parent.process)
-            for family in _families(registry)
+            for family in families(registry)
         ]
     samples: Exposed = {"up": OF_A_SCRAPE}
-    for name, kind, labels in families:
+    for name, kind, labels in found:
         labels |= OF_A_SCRAPE | (OF_SEVERAL_WORKERS if kind == "gauge" else frozenset())
         for suffix in _SAMPLES[kind]:
             samples[name + suffix] = labels | ({"le"} if suffix == "_bucket" else set())
-    return samples, {name: labels for name, kind, labels in families}
+    return samples, {name: labels for name, kind, labels in found}
 
 
-def _families(registry: CollectorRegistry) -> Iterator[tuple[str, str, frozenset[str]]]:
+def families(registry: CollectorRegistry) -> Iterator[tuple[str, str, frozenset[str]]]:
     """Name, kind and labels, also of those that nothing was counted in."""
     for collector in list(registry._collector_to_names):
         if isinstance(collector, MetricWrapperBase):

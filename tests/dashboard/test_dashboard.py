@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from recserv import cli
 from recserv.commands import dashboard
 from recserv.dashboard import FILES, LEFT_OUT
-from recserv.dashboard.rules import ALERTS, RECORDED, SERVER_ERRORS, SLOW_S, Recorded
+from recserv.dashboard.rules import ALERTS, RECORDED, SLOW_S, Recorded
 from recserv.dashboard.yaml_text import yaml_text
 from recserv.gateway.answers import HTTP_STATUS
 from recserv.metrics import _LATENCY_S
-from recserv.types import DegradedReason
+from recserv.types import SERVER_ERRORS, DegradedReason
 from tests.dashboard.exposed import Exposed, exposed_by_a_server
 from tests.dashboard.promql import grouped_by, named_labels, parsed, selectors
 from tests.project_files import ROOT
@@ -110,7 +110,7 @@ def test_what_is_asked_for_by_value_is_a_value_that_there_is() -> None:
         for _, labels in selectors(expr):
             for name, value in labels.items():
                 values.setdefault(name, set()).update(value.split("|"))
-    assert values["status"] == set(SERVER_ERRORS.split("|")) <= set(HTTP_STATUS)
+    assert values["status"] == set(SERVER_ERRORS) <= set(HTTP_STATUS)
     assert values["reason"] <= {reason.name.lower() for reason in DegradedReason}
     assert values["rpc"] == {"Recommend"}
     assert values["stage"] == {"state"}

@@ -1,4 +1,4 @@
-"""What Prometheus's own tool says of the files in deploy/: they are valid, and an alert fires when it should, only then."""
+"""What Prometheus's own tool says of the files in deploy/: they are valid, and alerts are told when they should be."""
 
 from __future__ import annotations
 
