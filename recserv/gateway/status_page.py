@@ -100,7 +100,11 @@ def _tiles(seen: Sequence[Seen], rates: Rates) -> str:
         + _tile("Recommend p99", _time(handled.quantile(0.99)) if handled else _UNKNOWN, "in the handler")
         + _tile("Degraded", _share(worst, answers), "by the commonest reason", bad=worst > 0.05 * answers)
         + _tile("Model built", _span(max(ages, default=math.nan)), f"ago; {_counted(len(served), 'version')} served")
-        + _tile("Workers", str(sum(map(_workers, seen))), f"on {_counted(len(seen), 'server')}")
+        + _tile(
+            "Workers",
+            str(sum(map(_workers, seen))),
+            f"on {sum(not one.problem for one in seen)} of {_counted(len(seen), 'server')}",
+        )
         + "</dl>"
     )
 
@@ -141,12 +145,13 @@ def _chart(seen: Sequence[Seen]) -> str:
 
 
 def _rpcs(rates: Rates) -> str:
+    """Times are of an RPC, whatever its status, so they stand in its first row."""
     times = rates.histograms("recserv_request_duration_seconds", "rpc")
     rows = []
     for (rpc, status), per_s in rates.by("recserv_requests_total", "rpc", "status").items():
         if per_s > 0:
-            took = times.get(rpc)
-            quantiles = [_time(took.quantile(share)) if took and status == "OK" else "" for share in (0.5, 0.99)]
+            took = times.pop(rpc, None)
+            quantiles = [_time(took.quantile(share)) if took else "" for share in (0.5, 0.99)]
             mark = ' class="word bad"' if status in SERVER_ERRORS else ' class="word"'
             rows.append(_row(rpc, f"<td{mark}>{escape(status)}</td>", *_cells(_number(per_s), *quantiles)))
     return _card("Requests by RPC and status", ("RPC", "status", "per second", "p50", "p99"), rows, "No requests.")
@@ -212,7 +217,7 @@ def _processes(seen: Sequence[Seen], now_s: float) -> str:
                 _row(_place(one, labels), *cells, model, *_cells(builds.get(worker, {}).get("version", _UNKNOWN)))
             )
     head = ("process", "uptime", "memory", "calls inside", "model's age", "model", "recserv")
-    return f'<div class="cards">{_card("Processes and their models", head, rows, "No server has answered yet.")}</div>'
+    return f'<div class="last">{_card("Processes and their models", head, rows, "No server has answered yet.")}</div>'
 
 
 def _where(one: Seen, labels: dict[str, str]) -> str:

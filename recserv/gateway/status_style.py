@@ -37,6 +37,7 @@ p { margin: 0; }
 .tile dd + dd { font-size: .8rem; font-weight: 400; color: var(--soft); }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(27rem, 100%), 1fr)); gap: .75rem; }
 .wide { margin-bottom: .75rem; }
+.last { margin-top: .75rem; }
 .chart { display: block; width: 100%; height: 4.5rem; color: var(--accent); border-bottom: 1px solid var(--line); }
 .axis { display: flex; justify-content: space-between; color: var(--soft); font-size: .8rem; }
 .scroll { overflow-x: auto; }
@@ -44,10 +45,17 @@ p { margin: 0; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .9rem; }
 th, td { padding: .3rem .55rem; text-align: right; border-top: 1px solid var(--line); white-space: nowrap; }
 thead th { border-top: 0; color: var(--soft); font-weight: 600; font-size: .8rem; }
-th:first-child, th.left, td.word { text-align: left; overflow-wrap: anywhere; }
+th:first-child, th.left, td.word { text-align: left; }
 th:first-child { padding-left: 0; }
 th:last-child, td:last-child { padding-right: 0; }
-tbody th { font-weight: 500; white-space: normal; }
+tbody th { font-weight: 500; }
 .share { width: 30%; min-width: 4rem; }
 .share svg { display: block; width: 100%; height: .7rem; color: var(--bar); }
+@media (max-width: 34rem) {
+  main { padding: 1rem .6rem 2rem; }
+  .tile, section { padding: .7rem .75rem; }
+  table { font-size: .8rem; }
+  th, td { padding: .3rem; }
+  .share { width: auto; min-width: 3rem; }
+}
 """

@@ -95,9 +95,9 @@ def test_the_page_says_what_happened_in_the_last_minute(monkeypatch: pytest.Monk
         "Recommend p99 4.98 ms in the handler",
         "Degraded 1.0% by the commonest reason",
         "Model built 2 h ago; 1 version served",
-        "Workers 1 on 1 server",
+        "Workers 1 on 1 of 1 server",
         "Recommend OK 10 3.75 ms 4.98 ms",
-        "IngestEvent UNAVAILABLE 0.1",
+        "IngestEvent UNAVAILABLE 0.1 175 ms 248 ms",
         "state 10 750 µs 995 µs",
         "covisitation 3 75.0%",
         "popular 1 25.0%",
@@ -120,7 +120,7 @@ def test_a_server_that_does_not_answer_is_named_beside_those_that_do() -> None:
     text = text_of(well, ill)
     assert "b:1 cannot be connected to." in text
     assert "v-7" in text
-    assert "Workers 1 on 2 servers" in text
+    assert "Workers 1 on 1 of 2 servers" in text
     assert "What is shown of it is older." in text_of(well._replace(problem="breaks off its answer"))
 
 
@@ -131,7 +131,7 @@ def test_workers_have_a_row_each() -> None:
         **{("recserv_model_info", (("version", "v-7"), ("worker", name))): 1.0 for name in ("1-1", "1-2")},
     }
     text = text_of(seen((0.0, values), address="a:1"))
-    assert "Workers 2 on 1 server" in text
+    assert "Workers 2 on 1 of 1 server" in text
     for name in ("parent", "1-1", "1-2"):
         assert f"a:1 {name} \N{EN DASH} 300 MB" in text
 
