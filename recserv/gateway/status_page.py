@@ -53,12 +53,15 @@ class StatusPage:
     def __init__(self, sampler: Sampler):
         self._sampler = sampler
         self._round, self._html = 0, b""
+        self._writing = asyncio.Lock()
 
     async def answer(self, _: Request) -> Response:
         seen = await self._sampler.look()
-        # However many look: once for each round.
-        if self._round != self._sampler.rounds:
-            self._round, self._html = self._sampler.rounds, page_html(seen, time.time()).encode()
+        # However many look: once for each round, and beside the loop, since it takes some milliseconds.
+        async with self._writing:
+            if self._round != (newest := self._sampler.rounds):
+                self._html = (await asyncio.to_thread(page_html, seen, time.time())).encode()
+                self._round = newest
         return Response(self._html, 200, _HEADERS, "text/html; charset=utf-8")
 
 
