@@ -31,6 +31,7 @@ COMMANDS = (
     "tail",
     "bench",
     "gateway",
+    "dashboard",
     "demo",
 )
 

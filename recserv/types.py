@@ -423,3 +423,9 @@ class Explanation(msgspec.Struct, frozen=True):
     text: str
     state: ExplanationState
     cause: TemplateCause = TemplateCause.UNSPECIFIED
+
+
+SERVER_ERRORS = ("UNKNOWN", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS")
+"""Names of gRPC statuses that are not the caller's doing, for whoever counts errors. UNIMPLEMENTED is: a field or a
+method that does not exist yet.
+"""

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "recserv"
 GENERATED = PACKAGE / "v1"
 LEFT_BY_TOOLS = {"__pycache__"}
-OURS = ("recserv", "tests", "ext", "protos", ".ci", ".github")
+OURS = ("recserv", "tests", "ext", "protos", "deploy", ".ci", ".github")
 """Folders in which a file that is not tracked yet is one that somebody is writing. Elsewhere it may be anything: a
 model, a state file, a shop's events."""
 

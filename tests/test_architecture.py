@@ -59,8 +59,15 @@ ROOMS = {
     # Callers.
     "client": room(f"{GROUND} v1 client", f"msgspec {GRPC}"),
     "bench": room(f"{GROUND} event_loop v1 client bench", f"msgspec rich numpy {GRPC}"),
-    "gateway": room(f"{GROUND} logs event_loop v1 client gateway", f"msgspec starlette uvicorn h11 {GRPC}"),
-    "commands": room(f"{BASE} index model training evaluation app client bench gateway commands", "msgspec rich numpy"),
+    # httpx and prometheus_client ask for the metrics of the servers behind it, and read them.
+    "gateway": room(
+        f"{GROUND} logs event_loop v1 client gateway",
+        f"msgspec starlette uvicorn h11 httpx prometheus_client {GRPC}",
+    ),
+    "dashboard": room(f"{GROUND} dashboard"),
+    "commands": room(
+        f"{BASE} index model training evaluation app client bench gateway dashboard commands", "msgspec rich numpy"
+    ),
     "cli": room(f"{GROUND} commands"),
     "__main__": room("cli"),
     "__init__": room("types errors client v1 version"),

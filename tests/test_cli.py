@@ -58,6 +58,7 @@ def test_a_mistyped_flag_shows_the_usage_of_its_own_command(command: str, capsys
         "bench": ["--target", "127.0.0.1:1"],
         "tail": ["--group", "g"],
         "import": ["--events", "e"],
+        "dashboard": ["--out", "d"],
     }
     with pytest.raises(SystemExit) as caught:
         cli.main([command, *needed.get(command, []), "--no-such-flag"])

@@ -122,7 +122,7 @@ def test_every_metric_exists() -> None:
 
 
 def test_every_file_and_test_that_is_named_exists() -> None:
-    named = set(re.findall(r"(?:recserv|tests|protos|ext|\.github)/[\w./-]*\w", README))
+    named = set(re.findall(r"(?:recserv|tests|protos|ext|deploy|\.github)/[\w./-]*\w", README))
     places = (ROOT, ROOT / "protos")
     assert sorted(path for path in named if not any((place / path).exists() for place in places)) == []
 

@@ -29,7 +29,9 @@ FLAGS: dict[str, tuple[str, str]] = {
     "head_timeout_ms": ("MS", "how long a connection may take for the head of a request (10000)"),
     "max_connections": ("N", "open at once, streams among them; the next one is 503 and closed (3000)"),
     "public_url": ("URL", "where callers find the gateway, for its OpenAPI documents (where they ask for it)"),
+    "metrics": ("HOST:PORT", "a server's --metrics-listen, for the page at /status; may be repeated (no page)"),
 }
+_REPEATED = ("allow_origin", "metrics")
 
 
 def register(subparsers: Any) -> None:
@@ -40,7 +42,7 @@ def register(subparsers: Any) -> None:
         " from the environment (RECSERV_GATEWAY_LISTEN=...); flags win.",
     )
     for key, (metavar, text) in FLAGS.items():
-        many = {"action": "append"} if key == "allow_origin" else {}
+        many = {"action": "append"} if key in _REPEATED else {}
         parser.add_argument("--" + key.replace("_", "-"), metavar=metavar, help=text, **many)
     parser.set_defaults(run=run)
 

@@ -41,6 +41,7 @@ from recserv.gateway.openapi import SHOP_PREFIX, openapi_json
 from recserv.gateway.parse import message_of_json, message_of_query, read_body
 from recserv.gateway.settings import GatewaySettings
 from recserv.gateway.sse import ExplanationStream, Pace, open_stream
+from recserv.gateway.status_page import status_routes
 from recserv.gateway.tools import tools_route
 from recserv.gateway.watch import Watch
 
@@ -90,6 +91,7 @@ class Gateway:
             tools_route(self._settings.public_url),
             Route("/openapi.json", _openapi(self._settings.public_url), methods=["GET"]),
             Route("/healthz", self._health, methods=["GET"]),
+            *status_routes(self._settings.metrics, self._placed, self.draining),
         ]
 
     def _placed(self, endpoint: Endpoint) -> Endpoint:

@@ -56,9 +56,13 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     public_url: str = ""
     """Where callers find the gateway, such as https://shop.example/recserv, for its OpenAPI documents; empty: where the
     request for the document was sent to."""
+    metrics: tuple[str, ...] = ()
+    """HOST:PORT where servers are scraped, for the page at /status; in the environment with commas between them."""
 
 
 KEYS = GatewaySettings.__struct_fields__
+LISTS = ("allow_origin", "metrics")
+_METRICS_MAX = 16
 _TYPES: dict[str, Any] = get_type_hints(GatewaySettings, include_extras=True)
 
 
@@ -76,7 +80,7 @@ def load_gateway_settings(
             values[key] = _convert("--" + key.replace("_", "-"), key, flags[key], problems)
         elif name in environ and not of_kubernetes(name, environ[name]):
             raw = environ[name]
-            values[key] = _convert(name, key, _split(raw) if key == "allow_origin" else raw, problems)
+            values[key] = _convert(name, key, _split(raw) if key in LISTS else raw, problems)
     if "target" not in values:
         problems.append(f"target: missing; give --target HOST:PORT or {GATEWAY_ENV_PREFIX}TARGET")
     if problems:
@@ -113,6 +117,11 @@ def _check(key: str, value: Any) -> None:
         channel_target(value)
     elif key == "public_url" and value and not _PUBLIC_URL.fullmatch(value):
         raise ValueError("is no URL such as https://shop.example/recserv, without a slash at its end")
+    elif key == "metrics":
+        if len(value) > _METRICS_MAX:
+            raise ValueError(f"are more than {_METRICS_MAX} addresses")
+        for address in value:
+            parse_address(address)
     elif key == "log_level" and value not in _LEVELS:
         raise ValueError(f"is not one of {', '.join(_LEVELS)}")
     elif key == "allow_origin":

@@ -73,11 +73,14 @@ class Watch:
         self.places = Places(settings.max_watches)
 
     def routes(self) -> list[Route]:
-        by_query = Route(WATCH_PATH, self._of_query, methods=["GET"])
+        watch = Route(WATCH_PATH, self._asked, methods=["GET", "POST"])
         # To HEAD it would be a stream of nothing.
-        by_query.methods = {"GET"}
-        # For readers that are no EventSource: nothing of the shopper stands in a URL.
-        return [by_query, Route(WATCH_PATH, self._of_body, methods=["POST"])]
+        watch.methods = {"GET", "POST"}
+        return [watch]
+
+    async def _asked(self, request: Request) -> Response:
+        """POST is for readers that are no EventSource: nothing of the shopper stands in a URL."""
+        return await (self._of_query if request.method == "GET" else self._of_body)(request)
 
     async def _of_query(self, request: Request) -> Response:
         pairs = request.query_params.multi_items()

@@ -19,7 +19,7 @@ from prometheus_client import (
 )
 
 from recserv.metrics.build import build_labels
-from recserv.metrics.counters import ReadCounter
+from recserv.metrics.counters import RELOADS, ReadCounter, begin_at_zero
 from recserv.metrics.memory import malloc_counter, python_blocks
 from recserv.types import DEFAULT_TENANT, DegradedReason, EventType, Source
 
@@ -90,6 +90,7 @@ class Metrics:
         self._reloads = counter(
             "recserv_model_reloads", "Models tried while serving: loaded, refused, or unchanged.", "outcome"
         )
+        begin_at_zero(self._reloads, *RELOADS)
         self._model = gauge("recserv_model_info", "1 for the version that serves.", "version")
         self._model_age = gauge("recserv_model_age_seconds", "Time since the model was built.")
         labels = build_labels()

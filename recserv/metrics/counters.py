@@ -1,12 +1,21 @@
-"""A counter that somebody else counts."""
+"""Counters that somebody else counts, and counters whose first event must be seen."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
+
+RELOADS = ("loaded", "refused", "unchanged")
+"""Outcomes of recserv_model_reloads."""
+
+
+def begin_at_zero(counter: Counter, *values: str) -> None:
+    """For what happens seldom: Prometheus sees no increase in a series that begins at 1."""
+    for value in values:
+        counter.labels(value)
 
 
 class ReadCounter(Collector):

@@ -17,6 +17,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollecto
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from recserv.metrics.counters import RELOADS, begin_at_zero
+
 _SUMMED = frozenset({"counter", "histogram", "gaugehistogram", "summary"})
 OF_ALL = 0
 """Key of a source that speaks of the whole server."""
@@ -103,6 +105,7 @@ class ParentMetrics:
             ("outcome",),
             registry=self.registry,
         )
+        begin_at_zero(self._reloads, *RELOADS)
         self._exits = Counter(
             "recserv_worker_exits",
             "Workers that ended without being told to, by exit code or signal.",

@@ -30,6 +30,8 @@ def test_flags_win_over_the_environment_which_wins_over_defaults() -> None:
         {"allow_origin": None}, {**environ, "RECSERV_GATEWAY_ALLOW_ORIGIN": "http://a, http://b"}
     )
     assert settings.allow_origin == ("http://a", "http://b")
+    settings = load_gateway_settings({}, {**environ, "RECSERV_GATEWAY_METRICS": "a:1, [::1]:2"})
+    assert settings.metrics == ("a:1", "[::1]:2")
 
 
 @pytest.mark.parametrize(
@@ -44,6 +46,8 @@ def test_flags_win_over_the_environment_which_wins_over_defaults() -> None:
         ("head_timeout_ms", "0"),
         ("max_connections", "0"),
         *[("public_url", url) for url in ("shop.example", "https://shop.example/", "https://a b", "https://a/?x=1")],
+        ("metrics", ["localhost"]),
+        ("metrics", [f"127.0.0.1:{port}" for port in range(9_000, 9_017)]),
         *[("allow_origin", [origin]) for origin in ("*", "shop.example", "https://shop.example/", "null")],
     ],
 )

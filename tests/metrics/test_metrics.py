@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from recserv.metrics import EventMetrics, Metrics, PipelineMetrics
 from recserv.metrics.memory import malloc_counter
+from recserv.metrics.merge import ParentMetrics
 from recserv.pipeline.observer import PipelineObserver
 from recserv.types import DegradedReason, EventType, Source
 
@@ -125,3 +126,12 @@ def test_the_page_names_the_build_counts_dropped_lines_and_has_no_series_of_when
     assert families["recserv_log_lines_dropped"].type == "counter"
     assert value(metrics, "recserv_log_lines_dropped_total") == 7
     assert "_created" not in page
+
+
+@pytest.mark.parametrize("make", [Metrics, ParentMetrics])
+def test_the_first_reload_is_an_increase_and_no_new_series(make: Callable[[], Metrics | ParentMetrics]) -> None:
+    metrics = make()
+    for outcome in ("loaded", "refused", "unchanged"):
+        assert metrics.registry.get_sample_value("recserv_model_reloads_total", {"outcome": outcome}) == 0
+    metrics.reload("refused")
+    assert metrics.registry.get_sample_value("recserv_model_reloads_total", {"outcome": "refused"}) == 1
