@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from recserv import v1 as pb
 from recserv.errors import InvalidInput, NotFound, RecservError
 from recserv.metrics import Metrics
 from recserv.pipeline.ingest import IngestOutcome
-from recserv.pipeline.watch import Watches
+from recserv.pipeline.watch import Outcome, Watches, WatchHooks
 from recserv.pipeline.watch_runner import WatchRunner, WatchSettings
 from recserv.resilience.deadline import Deadline
 from recserv.server.assembly import SERVICE, GrpcServer, ServerLimits
@@ -244,6 +245,14 @@ class Client:
         return answers, None
 
 
+class LookCounter(WatchHooks):
+    def __init__(self) -> None:
+        self.count: Counter[Outcome] = Counter()
+
+    def on_look(self, outcome: Outcome) -> None:
+        self.count[outcome] += 1
+
+
 class StillClock:
     """Seconds; they pass when a test says so."""
 
@@ -271,7 +280,8 @@ class Service(Client):
         super().__init__(self.address)
 
     async def _start(self) -> GrpcServer:
-        self.watches = self.ingestor.watches = Watches()
+        self.looks = LookCounter()
+        self.watches = self.ingestor.watches = Watches(self.looks)
         # Looks of one watch may follow each other at once.
         self.watcher = WatchRunner(self.watches, None, WatchSettings(interval_s=0.0), clock=self.clock)
         self.backend = Backend(self.recommender, self.ingestor, self.board, self.watcher)
