@@ -1,4 +1,4 @@
-"""Watches: what is an answer worth sending, whom an event concerns, when there is a look, and that none is missed."""
+"""Watches: whom an event concerns, when there is a look, and what becomes of it."""
 
 from __future__ import annotations
 
@@ -8,107 +8,28 @@ from contextlib import asynccontextmanager
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from recserv.errors import InvalidInput, StoreUnavailable
 from recserv.pipeline.guarded_store import GuardedStore
 from recserv.pipeline.watch import Outcome, Watch, Watches, WatchHooks
-from recserv.pipeline.watch_answers import answer_digest, digest_of_token, is_news, resume_token
+from recserv.pipeline.watch_answers import answer_digest, digest_of_token, resume_token
 from recserv.pipeline.watch_runner import WatchRunner, WatchSettings
 from recserv.stores.base import StateVersion
 from recserv.types import (
     DegradedReason,
     Event,
-    EventType,
-    ExplanationState,
-    Reason,
-    ReasonType,
     Recommendation,
     RecommendQuery,
-    Result,
     ShopperKey,
-    Source,
 )
-from tests.patience import eventually_async
 from tests.pipeline.virtual_time import virtual_time
-
-QUERY = RecommendQuery(session_id="s")
-
-
-def answer(*item_ids: str, **changes: object) -> Recommendation:
-    reasons = (Reason(ReasonType.POPULAR),)
-    results = tuple(
-        Result(item_id=item_id, score=1 / rank, rank=rank, source=Source.POPULAR, reasons=reasons)
-        for rank, item_id in enumerate(item_ids or ("a", "b"), 1)
-    )
-    whole = Recommendation(results=results, recommendation_id="r", model_version="m")
-    return replace(whole, **changes)
+from tests.pipeline.watch_support import QUERY, answer, event
 
 
-def event(session_id: str = "", user_id: str = "") -> Event:
-    return Event(event_id="e", event_type=EventType.VIEW, session_id=session_id, user_id=user_id, item_id="i")
-
-
-def with_first(whole: Recommendation, **changes: object) -> Recommendation:
-    first, *rest = whole.results
-    return replace(whole, results=(replace(first, **changes), *rest))
-
-
-# Answers
-
-SHOWN = [
-    answer("b", "a"),
-    answer("a"),
-    answer("a", "b", "c"),
-    answer(model_version="m2"),
-    answer(degraded_reasons=(DegradedReason.INDEX_UNAVAILABLE,)),
-    answer(missing_item_ids=("x",)),
-    answer(missing_categories=("x",)),
-    with_first(answer(), source=Source.TRENDING),
-    with_first(answer(), reasons=()),
-    with_first(answer(), reasons=(Reason(ReasonType.POPULAR, text="Popular"),)),
-    with_first(answer(), reasons=(Reason(ReasonType.POPULAR, ("x",)),)),
-]
-NOT_SHOWN = [
-    answer(recommendation_id="r2"),
-    answer(explanation_token="t"),
-    answer(shared=True),
-    answer(degraded_reasons=(DegradedReason.EXPLANATION_UNAVAILABLE,)),
-    with_first(answer(), score=0.5),
-    with_first(answer(), explanation="because", explanation_state=ExplanationState.READY),
-]
-
-
-def test_answers_differ_by_what_a_page_shows_and_by_nothing_else() -> None:
-    digests = [answer_digest(answer()), *map(answer_digest, SHOWN)]
-    assert len(set(digests)) == len(digests)
-    assert {answer_digest(other) for other in NOT_SHOWN} == {digests[0]}
-
-
-def test_a_digest_is_the_same_in_every_process() -> None:
-    """Its token is taken up by another server, perhaps of another release."""
-    assert resume_token(answer_digest(answer())) == TOKEN
-    assert digest_of_token(TOKEN) == answer_digest(answer())
-
-
-TOKEN = "Abr-UAnj_PyTLbXs3c6_"
-
-
-@pytest.mark.parametrize("text", ["x", TOKEN[:-1], TOKEN + "A", "!" * 20, "é" * 20, "A" * 20, TOKEN[::-1]])
-def test_text_that_is_no_token_is_told_so(text: str) -> None:
-    with pytest.raises(InvalidInput) as caught:
-        digest_of_token(text)
-    assert [(found.field, found.reason) for found in caught.value.violations] == [("resume_token", "MALFORMED")]
-
-
-def test_what_tells_of_trouble_only_is_no_news_for_who_has_an_answer() -> None:
-    for reason in DegradedReason:
-        lacking = answer("z", degraded_reasons=(reason,))
-        assert is_news(lacking, b"")
-        passing = reason.name in ("STATE_UNAVAILABLE", "OVERLOAD", "DEADLINE", "STAGE_FAILED")
-        assert is_news(lacking, answer_digest(answer())) is not passing
+async def passed(seconds: float) -> None:
+    """So much virtual time."""
+    await asyncio.sleep(seconds)
 
 
 # Whom an event concerns
@@ -242,9 +163,9 @@ async def test_an_answer_is_sent_at_first_and_then_when_it_is_another_one() -> N
         fixture.answers = [answer("a"), answer("a"), answer("b")]
         async with fixture.watching() as got:
             for _ in range(4):
-                await asyncio.sleep(1)
+                await passed(1)
                 fixture.watches.acknowledged("default", [event("s")])
-            await asyncio.sleep(1)
+            await passed(1)
         assert got == [(0.0, "a"), (2.0, "b")]
         assert fixture.hooks.outcomes == [Outcome.SENT, Outcome.UNCHANGED, Outcome.SENT] + [Outcome.UNCHANGED] * 2
         assert [first for _, _, first in fixture.looks] == [True] + [False] * 4
@@ -256,9 +177,9 @@ async def test_events_that_come_close_together_are_answered_once() -> None:
         fixture = Fixture(interval_s=0.1)
         async with fixture.watching():
             for _ in range(30):
-                await asyncio.sleep(0.01)
+                await passed(0.01)
                 fixture.watches.acknowledged("default", [event("s")])
-            await asyncio.sleep(1)
+            await passed(1)
         assert fixture.looked_s == [0.0, 0.1, 0.2, 0.3]
         assert fixture.hooks.coalesced == 27
 
@@ -284,10 +205,10 @@ async def test_who_has_the_answer_is_sent_the_next_one_only() -> None:
         fixture = Fixture()
         fixture.answers = [answer("a"), answer("b")]
         async with fixture.watching(last=digest_of_token(resume_token(answer_digest(answer("a"))))) as got:
-            await asyncio.sleep(1)
+            await passed(1)
             assert got == []
             fixture.watches.acknowledged("default", [event("s")])
-            await asyncio.sleep(1)
+            await passed(1)
         assert got == [(1.0, "b")]
         assert [first for _, _, first in fixture.looks] == [False, False]
         assert [query.known_answer for _, query, _ in fixture.looks] == [answer_digest(answer("a"))] * 2
@@ -301,9 +222,9 @@ async def test_trouble_is_waited_out_with_growing_pauses_and_sends_nothing_over_
         fixture = Fixture()
         fixture.answers = [answer("a"), *[None, POOR] * 4, answer("b")]
         async with fixture.watching() as got:
-            await asyncio.sleep(1)
+            await passed(1)
             fixture.watches.acknowledged("default", [event("s")])
-            await asyncio.sleep(60)
+            await passed(60)
         assert [item_id for _, item_id in got] == ["a", "b"]
         pauses_s = [round(after - before, 3) for before, after in pairwise(fixture.looked_s)]
         assert pauses_s == [1.0, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0]
@@ -314,7 +235,7 @@ async def test_a_first_answer_in_trouble_is_sent_and_the_good_one_after_it_witho
         fixture = Fixture()
         fixture.answers = [POOR, POOR, answer("a")]
         async with fixture.watching() as got:
-            await asyncio.sleep(10)
+            await passed(10)
         assert got == [(0.0, "popular"), (0.6, "a")]
         assert fixture.hooks.outcomes == [Outcome.SENT, Outcome.POSTPONED, Outcome.SENT]
 
@@ -325,9 +246,9 @@ async def test_a_consistency_token_is_for_the_first_answer_and_the_rest_of_the_q
         query = replace(QUERY, consistency_token="t", page_size=3)
         async with fixture.watching(query):
             for _ in range(2):
-                await asyncio.sleep(1)
+                await passed(1)
                 fixture.watches.acknowledged("default", [event("s")])
-            await asyncio.sleep(1)
+            await passed(1)
         assert [found.consistency_token for _, found, _ in fixture.looks] == ["t", "", ""]
         assert [found.page_size for _, found, _ in fixture.looks] == [3, 3, 3]
 
@@ -372,20 +293,20 @@ async def test_what_others_wrote_is_found_by_a_probe_and_a_known_version_is_no_n
         fixture = Fixture(store, probe_s=0.25)
         fixture.answers = [answer("a"), answer("b"), answer("c")]
         async with fixture.watching() as got:
-            await asyncio.sleep(2.1)
+            await passed(2.1)
             assert (len(fixture.looks), fixture.runner.probing) == (1, True)
             store.version += 1
-            await asyncio.sleep(2)
+            await passed(2)
             assert got == [(0.0, "a"), (2.25, "b")]
             # Of what was written here no probe finds anything new.
             store.version += 1
             fixture.watches.acknowledged("default", [event("s")])
-            await asyncio.sleep(2)
+            await passed(2)
             assert got[2:] == [(4.1, "c")]
             assert len(fixture.looks) == 3
         assert not fixture.runner.probing
         probes = len(store.probes)
-        await asyncio.sleep(5)
+        await passed(5)
         assert len(store.probes) == probes, "without watches nobody is asked"
 
 
@@ -395,10 +316,10 @@ async def test_a_store_that_fails_is_probed_with_growing_pauses_and_what_was_mis
         fixture = Fixture(store, probe_s=0.25, probe_pause_s_max=1.0)
         fixture.answers = [answer("a"), answer("b")]
         async with fixture.watching() as got:
-            await asyncio.sleep(0.1)
+            await passed(0.1)
             store.errors = [StoreUnavailable("down"), TimeoutError(), StoreUnavailable("down")]
             store.version += 1
-            await asyncio.sleep(5)
+            await passed(5)
         # The first probe is the watch's own.
         tries_s = [round(at_s - fixture.began_s, 3) for at_s, _ in store.probes[1:6]]
         assert tries_s == [0.25, 0.75, 1.75, 2.75, 3.0]
@@ -412,105 +333,6 @@ async def test_a_watch_that_could_not_be_probed_for_looks_again_once_it_can() ->
         fixture = Fixture(store, probe_s=0.25)
         fixture.answers = [answer("a"), answer("b")]
         async with fixture.watching() as got:
-            await asyncio.sleep(3)
+            await passed(3)
         assert got == [(0.0, "a"), (0.25, "b")]
         assert len(fixture.looks) == 2
-
-
-class Gates:
-    """Whoever waits here goes on when a schedule says so."""
-
-    def __init__(self) -> None:
-        self.waiting: list[asyncio.Future[None]] = []
-
-    async def wait(self, seconds: float = 0.0) -> None:
-        gate = asyncio.get_running_loop().create_future()
-        self.waiting.append(gate)
-        await gate
-
-    async def open(self, place: int) -> None:
-        if self.waiting:
-            gate = self.waiting.pop(place % len(self.waiting))
-            if not gate.done():
-                gate.set_result(None)
-        for _ in range(8):
-            await asyncio.sleep(0)
-
-
-class World:
-    """A state that grows by one with each event, and a watch whose every step waits at a gate."""
-
-    def __init__(self, shared: bool) -> None:
-        self.gates, self.state, self.unacknowledged = Gates(), 0, 0
-        self.watches = Watches()
-        store = GuardedStore(self) if shared else None  # type: ignore[arg-type]
-        chosen = WatchSettings(probe_within_s=1e6)
-        self.runner = WatchRunner(self.watches, store, chosen, clock=lambda: 0.0, sleep=self.gates.wait)
-        self.shown = -1
-
-    async def versions(self, tenant: str, keys: Sequence[ShopperKey]) -> list[StateVersion]:
-        await self.gates.wait()
-        version = self.state
-        await self.gates.wait()
-        return [(version,)] * len(keys)
-
-    async def look(self, query: RecommendQuery, first: bool) -> Recommendation:
-        await self.gates.wait()
-        state = self.state
-        await self.gates.wait()
-        return answer(str(state))
-
-    async def read(self) -> None:
-        async for found, _ in self.runner.watch(QUERY, b"", self.look):
-            self.shown = int(found.results[0].item_id)
-            await self.gates.wait()
-
-    def acknowledge(self) -> None:
-        if self.unacknowledged:
-            self.unacknowledged = 0
-            self.watches.acknowledged("default", [event("s")])
-
-    async def step(self, number: int, shared: bool) -> None:
-        if number == 0:
-            self.state += 1
-            self.unacknowledged += 1
-        elif number == 1:
-            self.acknowledge()
-        elif number == 2 and shared:
-            # Another process wrote and acknowledged it.
-            self.state += 1
-        else:
-            await self.gates.open(number)
-
-
-@settings(max_examples=40, deadline=None)
-@given(steps=st.lists(st.integers(0, 9), max_size=40), shared=st.booleans())
-def test_whenever_an_event_is_acknowledged_the_last_answer_has_it(steps: list[int], shared: bool) -> None:
-    async def run() -> None:
-        world = World(shared)
-        task = asyncio.create_task(world.read())
-        await world.gates.open(0)
-        for number in steps:
-            await world.step(number, shared)
-        world.acknowledge()
-        # Oldest first, everybody gets on: some rounds of probes and looks.
-        for _ in range(40):
-            await world.gates.open(0)
-        assert world.shown == world.state
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        assert len(world.watches) == 0
-
-    asyncio.run(run())
-
-
-async def test_a_watch_that_is_cancelled_at_any_gate_leaves_nothing() -> None:
-    for opened in range(8):
-        world = World(shared=True)
-        task = asyncio.create_task(world.read())
-        for _ in range(opened):
-            await world.gates.open(0)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await eventually_async(lambda world=world: len(world.watches) == 0)  # type: ignore[misc]
-        assert not world.runner.probing
