@@ -36,7 +36,8 @@ Look = Callable[[RecommendQuery, bool], Awaitable[Recommendation | None]]
 
 class WatchSettings(msgspec.Struct, frozen=True, kw_only=True):
     """interval_s: between two looks of one watch. probe_s: between two probes for all; probe_keys: of one batch, whose
-    packing and reading must not hold up a turn of the loop for long; probe_within_s: for a batch.
+    packing and reading must not hold up a turn of the loop for long; probe_within_s: for a batch. looks_at_once: a look
+    waits for the store for most of its time; with 2 of them 100 looks a second fell behind on a busy machine.
     """
 
     interval_s: float = 0.1

@@ -35,7 +35,7 @@ async def read_versions(router: Router, tenant: str, keys: Sequence[ShopperKey])
         wanted.setdefault(slot if router.by_slot else 0, {})[name] = at
     begun = []
     for slot, places in wanted.items():
-        command = ("EVAL", _SCRIPT, len(places), *places, *places.values())
+        command: tuple[bytes | str | int, ...] = ("EVAL", _SCRIPT, len(places), *places, *places.values())
         begun.append((slot, places, router.begin(slot, command, write=False)))
     found: dict[bytes, int] = {}
     for slot, places, call in begun:
