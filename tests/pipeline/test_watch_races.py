@@ -87,8 +87,8 @@ class World:
             await self.gates.open(number)
 
 
-@settings(max_examples=40, deadline=None)
-@given(steps=st.lists(st.integers(0, 9), max_size=40), shared=st.booleans())
+@settings(max_examples=500, deadline=None)
+@given(steps=st.lists(st.integers(0, 9), max_size=60), shared=st.booleans())
 def test_whenever_an_event_is_acknowledged_the_last_answer_has_it(steps: list[int], shared: bool) -> None:
     async def run() -> None:
         world = World(shared)
