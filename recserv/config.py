@@ -73,7 +73,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     RESOURCE_EXHAUSTED.
     """
     max_streams: Annotated[int, Meta(ge=1, le=100_000)] = 1_000
-    """Open StreamEvents and WatchExplanations calls."""
+    """Open StreamEvents and WatchExplanations calls; watches of recommendations have a limit of their own."""
+    max_watches: Annotated[int, Meta(ge=1, le=100_000)] = 1_000
+    """Open WatchRecommendations calls; the next one is RESOURCE_EXHAUSTED."""
+    watch_interval_ms: Annotated[int, Meta(ge=1, le=60_000)] = 100
+    """Between two looks of one watch: events that come closer together are answered once."""
+    watch_probe_ms: Annotated[int, Meta(ge=10, le=60_000)] = 250
+    """How often a process with watches asks a Redis what other processes have written of their shoppers."""
     max_waiting_calls: Annotated[int, Meta(ge=100, le=1_000_000)] = 10_000
     """Calls that may wait to be looked at, some 17 KB each; of more gRPC drops some without a word, of twice as many
     all. Of 10,000 at once a bound of 1,000 dropped 45 %, with 476 useful answers a second where this one gave 644.

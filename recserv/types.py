@@ -373,6 +373,8 @@ class RecommendQuery(msgspec.Struct, frozen=True, kw_only=True):
     device_type: str = ""
     user_attributes: dict[str, str] = {}
     request_id: str = ""
+    known_answer: bytes = b""
+    """Digest (pipeline.watch_answers) of an answer that the caller has: for one like it no texts are asked for."""
 
 
 class Reason(msgspec.Struct, frozen=True):

@@ -25,15 +25,19 @@ from recserv.app.store import make_store
 from recserv.config import Settings, parse_address
 from recserv.logs import Logs, UserTag
 from recserv.metrics import EventMetrics, Metrics, PipelineMetrics
+from recserv.metrics.watches import WatchMetrics
 from recserv.pipeline.degradation import Guards
 from recserv.pipeline.engine import Engine
 from recserv.pipeline.enrich import ExplanationBoard
-from recserv.pipeline.guarded_store import StoreGuard, StoreGuardSettings
+from recserv.pipeline.guarded_store import GuardedStore, StoreGuard, StoreGuardSettings
 from recserv.pipeline.ingest import EventIngestor, IngestHooks
 from recserv.pipeline.pipeline import RecommendationPipeline
 from recserv.pipeline.settings import PipelineSettings
+from recserv.pipeline.watch import Outcome, Watches, WatchHooks
+from recserv.pipeline.watch_runner import WatchRunner, WatchSettings
 from recserv.resilience.metrics import ResilienceMetrics
 from recserv.server.assembly import GrpcServer, ServerLimits
+from recserv.server.ports import Backend
 from recserv.stores.base import StateStore
 from recserv.stores.embedded import MIB
 from recserv.types import HOUR_MS, EventType, wall_clock_ms
@@ -50,6 +54,17 @@ class _IngestHooks(IngestHooks):
         self._events.unknown_items(count)
 
 
+class _WatchHooks(WatchHooks):
+    def __init__(self, metrics: WatchMetrics):
+        self._metrics = metrics
+
+    def on_look(self, outcome: Outcome) -> None:
+        self._metrics.count(outcome.value)
+
+    def on_coalesced(self, changes: int) -> None:
+        self._metrics.count("coalesced", changes)
+
+
 @dataclass(frozen=True)
 class Running:
     """`address` and `metrics_address` as HOST:PORT with the ports that were really taken; the latter empty if off, or
@@ -61,10 +76,12 @@ class Running:
     metrics: Metrics
     server: GrpcServer
     live: LiveModel
+    watches: Watches
 
     def swap(self, model: Model) -> None:
-        """Calls that begin from now on are answered by this model."""
+        """Calls that begin from now on are answered by this model, and open watches look again."""
         self.live.swap(model.engine)
+        self.watches.all_changed()
         self.metrics.model(model.snapshot.version, model.snapshot.built_at_ms)
 
 
@@ -77,6 +94,7 @@ class Parts:
     board: ExplanationBoard
     metrics: Metrics
     resilience: ResilienceMetrics
+    watches: Watches
 
 
 @asynccontextmanager
@@ -103,7 +121,10 @@ async def running(
                 settings, metrics, resilience, known_id=lambda word: live.engine.items.position(word) >= 0
             ),
         )
-        parts = Parts(settings, store, board, metrics, resilience)
+        watch_metrics = WatchMetrics(metrics.registry)
+        watches = Watches(_WatchHooks(watch_metrics))
+        watch_metrics.watch(lambda: len(watches))
+        parts = Parts(settings, store, board, metrics, resilience, watches)
         live, server, ingestor = _make_server(parts, model.engine, worker)
         stack.callback(live.close)
         stack.push_async_callback(grace.close, "writes", ingestor.drain, lambda: {"calls": ingestor.writes})
@@ -123,7 +144,7 @@ async def running(
         stack.push_async_callback(grace.close, "calls", partial(server.quiesce, settings.drain_ms / 1000))
         # Another model may take its place: then nothing must keep this one in memory.
         del model
-        yield Running(address, metrics_address, metrics, server, live)
+        yield Running(address, metrics_address, metrics, server, live, watches)
 
 
 def guard_settings(settings: Settings) -> StoreGuardSettings:
@@ -169,12 +190,21 @@ def _make_server(parts: Parts, engine: Engine, worker: str) -> tuple[LiveModel, 
         known_item=lambda item_id: live.engine.items.position(item_id) >= 0,
         hooks=_IngestHooks(EventMetrics(metrics)),
         store_guard=store_guard,
+        watches=parts.watches,
+    )
+    # What is written to an embedded state this process acknowledges.
+    shared = None if settings.state.startswith("embedded:") else GuardedStore(store, store_guard)
+    watcher = WatchRunner(
+        parts.watches,
+        shared,
+        WatchSettings(interval_s=settings.watch_interval_ms / 1000, probe_s=settings.watch_probe_ms / 1000),
     )
     limits = ServerLimits(
         default_deadline_ms=settings.default_deadline_ms,
         recommend_budget_ms=settings.recommend_budget_ms,
         max_in_flight=settings.max_in_flight,
         max_streams=settings.max_streams,
+        max_watches=settings.max_watches,
         max_waiting_calls=settings.max_waiting_calls,
         max_calls_per_connection=settings.max_calls_per_connection,
         lame_duck_ms=settings.lame_duck_ms,
@@ -184,5 +214,6 @@ def _make_server(parts: Parts, engine: Engine, worker: str) -> tuple[LiveModel, 
         worker=worker,
     )
     tag = UserTag(settings.log_salt)
-    server = GrpcServer(live, ingestor, parts.board, metrics=metrics, limits=limits, clock=wall_clock_ms, tag=tag)
+    backend = Backend(live, ingestor, parts.board, watcher)
+    server = GrpcServer(backend, metrics=metrics, limits=limits, clock=wall_clock_ms, tag=tag)
     return live, server, ingestor

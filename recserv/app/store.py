@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from recserv.config import Settings
 from recserv.errors import StoreUnavailable, UsageError
 from recserv.metrics import Metrics
-from recserv.stores.base import AppendEvent, AppendResult, AppendStatus, StateStore
+from recserv.stores.base import AppendEvent, AppendResult, AppendStatus, StateStore, StateVersion
 from recserv.stores.embedded import MIB, EmbeddedLimits, EmbeddedStore
 from recserv.stores.hooks import StoreHooks
 from recserv.stores.redis import RedisLimits, RedisStore
@@ -109,6 +109,11 @@ class RetriedStore:
         if self._store is None:
             raise StoreUnavailable("the state store is not open")
         return await self._store.read(tenant, keys)
+
+    async def versions(self, tenant: str, keys: Sequence[ShopperKey]) -> list[StateVersion]:
+        if self._store is None:
+            raise StoreUnavailable("the state store is not open")
+        return await self._store.versions(tenant, keys)
 
 
 def redis_timeouts(settings: Settings) -> RedisTimeouts:

@@ -25,7 +25,7 @@ from recserv.resilience.breaker import BreakerSettings, BreakerState, CircuitBre
 from recserv.resilience.deadline import MonotonicClock
 from recserv.resilience.quiet_log import QuietLog
 from recserv.resilience.retry import RetryBudget
-from recserv.stores.base import AppendEvent, AppendResult, AppendStatus, StateStore
+from recserv.stores.base import AppendEvent, AppendResult, AppendStatus, StateStore, StateVersion
 from recserv.types import ShopperKey, ShopperState
 
 _log = QuietLog(logging.getLogger(__name__))
@@ -66,7 +66,7 @@ class StoreGuard:
 
         self.reads, self.writes = breaker("store_read"), breaker("store_write")
         self.retries = RetryBudget(settings.retry_share)
-        self.attempts = {"read": 0, "append": 0}
+        self.attempts = {"read": 0, "append": 0, "versions": 0}
         """So often the store was really asked."""
 
 
@@ -97,6 +97,18 @@ class GuardedStore:
     def _read(self, tenant: str, keys: Sequence[ShopperKey], within_s: float) -> Awaitable[list[ShopperState]]:
         return self._attempt(
             "read", self._guard.reads, within_s, lambda: self._store.read(tenant, keys), worked=lambda states: True
+        )
+
+    async def versions(self, tenant: str, keys: Sequence[ShopperKey], within_s: float) -> list[StateVersion]:
+        """As StateStore.versions, by the breaker of the reads and without a second attempt: who asks does so for ever.
+        Raises StoreUnavailable or TimeoutError.
+        """
+        return await self._attempt(
+            "versions",
+            self._guard.reads,
+            within_s,
+            lambda: self._store.versions(tenant, keys),
+            worked=lambda versions: True,
         )
 
     async def append(self, tenant: str, events: Sequence[AppendEvent]) -> list[AppendResult]:

@@ -17,6 +17,7 @@ import msgspec
 from recserv.errors import EventConflict, EventTooOld, InvalidInput, RecservError, StoreUnavailable, Violation
 from recserv.pipeline.guarded_store import GuardedStore, StoreGuard
 from recserv.pipeline.tokens import encode_token
+from recserv.pipeline.watch import Watches
 from recserv.stores.base import EVENT_AHEAD_MS_MAX, AppendEvent, AppendResult, AppendStatus, StateStore
 from recserv.types import Clock, Event, EventType, IngestStatus, body_hash
 
@@ -41,7 +42,8 @@ class IngestHooks:
 
 class EventIngestor:
     """`retention_ms` is for how long event ids are kept; `known_item` None: every item counts as known. `store_guard`:
-    the store's circuit breakers, shared with whatever else uses it.
+    the store's circuit breakers, shared with whatever else uses it. `watches` are told of events before these are
+    acknowledged.
     """
 
     def __init__(
@@ -53,7 +55,9 @@ class EventIngestor:
         known_item: Callable[[str], bool] | None = None,
         hooks: IngestHooks | None = None,
         store_guard: StoreGuard | None = None,
+        watches: Watches | None = None,
     ):
+        self._watches = Watches() if watches is None else watches
         self._store = GuardedStore(store, store_guard)
         self._clock = clock
         self._retention_ms = retention_ms
@@ -104,10 +108,25 @@ class EventIngestor:
         return AppendEvent(event, body_hash(event), now_ms, time_ms)
 
     async def _append(self, tenant: str, appends: list[AppendEvent]) -> list[AppendResult]:
-        write = asyncio.create_task(self._store.append(tenant, appends))
+        write = asyncio.create_task(self._write(tenant, appends))
         self._writes.add(write)
         write.add_done_callback(self._writes.discard)
         return await asyncio.shield(write)
+
+    async def _write(self, tenant: str, appends: list[AppendEvent]) -> list[AppendResult]:
+        """Also those of cancelled callers, whom somebody else may watch."""
+        results = await self._store.append(tenant, appends)
+        if self._watches:
+            # A duplicate too: perhaps nobody heard of the first one.
+            self._watches.acknowledged(
+                tenant,
+                [
+                    append.event
+                    for append, result in zip(appends, results, strict=True)
+                    if result.status in (AppendStatus.ACCEPTED, AppendStatus.DUPLICATE)
+                ],
+            )
+        return results
 
     def _report(self, events: Sequence[Event], outcomes: Sequence[IngestOutcome]) -> None:
         known = self._known_item

@@ -42,6 +42,7 @@ from recserv.pipeline.settings import PipelineSettings
 from recserv.pipeline.shopper import shopper_context
 from recserv.pipeline.state import NOTHING_STORED, StateStage
 from recserv.pipeline.trail import Trail
+from recserv.pipeline.watch_answers import is_news
 from recserv.resilience.deadline import Deadline
 from recserv.resilience.quiet_log import QuietLog
 from recserv.stores.base import StateStore
@@ -188,20 +189,21 @@ class RecommendationPipeline:
         sources: Counter[Source] | None = None,
     ) -> Recommendation:
         """`sources`: of results that are shared."""
-        shared, token = sources is not None and query.explain != ExplainMode.LLM_ASYNC, ""
-        if query.explain == ExplainMode.LLM_ASYNC:
-            results, token = trail.run("enrich", self._enrich, query, page, results, context, trail)
+        shared = sources is not None and query.explain != ExplainMode.LLM_ASYNC
         if sources is None:
             sources = Counter(result.source for result in results)
         for source, count in sources.items():
             self._observer.source(source, count)
-        return Recommendation(
+        answer = Recommendation(
             results=results,
             recommendation_id=next(self._ids),
             model_version=self._engine.version,
             degraded_reasons=trail.reasons,
-            explanation_token=token,
             missing_item_ids=context.missing_item_ids,
             missing_categories=(query.category,) if query.category and self._engine.lacks(query.category) else (),
             shared=shared,
         )
+        if query.explain != ExplainMode.LLM_ASYNC or not is_news(answer, query.known_answer):
+            return answer
+        results, token = trail.run("enrich", self._enrich, query, page, results, context, trail)
+        return msgspec.structs.replace(answer, results=results, explanation_token=token, degraded_reasons=trail.reasons)

@@ -66,7 +66,7 @@ class Admission:
     no disk and no store, and is answered however many events and contexts wait for one; and the other way round.
     """
 
-    def __init__(self, max_in_flight: int, max_streams: int):
+    def __init__(self, max_in_flight: int, max_streams: int, max_watches: int = 1_000):
         def of_calls(what: str) -> Permits:
             return Permits(max_in_flight, f"{max_in_flight} {what} are in flight already", _RETRY_CALL_MS)
 
@@ -74,6 +74,8 @@ class Admission:
         self.events = of_calls("event calls")
         self.others = of_calls("calls")
         self.streams = Permits(max_streams, f"{max_streams} streams are open already", _RETRY_STREAM_MS)
+        # Of recommendations: they stay open for hours, and must not take the places of streams that end.
+        self.watches = Permits(max_watches, f"{max_watches} watches are open already", _RETRY_STREAM_MS)
         # Of health and reflection: no drain waits for them, and they take no place of ours, nor we of theirs.
         self.watchers = Permits(max_streams, f"{max_streams} such streams are open already", _RETRY_STREAM_MS)
         self.closed = False
@@ -83,6 +85,10 @@ class Admission:
     def _unary(self) -> tuple[Permits, ...]:
         return self.recommends, self.events, self.others
 
+    @property
+    def _all(self) -> tuple[Permits, ...]:
+        return *self._unary, self.streams, self.watches
+
     def interrupt_on_close(self, task: asyncio.Task[None]) -> None:
         """`task` is cancelled when the server begins to drain: the part of a stream that waits for its client."""
         self._stream_tasks.add(task)
@@ -91,7 +97,7 @@ class Admission:
     def close(self) -> None:
         """New calls are refused, open streams finish what they took and end."""
         self.closed = True
-        for permits in (*self._unary, self.streams):
+        for permits in self._all:
             permits.close()
         for task in tuple(self._stream_tasks):
             task.cancel()
@@ -99,7 +105,7 @@ class Admission:
     @property
     def turned_away(self) -> int:
         """How many calls and streams came after `close`."""
-        return sum(permits.turned_away for permits in (*self._unary, self.streams))
+        return sum(permits.turned_away for permits in self._all)
 
     @property
     def in_flight(self) -> int:
@@ -107,5 +113,5 @@ class Admission:
         return sum(permits.in_use for permits in self._unary)
 
     async def drained(self) -> None:
-        for permits in (*self._unary, self.streams):
+        for permits in self._all:
             await permits.drained()

@@ -28,10 +28,11 @@ from recserv.server.goaway import LOOK_AGAIN_S, Farewell
 from recserv.server.handlers import Handler, HandlerFactory
 from recserv.server.health import HEALTH_SERVICE, Health
 from recserv.server.overload import Doorman, OverloadControl
-from recserv.server.ports import Explanations, Ingestor, Recommender
+from recserv.server.ports import Backend
 from recserv.server.reflection import reflection_handlers
 from recserv.server.servicer import Room, Servicer
 from recserv.server.slots import Slots
+from recserv.server.watch import WatchMethod
 from recserv.types import Clock
 
 logger = logging.getLogger("recserv.server")
@@ -67,6 +68,7 @@ class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Within which a group of StreamEvents is answered, if need be as unavailable."""
     max_in_flight: int = 256
     max_streams: int = 1_000
+    max_watches: int = 1_000
     max_waiting_calls: int = 10_000
     """In gRPC, for each registered method and for all others together. More of them it ends as CANCELLED, without a
     word of a retry: some from here on, all from twice as many.
@@ -105,9 +107,7 @@ class GrpcServer:
 
     def __init__(
         self,
-        recommender: Recommender,
-        ingestor: Ingestor,
-        explanations: Explanations,
+        backend: Backend,
         *,
         metrics: Metrics,
         limits: ServerLimits,
@@ -116,14 +116,14 @@ class GrpcServer:
         monotonic: MonotonicClock = time.monotonic,
     ):
         """`clock` judges event times; `monotonic` counts deadlines and how long calls wait."""
-        self.admission = Admission(limits.max_in_flight, limits.max_streams)
+        self.admission = Admission(limits.max_in_flight, limits.max_streams, limits.max_watches)
         self._server = grpc.aio.server(options=limits.options())
         self._port = 0
         self.overload = OverloadControl(OverloadMetrics(metrics.registry), clock=monotonic)
         self._servicer = Servicer(
-            recommender,
-            ingestor,
-            explanations,
+            backend.recommender,
+            backend.ingestor,
+            backend.explanations,
             self.admission,
             Room(
                 self.overload.judge,
@@ -134,6 +134,14 @@ class GrpcServer:
             EventMetrics(metrics),
             clock,
             tag or UserTag(),
+        )
+        self._watches = WatchMethod(
+            backend.watcher,
+            backend.recommender,
+            self.overload,
+            limits.recommend_budget_ms / 1000,
+            clock=clock,
+            monotonic=monotonic,
         )
         self._metrics, self._worker = metrics, limits.worker
         self._factory = HandlerFactory(
@@ -208,7 +216,8 @@ class GrpcServer:
         finished = await self._drained(left_s)
         if not finished:
             calls, streams = self.admission.in_flight, self.admission.streams.in_use
-            logger.warning("drain cut short", extra={"fields": {"calls": calls, "streams": streams}})
+            fields = {"calls": calls, "streams": streams, "watches": self.admission.watches.in_use}
+            logger.warning("drain cut short", extra={"fields": fields})
         await self._server.stop(_WATCHERS_GRACE_S)
         await stopping
         return finished
@@ -272,5 +281,11 @@ class GrpcServer:
             "GetExplanations": unary("GetExplanations", pb.GetExplanationsRequest, servicer.get_explanations, others),
             "WatchExplanations": self._factory.server_stream(
                 "WatchExplanations", pb.WatchExplanationsRequest, servicer.watch_explanations
+            ),
+            "WatchRecommendations": self._factory.server_stream(
+                "WatchRecommendations",
+                pb.WatchRecommendationsRequest,
+                self._watches.watch_recommendations,
+                admission.watches,
             ),
         }

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import grpc
@@ -23,7 +24,7 @@ from recserv.server.status import ServerDraining
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 UnaryMethod = Callable[[M, Call], Awaitable[Message]]
-StreamMethod = Callable[[M, Call], AsyncIterator[Message]]
+StreamMethod = Callable[[M, Call], AsyncGenerator[Message, None]]
 
 
 class HandlerFactory:
@@ -71,13 +72,19 @@ class HandlerFactory:
 
         return grpc.unary_unary_rpc_method_handler(handle)
 
-    def server_stream(self, rpc: str, message_type: type[M], method: StreamMethod[M]) -> Handler:
-        """A stream of answers. Without a deadline of the client's it may stay open as long as the client likes."""
-        run, parse = self.guard(rpc, self.admission.streams).run, parser(message_type)
+    def server_stream(
+        self, rpc: str, message_type: type[M], method: StreamMethod[M], permits: Permits | None = None
+    ) -> Handler:
+        """A stream of answers. Without a deadline of the client's it may stay open as long as the client likes.
+        `permits` None: those of streams.
+        """
+        run, parse = self.guard(rpc, permits or self.admission.streams).run, parser(message_type)
 
         async def pump(raw: bytes, call: Call) -> None:
-            async for answer in method(parse(raw), call):
-                await call.context.write(answer.SerializeToString())
+            # Closed at once when the client goes in the middle of a write, not when the collector comes by.
+            async with aclosing(method(parse(raw), call)) as answers:
+                async for answer in answers:
+                    await call.context.write(answer.SerializeToString())
 
         async def work(raw: bytes, call: Call) -> None:
             task = asyncio.ensure_future(pump(raw, call))

@@ -109,6 +109,11 @@ class OverloadControl:
             self._metrics.rejected()
         return found
 
+    def has_room(self, priority: int) -> bool:
+        """Whether one more call of this priority would get a full answer now. Counts nothing: it is nobody's call."""
+        found = verdict(self.handling + 1, self._limit.limit, priority, len(self._full))
+        return found in (Verdict.FULL, Verdict.URGENT)
+
     async def wait(self, found: Verdict) -> None:
         """Until an answer of that kind may be begun."""
         self._turn()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from typing import NamedTuple, Protocol
 
 from recserv.errors import RecservError
 from recserv.resilience.deadline import Deadline
@@ -39,3 +39,25 @@ class Explanations(Protocol):
     async def explanations(self, tenant: str, token: str) -> tuple[Explanation, ...]: ...
 
     def watch(self, tenant: str, token: str) -> AsyncIterator[Explanation]: ...
+
+
+class Watcher(Protocol):
+    @property
+    def open_watches(self) -> int: ...
+
+    def watch(
+        self,
+        query: RecommendQuery,
+        last: bytes,
+        look: Callable[[RecommendQuery, bool], Awaitable[Recommendation | None]],
+    ) -> AsyncGenerator[tuple[Recommendation, str], None]:
+        """As WatchRunner.watch."""
+
+
+class Backend(NamedTuple):
+    """All that a server serves."""
+
+    recommender: Recommender
+    ingestor: Ingestor
+    explanations: Explanations
+    watcher: Watcher

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from google.rpc.status_pb2 import Status
@@ -250,7 +250,7 @@ class Servicer:
 
     async def watch_explanations(
         self, request: pb.WatchExplanationsRequest, call: Call
-    ) -> AsyncIterator[pb.WatchExplanationsResponse]:
+    ) -> AsyncGenerator[pb.WatchExplanationsResponse, None]:
         check_token("explanation_token", request.explanation_token)
         async for explanation in self._explanations.watch(call.tenant, request.explanation_token):
             yield pb.WatchExplanationsResponse(explanation=explanation_to_wire(explanation))

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from recserv import v1 as pb
 from recserv.errors import InvalidInput, NotImplementedYet, Violation
+from recserv.pipeline.watch_answers import digest_of_token
 from recserv.types import (
     ANCHORS_MAX,
     CANDIDATES_MAX,
@@ -52,6 +53,10 @@ class Violations:
     def add(self, field: str, description: str, reason: str) -> None:
         if len(self._found) < _VIOLATIONS_MAX:
             self._found.append(Violation(field, description, reason))
+
+    def take(self, error: InvalidInput) -> None:
+        for found in error.violations:
+            self.add(found.field, found.description, found.reason)
 
     def check(self) -> None:
         if self._found:
@@ -209,6 +214,37 @@ def check_recommend(request: pb.RecommendRequest, now_ms: int) -> None:
     for name, value in (("filter", request.filter), ("page_token", request.page_token)):
         if value:
             raise NotImplementedYet(f"{name}: not built yet; leave it unset")
+
+
+def check_watch(message: pb.WatchRecommendationsRequest, now_ms: int) -> None:
+    """All that is wrong with it at once, by the rules of `check_recommend` for what lies in `request`. Raises
+    InvalidInput; NotImplementedYet.
+    """
+    out, request = Violations(), message.request
+    later: NotImplementedYet | None = None
+    if not message.HasField("request"):
+        out.add("request", "is required", "REQUIRED")
+    else:
+        if not request.session_id and not request.user_id:
+            out.add("request.session_id", "one of session_id and user_id is required", "REQUIRED")
+        try:
+            check_recommend(request, now_ms)
+        except InvalidInput as error:
+            out.take(with_prefix(error, "request"))
+        except NotImplementedYet as error:
+            later = NotImplementedYet(f"request.{error}")
+    if message.resume_token:
+        try:
+            digest_of_token(message.resume_token)
+        except InvalidInput as error:
+            out.take(error)
+    out.check()
+    if later is not None:
+        try:
+            raise later
+        finally:
+            # The error knows this frame, and must not be known to it.
+            del later
 
 
 def _check_ranges(out: Violations, request: pb.RecommendRequest) -> None:

@@ -24,7 +24,7 @@ import msgspec
 from recserv.errors import RecservError, StoreUnavailable
 from recserv.resilience.deadline import MonotonicClock
 from recserv.resilience.endless import endless
-from recserv.stores.base import AppendEvent, AppendResult, AppendStatus
+from recserv.stores.base import AppendEvent, AppendResult, AppendStatus, StateVersion
 from recserv.stores.hooks import StoreHooks
 from recserv.stores.keys import profile_key, timeline_key
 from recserv.stores.known_keys import KnownKeys
@@ -283,6 +283,24 @@ class EmbeddedStore:
             self._hooks.on_unavailable(lost, written.cause or "not_encodable")
 
     async def read(self, tenant: str, keys: Sequence[ShopperKey]) -> list[ShopperState]:
+        profiles = await self._profiles(tenant, keys)
+        now_ms = self._clock()
+        return [self._state(tenant, key, profiles, now_ms) for key in keys]
+
+    async def versions(self, tenant: str, keys: Sequence[ShopperKey]) -> list[StateVersion]:
+        """From memory, but for profiles that have left it."""
+        profiles = await self._profiles(tenant, keys)
+        live, found = self._live, []
+        for key in keys:
+            sessions = [timeline_key(tenant, key.session_id, key.user_id)]
+            if key.session_id and key.user_id:
+                sessions.append(timeline_key(tenant, "", key.user_id))
+            sequences = [profiles[name].sequence for name in _profile_names(tenant, key)]
+            found.append((*map(live.session_version, sessions), *sequences))
+        return found
+
+    async def _profiles(self, tenant: str, keys: Sequence[ShopperKey]) -> dict[str, Profile]:
+        """By the names of all profiles that belong to `keys`."""
         if not self._serving:
             raise StoreUnavailable("the state store is not open")
         names = dict.fromkeys(name for key in keys for name in _profile_names(tenant, key))
@@ -293,8 +311,7 @@ class EmbeddedStore:
                 profiles[name] = cached
         if len(profiles) < len(names):
             profiles = await self._load(names, profiles)
-        now_ms = self._clock()
-        return [self._state(tenant, key, profiles, now_ms) for key in keys]
+        return profiles
 
     async def _load(self, names: Iterable[str], cached: dict[str, Profile]) -> dict[str, Profile]:
         """All of `names`, as of the end of the load: also those that were in memory when it began."""

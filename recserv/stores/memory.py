@@ -146,6 +146,11 @@ class LiveState:
             return live.state
         return visible_session(live.state, now_ms)
 
+    def session_version(self, timeline: str) -> int:
+        """Of the newest event ever put in, also if it has left the window; 0 for a session that is not there."""
+        live = self._sessions.get(timeline)
+        return 0 if live is None else live.state.version
+
     def expire(self, now_ms: int, checks_max: int) -> int:
         """Forgets sessions without an event for SESSION_TTL_MS, looking at the `checks_max` longest unused at most."""
         horizon_ms = now_ms - SESSION_TTL_MS

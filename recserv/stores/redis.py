@@ -27,7 +27,7 @@ from recserv._codec import scan_session
 from recserv.errors import StoreUnavailable, UsageError
 from recserv.resilience.deadline import MonotonicClock
 from recserv.resilience.endless import endless
-from recserv.stores.base import AppendEvent, AppendResult, AppendStatus
+from recserv.stores.base import AppendEvent, AppendResult, AppendStatus, StateVersion
 from recserv.stores.decide import prepare
 from recserv.stores.hooks import StoreHooks
 from recserv.stores.packed import Undecodable, unpack_head, unpack_profile, unpack_session
@@ -55,6 +55,7 @@ from recserv.stores.redis_past import PAST_SCRIPT, RedisPasts
 from recserv.stores.redis_router import RedisTimeouts, Router
 from recserv.stores.redis_token_key import RedisTokenKey
 from recserv.stores.redis_url import RedisTarget, parse_target
+from recserv.stores.redis_versions import read_versions
 from recserv.stores.state import EMPTY_PROFILE, EMPTY_SESSION, merge_profiles, merge_sessions
 from recserv.types import (
     DAY_MS,
@@ -270,6 +271,15 @@ class RedisStore:
             raise
         decoder = _Decoder(values, self._clock(), self._hooks)
         return [decoder.state(key, place) for key, place in zip(keys, places, strict=True)]
+
+    async def versions(self, tenant: str, keys: Sequence[ShopperKey]) -> list[StateVersion]:
+        if not self._serving:
+            raise StoreUnavailable("the state store is not open")
+        try:
+            return await read_versions(self._router, tenant, keys)
+        except Fault as fault:
+            self._hooks.on_read_failed(fault.cause)
+            raise
 
 
 class _Write:

@@ -18,7 +18,7 @@ from recserv.stores.redis_faults import Fault, Redirect
 from recserv.stores.redis_lane import Lane
 from recserv.stores.redis_link import Argument, Call, LinkTimeouts, RedisLink
 from recserv.stores.redis_topology import make_topology
-from recserv.stores.redis_url import Address, RedisTarget
+from recserv.stores.redis_url import Address, Mode, RedisTarget
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +69,11 @@ class Router:
         if self._refreshing is not None:
             await asyncio.gather(self._refreshing, return_exceptions=True)
         await self.topology.close()
+
+    @property
+    def by_slot(self) -> bool:
+        """Whether a command may only name keys of one slot."""
+        return self._target.mode is Mode.CLUSTER
 
     def begin(self, slot: int, args: Sequence[Argument], *, write: bool, weight: int = 1) -> Call:
         """Hands the command over, in order; nothing is awaited. `finish` gives the answer."""

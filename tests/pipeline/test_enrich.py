@@ -14,6 +14,7 @@ from recserv.pipeline.enrich_jobs import Entry, Slot
 from recserv.pipeline.enrich_outbox import Outbox
 from recserv.pipeline.pipeline import RecommendationPipeline
 from recserv.pipeline.settings import PipelineSettings
+from recserv.pipeline.watch_answers import answer_digest
 from recserv.resilience.deadline import MonotonicClock
 from recserv.resilience.lru import LruCache
 from recserv.stores.explanations_memory import MemoryExplanationStore, Shelf
@@ -415,3 +416,15 @@ async def test_the_oldest_tokens_are_forgotten_beyond_their_bytes(engine: Any, c
     clock.advance(601_000)
     await pipeline.recommend(query, no_hurry())
     assert len(board._tokens) == 1
+
+
+async def test_for_an_answer_that_a_watch_has_sent_already_no_texts_are_asked_for(make: Any) -> None:
+    worker = await make()
+    first = await worker.ask("item-5")
+    await worker.watched(first.explanation_token)
+    asked = list(worker.recorder.lookups)
+    again = await worker.ask("item-5", known_answer=answer_digest(first))
+    assert (again.explanation_token, answer_digest(again)) == ("", answer_digest(first))
+    assert (len(worker.writer.tasks), worker.recorder.lookups) == (1, asked)
+    other = await worker.ask("item-6", known_answer=answer_digest(first))
+    assert other.explanation_token not in ("", first.explanation_token)

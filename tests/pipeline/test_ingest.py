@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from recserv.errors import EventConflict, EventTooOld, InvalidInput, StoreUnavailable
 from recserv.pipeline.ingest import EventIngestor, IngestHooks, IngestOutcome
 from recserv.pipeline.tokens import decode_token
+from recserv.pipeline.watch import Watches
 from recserv.stores.base import EVENT_AHEAD_MS_MAX, AppendEvent, AppendResult, AppendStatus
 from recserv.types import Event, EventType, IngestStatus, ShopperKey, ShopperState, body_hash
 from tests.patience import eventually_async
@@ -178,3 +179,49 @@ async def test_a_caller_cancelled_before_the_write_began_does_not_stop_it_either
     await asyncio.gather(caller, return_exceptions=True)
     await ingest.drain()
     assert store.finished == 1
+
+
+class Told(Watches):
+    """Watches that note who is told of what, and when."""
+
+    def __init__(self, count: int, store: ScriptedStore):
+        super().__init__()
+        self.count, self.store = count, store
+        self.heard: list[tuple[str, list[str], int]] = []
+
+    def __len__(self) -> int:
+        return self.count
+
+    def acknowledged(self, tenant: str, events: Iterable[Event]) -> None:
+        self.heard.append((tenant, [event.event_id for event in events], self.store.finished))
+
+
+async def test_watches_hear_of_what_is_visible_and_of_nothing_else() -> None:
+    statuses = [AppendStatus.ACCEPTED, AppendStatus.DUPLICATE, AppendStatus.CONFLICT, AppendStatus.UNAVAILABLE]
+    store = ScriptedStore([AppendResult(status, 1) for status in statuses])
+    told = Told(1, store)
+    ingestion = EventIngestor(store, ManualClock(), retention_ms=DAY_MS, watches=told)
+    events = [view(f"e{n}") for n in range(4)]
+    await ingestion.ingest("t", events)
+    assert told.heard == [("t", ["e0", "e1"], 1)]
+
+
+async def test_watches_hear_of_an_event_whose_caller_has_gone() -> None:
+    store = ScriptedStore()
+    told = Told(1, store)
+    ingestion = EventIngestor(store, ManualClock(), retention_ms=DAY_MS, watches=told)
+    store.gate.clear()
+    caller = asyncio.create_task(ingestion.ingest("t", [view("e")]))
+    await eventually_async(lambda: store.calls)
+    caller.cancel()
+    await asyncio.gather(caller, return_exceptions=True)
+    store.gate.set()
+    await ingestion.drain()
+    assert told.heard == [("t", ["e"], 1)]
+
+
+async def test_without_watches_nobody_is_told() -> None:
+    store = ScriptedStore()
+    told = Told(0, store)
+    await EventIngestor(store, ManualClock(), retention_ms=DAY_MS, watches=told).ingest("t", [view("e")])
+    assert told.heard == []

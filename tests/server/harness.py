@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -18,9 +19,12 @@ from recserv import v1 as pb
 from recserv.errors import InvalidInput, NotFound, RecservError
 from recserv.metrics import Metrics
 from recserv.pipeline.ingest import IngestOutcome
+from recserv.pipeline.watch import Outcome, Watches, WatchHooks
+from recserv.pipeline.watch_runner import WatchRunner, WatchSettings
 from recserv.resilience.deadline import Deadline
 from recserv.server.assembly import SERVICE, GrpcServer, ServerLimits
 from recserv.server.call import Call
+from recserv.server.ports import Backend
 from recserv.types import (
     DegradedReason,
     Event,
@@ -87,6 +91,7 @@ class FakeRecommender:
 
 class FakeIngestor:
     def __init__(self) -> None:
+        self.watches = Watches()
         self.reset()
 
     def reset(self) -> None:
@@ -108,6 +113,7 @@ class FakeIngestor:
         self.at_once -= 1
         if self.error is not None:
             raise self.error
+        self.watches.acknowledged(tenant, events)
         return [self._outcome(event) for event in events]
 
     def _outcome(self, event: Event) -> IngestOutcome:
@@ -214,6 +220,17 @@ class Client:
         except grpc.RpcError as error:
             raise Failure(error) from None
 
+    @contextmanager
+    def opened(self, method: str, body: bytes | Any, timeout: float = HANG_GUARD_S) -> Iterator[Any]:
+        """A stream of answers, cancelled at the end of the block. Reading it raises Failure."""
+        call = self.channel.unary_stream(f"/{SERVICE}/{method}")(_bytes(body), timeout=timeout)
+        try:
+            yield call
+        except grpc.RpcError as error:
+            raise Failure(error) from None
+        finally:
+            call.cancel()
+
     def open_events(self, groups: Iterable[bytes | Any], timeout: float | None = HANG_GUARD_S) -> Any:
         return self.channel.stream_stream(f"/{SERVICE}/StreamEvents")((_bytes(g) for g in groups), timeout=timeout)
 
@@ -226,6 +243,14 @@ class Client:
         except grpc.RpcError as error:
             return answers, Failure(error)
         return answers, None
+
+
+class LookCounter(WatchHooks):
+    def __init__(self) -> None:
+        self.count: Counter[Outcome] = Counter()
+
+    def on_look(self, outcome: Outcome) -> None:
+        self.count[outcome] += 1
 
 
 class StillClock:
@@ -255,10 +280,13 @@ class Service(Client):
         super().__init__(self.address)
 
     async def _start(self) -> GrpcServer:
+        self.looks = LookCounter()
+        self.watches = self.ingestor.watches = Watches(self.looks)
+        # Looks of one watch may follow each other at once.
+        self.watcher = WatchRunner(self.watches, None, WatchSettings(interval_s=0.0), clock=self.clock)
+        self.backend = Backend(self.recommender, self.ingestor, self.board, self.watcher)
         server = GrpcServer(
-            self.recommender,
-            self.ingestor,
-            self.board,
+            self.backend,
             metrics=self.metrics,
             limits=self._limits,
             clock=lambda: NOW_MS,

@@ -255,9 +255,10 @@ def test_error_info_carries_the_domain_a_reason_and_the_request_id(service: Serv
         ("IngestEvent", pb.IngestEventRequest(event=view(item_id=LONG))),
         ("BatchIngestEvents", pb.BatchIngestEventsRequest(events=[view(item_id=LONG)])),
         ("WatchExplanations", pb.WatchExplanationsRequest(explanation_token=LONG)),
+        ("WatchRecommendations", pb.WatchRecommendationsRequest(request=recommend(page_token="x", user_id="u"))),
         ("Recommend", b"\0" * (5 * 1024 * 1024)),
     ],
-    ids=["recommend", "batch entry", "event", "batch of events", "stream", "too large"],
+    ids=["recommend", "batch entry", "event", "batch of events", "stream", "watch", "too large"],
 )
 def test_a_refused_request_is_gone_at_once(service: Service, method: str, request_: Any) -> None:
     """Errors hold frames and these the request: a flood of bad ones must not wait in memory for the collector."""

@@ -76,6 +76,8 @@ def _answers(live: LiveApp) -> Iterator[Message]:
     )
     for raw in live.server_stream("WatchExplanations", pb.WatchExplanationsRequest(explanation_token=token)):
         yield pb.WatchExplanationsResponse.FromString(raw)
+    with live.opened("WatchRecommendations", pb.WatchRecommendationsRequest(request=texts)) as watched:
+        yield pb.WatchRecommendationsResponse.FromString(next(watched))
 
 
 def _messages_in(message: Message) -> Iterator[Message]:

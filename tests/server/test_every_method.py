@@ -20,7 +20,10 @@ MIB = 1024 * 1024
 SERVICE = "recserv.v1.RecommendationService"
 HEALTH = "grpc.health.v1.Health"
 REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
-STREAMED = {("Watch", False), ("WatchExplanations", False), ("StreamEvents", True), ("ServerReflectionInfo", True)}
+STREAMED = {
+    *(("Watch", False), ("WatchExplanations", False), ("WatchRecommendations", False)),
+    *(("StreamEvents", True), ("ServerReflectionInfo", True)),
+}
 # Each with a request that it answers well.
 METHODS: dict[str, Any] = {
     f"{SERVICE}/Recommend": pb.RecommendRequest(session_id="s"),
@@ -31,6 +34,7 @@ METHODS: dict[str, Any] = {
     f"{SERVICE}/GetContext": pb.GetContextRequest(session_id="s"),
     f"{SERVICE}/GetExplanations": pb.GetExplanationsRequest(explanation_token="ready"),
     f"{SERVICE}/WatchExplanations": pb.WatchExplanationsRequest(explanation_token="ready"),
+    f"{SERVICE}/WatchRecommendations": pb.WatchRecommendationsRequest(request=pb.RecommendRequest(session_id="s")),
     f"{HEALTH}/Check": health_pb2.HealthCheckRequest(),
     f"{HEALTH}/Watch": health_pb2.HealthCheckRequest(),
     f"{REFLECTION}/ServerReflectionInfo": reflection_pb2.ServerReflectionRequest(list_services=""),

@@ -41,6 +41,7 @@ REQUESTS = {
     "GetContext": pb.GetContextRequest,
     "GetExplanations": pb.GetExplanationsRequest,
     "WatchExplanations": pb.WatchExplanationsRequest,
+    "WatchRecommendations": pb.WatchRecommendationsRequest,
 }
 ERRORS_INSIDE = {"internal error"}
 
@@ -109,6 +110,10 @@ def send(live: LiveApp, method: str, body: bytes) -> None:
                 raise failure
         elif method == "WatchExplanations":
             live.server_stream(method, body)
+        elif method == "WatchRecommendations":
+            # Without an end of its own.
+            with live.opened(method, body) as answers:
+                next(answers)
         else:
             answered = live.unary(method, body)
             if method == "BatchRecommend":

@@ -249,9 +249,7 @@ def test_a_port_that_is_taken_is_told_clearly(service: Service, own_service: Cal
         from recserv.metrics import Metrics
         from recserv.server.assembly import GrpcServer, ServerLimits
 
-        server = GrpcServer(
-            other.recommender, other.ingestor, other.board, metrics=Metrics(), limits=ServerLimits(), clock=lambda: 0
-        )
+        server = GrpcServer(other.backend, metrics=Metrics(), limits=ServerLimits(), clock=lambda: 0)
         await server.start("127.0.0.1", taken)
 
     with pytest.raises(UsageError, match=rf"cannot listen on 127.0.0.1:{taken}"):

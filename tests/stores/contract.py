@@ -9,7 +9,13 @@ import msgspec
 import pytest
 
 from recserv.stores.base import EVENT_AHEAD_MS_MAX, AppendStatus, StateStore
-from recserv.types import SESSION_EVENTS_MAX, SESSION_TTL_MS, SESSION_WINDOW_MS, EventType, ShopperKey
+from recserv.types import (
+    SESSION_EVENTS_MAX,
+    SESSION_TTL_MS,
+    SESSION_WINDOW_MS,
+    EventType,
+    ShopperKey,
+)
 from tests.stores.support import (
     DAY_MS,
     EARLIER_EVENT,
@@ -25,24 +31,12 @@ from tests.stores.support import (
     read_one,
     statuses,
 )
+from tests.stores.versions_contract import STRANGE_IDS, VersionsContract
 
 ACCEPTED, DUPLICATE, CONFLICT = AppendStatus.ACCEPTED, AppendStatus.DUPLICATE, AppendStatus.CONFLICT
 
-STRANGE_IDS = [
-    "ключ-ключ",
-    "商品/№1",
-    "😀👩‍👩‍👧",
-    "e\u0301 is not \u00e9",
-    "\u00e9 is not e\u0301",
-    "}{:*?[]%s%00'\";--",
-    "{tenant:p001}",
-    "a b\u00a0c\u2028d",
-    "\U0010ffff",
-    "x" * 256,
-]
 
-
-class StoreContract:
+class StoreContract(VersionsContract):
     """Every test gets an empty backend; `clock` starts at START_MS."""
 
     @pytest.fixture

@@ -1,0 +1,195 @@
+"""Lists that change by themselves: which watches an event concerns, and what becomes of a watch's next look. No I/O.
+
+    acknowledged event -> Watches.acknowledged -> the flag of each watch of that shopper
+    versions of a probe -> Watches.saw -> the flag of each watch whose shopper's version is another one
+    flag -> a look (watch_runner.py) -> judge -> sent, unchanged, or postponed
+
+A watch keeps its query, the digest of the last answer that its caller has, and one flag; however many events come, and
+however long its caller takes to read, there is never more to keep. The flag is lowered before anything is read for a
+look, and raised after an event is visible to reads and before it is acknowledged. So an event acknowledged after a
+watch's last read leaves the flag up, and there is another look.
+
+Two ways to raise it. What this process acknowledges it tells the watches itself. What other processes write to a shared
+store is found by asking for the versions of all watched shoppers every now and then: `version` is what was seen last,
+and whatever differs from it raises the flag, so it does not matter in which order probes and looks overtake each other.
+Publish and subscribe would be told sooner, and was not taken: a plain PUBLISH goes to every node of a cluster, the
+sharded one needs Redis 7 while 6.2 is served, a subscription says nothing of what it missed while a connection or a
+primary was changed, and it needs a permission that a store's user may not have. Heads that are read are whatever holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from enum import Enum
+from itertools import islice
+from typing import TypeVar
+
+from recserv.pipeline.watch_answers import answer_digest, is_news, is_passing
+from recserv.stores.base import StateVersion
+from recserv.types import Event, Recommendation, ShopperKey
+
+K = TypeVar("K")
+
+_RETRY_S = (0.2, 5.0)
+"""The first pause after a look that came to nothing, and the longest; each is up to twice the one before."""
+
+
+class WatchHooks:
+    """What watches report; the defaults do nothing. Called on the event loop."""
+
+    def on_look(self, outcome: Outcome) -> None:
+        """A look has ended."""
+
+    def on_coalesced(self, changes: int) -> None:
+        """So many changes met a flag that was up already: they share one look."""
+
+
+class Outcome(Enum):
+    SENT = "sent"
+    UNCHANGED = "unchanged"
+    POSTPONED = "postponed"
+    """The server was too busy, or the state could not be read: later again."""
+
+
+class Watch:
+    """One open watch. `changed` is the flag; up at first, so that there is a first look."""
+
+    __slots__ = ("_failures", "changed", "key", "last", "looked_s", "tenant", "told", "version")
+
+    def __init__(self, tenant: str, key: ShopperKey, last: bytes = b""):
+        """last: digest of the answer that the caller has; empty: none."""
+        self.tenant, self.key, self.last = tenant, key, last
+        self.changed = asyncio.Event()
+        self.changed.set()
+        self.told = True
+        """Not by a probe, so `version` may be older than what there is to read."""
+        self.version: StateVersion | None = None
+        self.looked_s: float | None = None
+        self._failures = 0
+
+    def raise_flag(self) -> bool:
+        """Whether it was down."""
+        was_down = not self.changed.is_set()
+        self.changed.set()
+        return was_down
+
+    def lower_flag(self) -> bool:
+        """Before anything is read. Whether a probe of its own must come before the read: else the next probe of all
+        would find what this look is about to see, and raise the flag for nothing.
+        """
+        self.changed.clear()
+        told, self.told = self.told, False
+        return told
+
+    def pause_s(self, now_s: float, interval_s: float, random: Callable[[], float]) -> float:
+        """How long to wait before the next look."""
+        if self.looked_s is None:
+            return 0.0
+        wait_s = interval_s
+        if self._failures:
+            first_s, longest_s = _RETRY_S
+            # Not all at once: what failed for one watch failed for all of them.
+            retry_s = min(longest_s, first_s * 2.0 ** (self._failures - 1)) * (0.5 + 0.5 * random())
+            wait_s = max(interval_s, retry_s)
+        return max(0.0, self.looked_s + wait_s - now_s)
+
+    def judge(self, answer: Recommendation | None, now_s: float) -> Outcome:
+        """What becomes of a look; None: there was no room for it. What is to be sent counts as what the caller has. A
+        look that came to nothing leaves the flag up.
+        """
+        self.looked_s = now_s
+        if answer is None or is_passing(answer):
+            self._failures += 1
+            self.told = True
+            self.changed.set()
+        else:
+            self._failures = 0
+        if answer is not None and is_news(answer, self.last):
+            self.last = answer_digest(answer)
+            return Outcome.SENT
+        return Outcome.POSTPONED if self._failures else Outcome.UNCHANGED
+
+
+_Index = dict[tuple[str, ...], set[Watch]]
+
+
+class Watches:
+    """The open watches of one process, by whom they are about. On the event loop."""
+
+    def __init__(self, hooks: WatchHooks | None = None) -> None:
+        self.hooks = hooks or WatchHooks()
+        self._sessions: _Index = {}
+        self._users: _Index = {}
+        self._shoppers: _Index = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, watch: Watch) -> None:
+        self._count += 1
+        for index, key in self._places(watch):
+            index.setdefault(key, set()).add(watch)
+
+    def remove(self, watch: Watch) -> None:
+        self._count -= 1
+        for index, key in self._places(watch):
+            watches = index[key]
+            watches.remove(watch)
+            if not watches:
+                del index[key]
+
+    def _places(self, watch: Watch) -> Iterator[tuple[_Index, tuple[str, ...]]]:
+        tenant, key = watch.tenant, watch.key
+        yield self._shoppers, (tenant, key.session_id, key.user_id)
+        if key.session_id:
+            yield self._sessions, (tenant, key.session_id)
+        if key.user_id:
+            yield self._users, (tenant, key.user_id)
+
+    def acknowledged(self, tenant: str, events: Iterable[Event]) -> None:
+        """These events are visible to reads from now on, and about to be acknowledged."""
+        sessions, users = self._sessions, self._users
+        for event in events:
+            if event.session_id and (watches := sessions.get((tenant, event.session_id))):
+                self._raise_all(watches)
+            if event.user_id and (watches := users.get((tenant, event.user_id))):
+                self._raise_all(watches)
+
+    def all_changed(self) -> None:
+        """Another model answers from now on."""
+        for watches in self._shoppers.values():
+            self._raise_all(watches)
+
+    def _raise_all(self, watches: Iterable[Watch]) -> None:
+        met = 0
+        for watch in watches:
+            watch.told = True
+            met += not watch.raise_flag()
+        if met:
+            self.hooks.on_coalesced(met)
+
+    def shoppers(self, most: int) -> list[tuple[str, list[ShopperKey]]]:
+        """Whom to probe for: each watched shopper once, in batches of one tenant and at most `most` keys."""
+        by_tenant: dict[str, list[ShopperKey]] = {}
+        for tenant, session_id, user_id in self._shoppers:
+            by_tenant.setdefault(tenant, []).append(ShopperKey(session_id, user_id))
+        return [(tenant, batch) for tenant, keys in by_tenant.items() for batch in _batches(keys, most)]
+
+    def saw(self, tenant: str, keys: Sequence[ShopperKey], versions: Sequence[StateVersion]) -> None:
+        """A probe's answer, a version for each key."""
+        met = 0
+        for key, version in zip(keys, versions, strict=True):
+            for watch in self._shoppers.get((tenant, key.session_id, key.user_id), ()):
+                if watch.version != version:
+                    watch.version = version
+                    met += not watch.raise_flag()
+        if met:
+            self.hooks.on_coalesced(met)
+
+
+def _batches(entries: Iterable[K], most: int) -> Iterator[list[K]]:
+    left = iter(entries)
+    while batch := list(islice(left, most)):
+        yield batch

@@ -1,0 +1,94 @@
+"""What a watch compares: a digest of an answer, and the resume token that carries it.
+
+    Recommendation -> answer_digest -> resume_token -> text of 20 characters, safe in a URL -> digest_of_token
+
+The digest stands for what a page shows: item ids in their order, with source and reasons; what the answer had to do
+without; which ids it did not know; the model. Not for what differs though nothing has changed: scores (they decay with
+time), the recommendation's id, tokens and texts of explanations, which have a stream of their own. Neither for
+EXPLANATION_UNAVAILABLE: without reasons the answer differs anyway, and whether texts of a language model could be asked
+for is known only after the comparison.
+
+The text is base64url of version (1 byte), digest (12) and a checksum of both (2), so that a token that was cut or
+garbled is told from one of another answer. It needs no key and no memory: any server takes it, and all that a forged
+one does is to hide from whoever sends it the answer that it names. A later release that digests something else sends an
+answer once more than it need.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+
+import msgspec
+
+from recserv.errors import InvalidInput, Violation
+from recserv.types import DegradedReason, Recommendation
+
+FIELD = "resume_token"
+DIGEST_BYTES = 12
+_VERSION = b"\x01"
+_CHECK_BYTES = 2
+_TEXT_CHARS = (1 + DIGEST_BYTES + _CHECK_BYTES) * 4 // 3
+PASSING = frozenset(
+    {
+        DegradedReason.STATE_UNAVAILABLE,
+        DegradedReason.OVERLOAD,
+        DegradedReason.DEADLINE,
+        DegradedReason.STAGE_FAILED,
+    }
+)
+"""An answer that lacks so much says nothing of the shopper."""
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def answer_digest(answer: Recommendation) -> bytes:
+    """DIGEST_BYTES bytes; the same in every process."""
+    shown = [
+        (result.item_id, result.source, [(r.type, r.because_item_ids, r.text) for r in result.reasons])
+        for result in answer.results
+    ]
+    lacking = sorted(answer.degraded_reasons)
+    if DegradedReason.EXPLANATION_UNAVAILABLE in lacking:
+        lacking.remove(DegradedReason.EXPLANATION_UNAVAILABLE)
+    whole = (answer.model_version, shown, lacking, answer.missing_item_ids, answer.missing_categories)
+    return hashlib.blake2b(_encode(whole), digest_size=DIGEST_BYTES).digest()
+
+
+def is_passing(answer: Recommendation) -> bool:
+    """Whether it tells of the server's trouble only: not to take the place of an answer that a caller has."""
+    return not PASSING.isdisjoint(answer.degraded_reasons)
+
+
+def is_news(answer: Recommendation, known: bytes) -> bool:
+    """Whether it is to be sent to a caller that has the answer with the digest `known`; empty: that has none."""
+    return not known or (not is_passing(answer) and answer_digest(answer) != known)
+
+
+def resume_token(digest: bytes) -> str:
+    payload = _VERSION + digest
+    return base64.urlsafe_b64encode(payload + _check(payload)).decode("ascii")
+
+
+def digest_of_token(text: str) -> bytes:
+    """Raises InvalidInput, naming `resume_token`, for what is no such token."""
+    if len(text) != _TEXT_CHARS:
+        raise _invalid(f"is {len(text)} characters long, a token has {_TEXT_CHARS}")
+    try:
+        raw = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
+    except (UnicodeEncodeError, binascii.Error) as error:
+        raise _invalid("is not base64url") from error
+    payload, check = raw[:-_CHECK_BYTES], raw[-_CHECK_BYTES:]
+    if check != _check(payload):
+        raise _invalid("was changed on its way: the checksum does not match")
+    if payload[:1] != _VERSION:
+        raise _invalid("is of a version that this server does not know")
+    return payload[1:]
+
+
+def _check(payload: bytes) -> bytes:
+    return hashlib.blake2b(payload, digest_size=_CHECK_BYTES).digest()
+
+
+def _invalid(description: str) -> InvalidInput:
+    return InvalidInput([Violation(FIELD, description, "MALFORMED")])

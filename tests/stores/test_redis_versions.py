@@ -1,0 +1,37 @@
+"""Versions in Redis: how many commands a probe takes, and what it makes of records that are none."""
+
+from __future__ import annotations
+
+from recserv.stores.redis_keys import partition_of, session_name
+from recserv.types import ShopperKey
+from tests.redis_server import RedisServer
+from tests.stores.redis_support import RedisBackend
+from tests.stores.support import ManualClock, make, put
+
+
+async def test_a_probe_for_hundreds_of_shoppers_is_one_command(server: RedisServer) -> None:
+    store = await RedisBackend(server.url).start(ManualClock())
+    keys = [ShopperKey(f"s{n}", "user" if n % 2 else "") for n in range(200)]
+    await put(store, *(make(f"e{n}", session_id=f"s{n}") for n in range(200)))
+    with server.client() as client:
+        client.config_resetstat()
+        versions = await store.versions("default", keys)
+        stats = client.info("commandstats")
+    assert (len(versions), min(map(max, versions)) > 0) == (200, True)
+    assert stats["cmdstat_eval"]["calls"] == 1
+    # A session and its profile each, and those of the one user.
+    assert stats["cmdstat_getrange"]["calls"] == 402
+    assert "cmdstat_mget" not in stats
+    await store.close()
+
+
+async def test_a_record_of_another_type_or_too_short_is_no_version_and_hides_no_other(server: RedisServer) -> None:
+    store = await RedisBackend(server.url).start(ManualClock())
+    await put(store, make("e", session_id="good"))
+    [before] = await store.versions("default", [ShopperKey("good")])
+    with server.client() as client:
+        for name, write in (("list", client.rpush), ("short", client.set)):
+            write(partition_of("default", name).session(session_name(name)), b"x")
+    keys = [ShopperKey(name) for name in ("list", "good", "short")]
+    assert await store.versions("default", keys) == [(0, 0), before, (0, 0)]
+    await store.close()
