@@ -187,6 +187,18 @@ ROWS = (
                 (gauge("recserv_open_streams"),),
             ),
             Panel(
+                "Open watches",
+                "Of recommendations. Near --max-watches new ones are refused.",
+                "short",
+                (gauge("recserv_open_watches"),),
+            ),
+            Panel(
+                "Looks of watches",
+                "Postponed: there was no room, or no state, and the list stands as it was. Rising: too much to do.",
+                "ops",
+                (rates("recserv_watch_looks_total", "outcome"),),
+            ),
+            Panel(
                 "Breakers",
                 "0 closed, 1 half-open, 2 open. Open for long: what it guards does not recover, its log line has why.",
                 "none",
