@@ -25,7 +25,7 @@ def room(ours: str, foreign: str = "") -> Room:
     return Room(frozenset(f"recserv.{name}" for name in ours.split()), frozenset(foreign.split()))
 
 
-GROUND = "types errors config config_llm version"
+GROUND = "types errors config config_llm event_weights version"
 BASE = f"{GROUND} metrics logs resilience"
 FEATURES = "ranking_features"
 KERNELS = "_answers _codec _context _candidates _matches _rank _rerank _variants"
@@ -38,6 +38,7 @@ ROOMS = {
     "config": room(GROUND, "msgspec"),
     "config_llm": room(GROUND, "msgspec"),
     "version": room(""),
+    "event_weights": room("types"),
     "ranking_features": room(""),
     "metrics": room(BASE, "msgspec prometheus_client"),
     "logs": room(BASE, "msgspec"),
