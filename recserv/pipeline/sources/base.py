@@ -21,8 +21,8 @@ and of data of its own:
     recserv/training/assemble.py            its stage
     recserv/model/layout.py                 the arrays, optional=True: models that were built before have none
 
-The source finds its arrays in `parts.snapshot.arrays`. Explanations, the table and the evaluation's ablation take from
-the class what they need.
+The source finds its arrays in `parts.snapshot.arrays`. The table and the explanations take from the class what they
+need; to be left out or asked alone by `recserv eval` it needs `setting` and `alone`, and its name in commands/eval.py.
 """
 
 from __future__ import annotations
