@@ -98,6 +98,13 @@ def test_a_part_imports_only_what_its_rule_allows(name: str) -> None:
     assert [fault for path in files for fault in _forbidden(path, ROOMS[name])] == []
 
 
+def test_a_source_of_candidates_knows_no_engine_and_no_other_stage() -> None:
+    allowed = room(f"{BASE} {KERNELS} {FEATURES} model pipeline.settings pipeline.sources", "msgspec numpy")
+    files = [path for path in package_sources() if path.parent == Path("recserv/pipeline/sources")]
+    assert len(files) > 1
+    assert [fault for path in files for fault in _forbidden(path, allowed)] == []
+
+
 def test_the_import_rule_sees_imports_inside_functions(tmp_path: Path) -> None:
     source = tmp_path / "late.py"
     source.write_text("def f():\n    import redis\n    from recserv.stores import base\n")

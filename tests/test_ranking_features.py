@@ -42,7 +42,6 @@ def test_the_constants_of_the_kernels_are_written_from_the_table() -> None:
     assert int(written["FEATURES"]) == len(FEATURES)
     assert int(written["ROW"]) % ranking_features.LANES == 0 <= int(written["ROW"]) - len(FEATURES)
     assert int(written["TABLE"]) == TABLE
-    assert (ROOT / "ext" / "columns.pxd").read_text() == ranking_features.columns_pxd(), "setup.py build_ext --inplace"
 
 
 def test_kernels_of_another_table_refuse_to_be_imported() -> None:
