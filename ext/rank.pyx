@@ -37,6 +37,7 @@ cdef enum:
     AHEAD = 8
     CATEGORIES_MAX = 20
 
+# Columns of the sources' scores, and of their logarithms.
 cdef Py_ssize_t scaled[SCALED]
 cdef Py_ssize_t scaled_logs[SCALED]
 for _place, (_score, _log) in enumerate(ranking_features.SCALED):
@@ -224,7 +225,7 @@ cdef class CandidateTable:
         if items.shape[0] != scores.shape[0]:
             raise ValueError("as many scores as items")
         if not (-1 <= score_column < FEATURES and -1 <= rank_column < FEATURES):
-            raise ValueError("columns of the table")
+            raise ValueError(f"columns {score_column}, {rank_column}: the table has {FEATURES}")
         for i in range(items.shape[0]):
             if score_column >= 0 and not scores[i] > 0.0:
                 continue

@@ -166,6 +166,23 @@ def test_what_is_not_allowed_takes_no_place_in_a_list():
     assert table.features(*NOTHING)[0].tolist() == [3, 2]
 
 
+@pytest.mark.parametrize("columns", [(F, -1), (-1, F), (-2, 0), (0, -2)])
+def test_a_column_that_the_table_does_not_have_is_refused(columns):
+    table = small()
+    table.begin(np.ones(5, np.uint8))
+    with pytest.raises(ValueError, match="columns"):
+        table.add(np.array([4], np.int32), np.ones(1, np.float32), FIRST, *columns)
+
+
+def test_without_a_column_of_scores_their_order_is_all_that_counts():
+    table = small()
+    table.begin(np.ones(5, np.uint8))
+    table.add(np.array([4, 3], np.int32), np.zeros(2, np.float32), FIRST, -1, column("search_rank"))
+    items, features = table.features(*NOTHING)
+    assert items.tolist() == [4, 3]
+    assert features[:, column("search_rank")].tolist() == [1.0, 0.5]
+
+
 def test_a_full_table_drops_what_is_new_and_keeps_what_it_has():
     table = small(capacity=2)
     table.begin(np.ones(5, np.uint8))
