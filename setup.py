@@ -1,4 +1,4 @@
-"""Compiles ext/*.pyx into recserv._* (everything else stands in pyproject.toml).
+"""Compiles ext/*.pyx into recserv._* (everything else stands in pyproject.toml), and writes ext/columns.pxd before.
 
 Directives are set here once. RECSERV_DEBUG=1 turns bounds checks, initialisation checks and line tracing back on: the
 suite passes in both builds. RECSERV_SANITIZE=address,undefined adds the sanitizers. Nothing is tuned to the machine
@@ -6,6 +6,7 @@ that compiles (no -march=native), and floating point keeps its NaNs (no -ffast-m
 """
 
 import os
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,11 @@ link_args = []
 if SANITIZE:
     compile_args += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer"]
     link_args += [f"-fsanitize={SANITIZE}"]
+
+# Only where it changed: what is newer than the kernels is a reason to compile them again.
+columns, columns_file = runpy.run_path("recserv/ranking_features.py")["columns_pxd"](), Path("ext/columns.pxd")
+if not columns_file.exists() or columns_file.read_text() != columns:
+    columns_file.write_text(columns)
 
 extensions = [
     Extension(

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int32_t
 
-from columns cimport CATEGORY_LAST, CATEGORY_SHARE, FEATURES
+from columns cimport CATEGORY_LAST_ITEM, CATEGORY_SHARE, ROW
 
 
 cdef struct Fact:
@@ -34,7 +34,7 @@ cdef inline void categorise(
 ) noexcept nogil:
     """Whether a candidate is of the last item's category, and how much of the session is of its own.
 
-    items [n] of the session, counts [n * stride]: how often each occurs; rows [m]: the candidates; table [m, FEATURES].
+    items [n] of the session, counts [n * stride]: how often each occurs; rows [m]: the candidates; table [m, ROW].
     """
     cdef Py_ssize_t r, i
     cdef int32_t category
@@ -52,5 +52,5 @@ cdef inline void categorise(
         for i in range(n):
             if facts[items[i]].category == category:
                 same += counts[i * stride]
-        table[r * FEATURES + CATEGORY_SHARE] = same / whole
-        table[r * FEATURES + CATEGORY_LAST] = 1.0 if last >= 0 and facts[last].category == category else 0.0
+        table[r * ROW + CATEGORY_SHARE] = same / whole
+        table[r * ROW + CATEGORY_LAST_ITEM] = 1.0 if last >= 0 and facts[last].category == category else 0.0

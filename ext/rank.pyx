@@ -4,9 +4,8 @@
     .add, .put               the sources' lists; a candidate is one row, whichever sources named it
     .rank                    features -> Scorer -> top k with the share each source has in the score
 
-Features (float32 [rows, FEATURES], columns as in FEATURE_NAMES) are what sources, session and popularity say of an
-item. Sums over a context of any length are not comparable from one request to the next, so source scores also stand
-scaled by the largest of the request. The NumPy twins stand in tests/ext/oracles.py.
+Features (float32 [rows, FEATURES], columns as in ranking_features.FEATURES) are what sources, session and popularity say
+of an item. The NumPy twins stand in tests/ext/oracles.py.
 """
 
 from libc.math cimport log1pf, logf
@@ -16,11 +15,9 @@ from libc.string cimport memcpy, memset
 import numpy as np
 
 from columns cimport (
-    AFTER, BY_CATEGORY, BY_COVISITATION, BY_SESSION_KNN, BY_VECTOR, COSINE, COUNT,
-    COVISITATION, COVISITATION_LAST, COVISITATION_LOG, COVISITATION_RANK, FEATURES, GROUPS, IMPORTANCE, IN_SESSION,
-    IN_SESSION_UNIQUE, LAST_COSINE, NO_GROUP, POPULARITY, POPULARITY_RECENT, POPULARITY_TREND, SEARCH_RANK,
-    SESSION_COUNT, SESSION_KNN, SESSION_KNN_LOG, SESSION_KNN_RANK, SESSION_LAST, SESSION_LENGTH, SESSION_RECENCY,
-    SESSION_UNIQUE, SESSION_WEIGHT, SESSION_WIDTH, WEIGHT,
+    AFTER, CONTEXT_COSINE, COUNT, COVISITATION_LAST_ITEM, FEATURES, GROUPS, IMPORTANCE, IN_SESSION, IN_SESSION_UNIQUE,
+    LAST_ITEM_COSINE, POPULARITY, POPULARITY_RECENT, POPULARITY_TREND, ROW, SCALED, SESSION_COUNT, SESSION_LAST,
+    SESSION_LENGTH, SESSION_RECENCY, SESSION_UNIQUE, SESSION_WEIGHT, SESSION_WIDTH, TABLE, WEIGHT,
 )
 from facts cimport Fact, add_to_total, categorise
 from mlp cimport FEATURES_MAX, HIDDEN_MAX, LANES, Perceptron, score_rows, share_rows
@@ -28,40 +25,23 @@ from prefetch cimport prefetch
 from topk cimport offer, worse
 from vectors cimport dot, prefetch_row, scale_by_largest, two_dots
 
-if FEATURES % LANES or FEATURES > FEATURES_MAX:
-    raise ImportError(f"{FEATURES} features are not whole lanes of {LANES}, {FEATURES_MAX} at most")
+from recserv import ranking_features
+from recserv.ranking_features import FEATURE_NAMES, NO_GROUP, Neutral
 
-FEATURE_NAMES = (
-    "context_cosine", "last_item_cosine", "search_rank", "covisitation", "covisitation_log", "covisitation_rank",
-    "covisitation_last_item", "session_knn", "session_knn_log", "session_knn_rank", "popularity", "popularity_recent",
-    "popularity_trend", "in_session", "session_count", "session_recency", "session_last", "session_weight",
-    "in_session_unique", "session_length", "session_unique", "category_last_item", "category_share", "importance",
-)
-
-# What a feature speaks for, in the order of SHARE_NAMES; NO_GROUP: for the request as a whole.
-SHARE_NAMES = ("context_vector", "covisitation", "session_knn", "popular", "trending", "session")
-_GROUPS = {
-    "context_cosine": 0, "last_item_cosine": 0, "search_rank": 0, "importance": 0,
-    "covisitation": 1, "covisitation_log": 1, "covisitation_rank": 1, "covisitation_last_item": 1,
-    "session_knn": 2, "session_knn_log": 2, "session_knn_rank": 2,
-    "popularity": 3, "popularity_recent": 4, "popularity_trend": 4,
-    "in_session": 5, "session_count": 5, "session_recency": 5, "session_last": 5, "session_weight": 5,
-    "in_session_unique": 5, "category_last_item": 0, "category_share": 0,
-}
-# Features that every item has: their neutral value is the average one, that of all others is their absence.
-_ALWAYS_THERE = frozenset(
-    ("context_cosine", "last_item_cosine", "importance", "popularity", "popularity_recent", "popularity_trend")
-)
-
-# Which lists named a candidate; one bit each.
-NAMED_BY = {"context_vector": 1, "covisitation": 2, "session_knn": 4, "popular": 8, "category": 16, "given": 32}
-
-# Columns of the session matrix: how often the item occurs, events after its last occurrence, its largest type weight.
-SESSION_COLUMNS = ("count", "after", "weight")
+if TABLE != ranking_features.TABLE:
+    raise ImportError("compiled for another table of features: setup.py build_ext --inplace")
+if ROW % LANES or ROW > FEATURES_MAX:
+    raise ImportError(f"{ROW} columns are not whole lanes of {LANES}, {FEATURES_MAX} at most")
 
 cdef enum:
     AHEAD = 8
     CATEGORIES_MAX = 20
+
+# Columns of the sources' scores, and of their logarithms.
+cdef Py_ssize_t scaled[SCALED]
+cdef Py_ssize_t scaled_logs[SCALED]
+for _place, (_score, _log) in enumerate(ranking_features.SCALED):
+    scaled[_place], scaled_logs[_place] = _score, _log
 
 FACT = np.dtype(
     [("popularity", np.float32), ("popularity_recent", np.float32), ("log_importance", np.float32), ("category", np.int32)]
@@ -92,25 +72,27 @@ cdef class Scorer:
             raise ValueError("weights must be finite, scales positive")
         if h > HIDDEN_MAX or not limit > 0:
             raise ValueError(f"at most {HIDDEN_MAX} hidden units, a positive limit")
-        full = [np.zeros(FEATURES, np.float32), np.ones(FEATURES, np.float32), np.zeros(FEATURES, np.float32)]
+        full = [np.zeros(ROW, np.float32), np.ones(ROW, np.float32), np.zeros(ROW, np.float32)]
         for whole, values in zip(full, columns):
             whole[at] = values
         # Zeros up to a whole pair of tiles; one pair even without hidden units, so that there is an address.
         tiles = 2 * max((h + 2 * LANES - 1) // (2 * LANES), 1)
-        weights = np.zeros((FEATURES, tiles * LANES), np.float32)
+        weights = np.zeros((ROW, tiles * LANES), np.float32)
         weights[at, :h] = inner
-        weights = np.ascontiguousarray(weights.reshape(FEATURES, tiles, LANES).transpose(1, 0, 2)).reshape(-1)
+        weights = np.ascontiguousarray(weights.reshape(ROW, tiles, LANES).transpose(1, 0, 2)).reshape(-1)
         padded_bias, padded_out = [np.pad(values, (0, tiles * LANES - h)) for values in ends]
-        always = np.array([name in _ALWAYS_THERE for name in FEATURE_NAMES])
+        groups = np.full(ROW, NO_GROUP, np.int32)
+        groups[:FEATURES] = ranking_features.GROUPS
+        always = np.zeros(ROW, bool)
+        always[:FEATURES] = [feature.neutral is Neutral.AVERAGE for feature in ranking_features.FEATURES]
         absent = np.clip(-full[0] / full[1], -limit, limit)
         neutral = np.where(always & (full[0] != 0), 0, absent).astype(np.float32)
-        groups = np.array([_GROUPS.get(name, NO_GROUP) for name in FEATURE_NAMES], np.int32)
         grouped = np.argsort(groups, kind="stable").astype(np.int32)
         starts = np.searchsorted(groups[grouped], np.arange(GROUPS + 1)).astype(np.int32)
         inverse = (1 / full[1]).astype(np.float32)
         self.kept = (full[0], inverse, full[2], neutral, grouped, starts, weights, padded_bias, padded_out)
         self.bind(full[0], inverse, full[2], neutral, grouped, starts, weights, padded_bias, padded_out)
-        self.perceptron.features, self.perceptron.groups = FEATURES, GROUPS
+        self.perceptron.features, self.perceptron.groups = ROW, GROUPS
         self.perceptron.tiles, self.perceptron.limit = tiles if h else 0, limit
 
     cdef bind(
@@ -129,8 +111,11 @@ cdef class Scorer:
             raise ValueError(f"{features.shape[1]} features, not {FEATURES}")
         result = np.empty(features.shape[0], np.float32)
         cdef float[::1] view = result
+        cdef const float[:, ::1] rows = features
+        if ROW != FEATURES:
+            rows = np.pad(features, ((0, 0), (0, ROW - FEATURES)))
         if features.shape[0]:
-            score_rows(&self.perceptron, &features[0, 0], features.shape[0], &view[0])
+            score_rows(&self.perceptron, &rows[0, 0], rows.shape[0], &view[0])
         return result
 
 
@@ -190,7 +175,7 @@ cdef class CandidateTable:
         self.rows = np.empty(capacity, np.int32)
         self.named = np.zeros(capacity, np.uint8)
         self.scores = np.empty(capacity, np.float32)
-        self.table = np.zeros((capacity, FEATURES), np.float32)
+        self.table = np.zeros((capacity, ROW), np.float32)
         self.best_items = np.empty(capacity, np.int32)
         self.best_scores = np.empty(capacity, np.float32)
         self.best_rows = np.empty(capacity, np.int32)
@@ -224,24 +209,23 @@ cdef class CandidateTable:
             self.row_of[item] = <int32_t>r
             self.rows[r] = item
             self.named[r] = 0
-            memset(&self.table[r, 0], 0, FEATURES * sizeof(float))
+            memset(&self.table[r, 0], 0, ROW * sizeof(float))
             self.count += 1
         self.named[r] |= source
         return r
 
-    def add(self, const int32_t[::1] items, const float[::1] scores, uint8_t source):
-        """A source's list, best first, scores > 0; the vector search's are not looked at: cosines are exact here."""
-        cdef Py_ssize_t i, r, place = 0, score_column, rank_column
+    def add(
+        self, const int32_t[::1] items, const float[::1] scores, uint8_t source, Py_ssize_t score_column,
+        Py_ssize_t rank_column,
+    ):
+        """A source's list, best first, with its bit and the columns of its scores, which are > 0 then, and of their
+        ranks; -1: none of its own.
+        """
+        cdef Py_ssize_t i, r, place = 0
         if items.shape[0] != scores.shape[0]:
             raise ValueError("as many scores as items")
-        if source == BY_VECTOR:
-            score_column, rank_column = -1, SEARCH_RANK
-        elif source == BY_COVISITATION:
-            score_column, rank_column = COVISITATION, COVISITATION_RANK
-        elif source == BY_SESSION_KNN:
-            score_column, rank_column = SESSION_KNN, SESSION_KNN_RANK
-        else:
-            raise ValueError(f"source {source} has no scores")
+        if not (-1 <= score_column < FEATURES and -1 <= rank_column < FEATURES):
+            raise ValueError(f"columns {score_column}, {rank_column}: the table has {FEATURES}")
         for i in range(items.shape[0]):
             if score_column >= 0 and not scores[i] > 0.0:
                 continue
@@ -249,7 +233,8 @@ cdef class CandidateTable:
             if r >= 0:
                 if score_column >= 0:
                     self.table[r, score_column] = scores[i]
-                self.table[r, rank_column] = 1.0 / <float>(1 + place)
+                if rank_column >= 0:
+                    self.table[r, rank_column] = 1.0 / <float>(1 + place)
                 place += 1
 
     def put(self, const int32_t[::1] items, uint8_t source, Py_ssize_t limit=-1):
@@ -263,7 +248,7 @@ cdef class CandidateTable:
 
     def put_categories(
         self, const int32_t[::1] items, const float[::1] weights, const int64_t[::1] offsets,
-        const int32_t[::1] listed, Py_ssize_t most, Py_ssize_t each,
+        const int32_t[::1] listed, uint8_t source, Py_ssize_t most, Py_ssize_t each,
     ):
         """The first `each` allowed items listed under the `most` categories that weigh most among `items`."""
         cdef int32_t found[CATEGORIES_MAX]
@@ -282,7 +267,7 @@ cdef class CandidateTable:
             for p in range(offsets[found[best]], offsets[found[best] + 1]):
                 if taken == each:
                     break
-                if self.row(listed[p], BY_CATEGORY) >= 0:
+                if self.row(listed[p], source) >= 0:
                     taken += 1
 
     cdef void complete(
@@ -318,7 +303,7 @@ cdef class CandidateTable:
             for p in range(self.neighbour_offsets[last], self.neighbour_offsets[last + 1]):
                 r = self.find(self.neighbours[p])
                 if r >= 0:
-                    self.table[r, COVISITATION_LAST] = self.strengths[p] / strongest
+                    self.table[r, COVISITATION_LAST_ITEM] = self.strengths[p] / strongest
         events = log1pf(events)
         newest = &self.embeddings[last, 0] if last >= 0 and d else NULL
         for r in range(m):
@@ -331,9 +316,9 @@ cdef class CandidateTable:
             row = &self.table[r, 0]
             if d:
                 if newest != NULL:
-                    two_dots(&self.embeddings[item, 0], &context[0], newest, d, &row[COSINE], &row[LAST_COSINE])
+                    two_dots(&self.embeddings[item, 0], &context[0], newest, d, &row[CONTEXT_COSINE], &row[LAST_ITEM_COSINE])
                 else:
-                    row[COSINE] = dot(&self.embeddings[item, 0], &context[0], d)
+                    row[CONTEXT_COSINE] = dot(&self.embeddings[item, 0], &context[0], d)
             fact = &self.facts[item]
             row[POPULARITY] = fact.popularity
             row[POPULARITY_RECENT] = fact.popularity_recent
@@ -343,8 +328,8 @@ cdef class CandidateTable:
             row[IMPORTANCE] = fact.log_importance
         if n:
             categorise(&self.facts[0], &items[0], &session[0, COUNT], SESSION_WIDTH, n, last, &self.rows[0], m, &self.table[0, 0])
-        scale_by_largest(&self.table[0, 0], m, FEATURES, COVISITATION, COVISITATION_LOG)
-        scale_by_largest(&self.table[0, 0], m, FEATURES, SESSION_KNN, SESSION_KNN_LOG)
+        for i in range(SCALED):
+            scale_by_largest(&self.table[0, 0], m, ROW, scaled[i], scaled_logs[i])
 
     cdef check(self, const float[::1] context, const int32_t[::1] items, const float[:, ::1] session):
         cdef Py_ssize_t i
@@ -364,7 +349,7 @@ cdef class CandidateTable:
         """
         self.check(context, items, session)
         self.complete(context, items, session, events)
-        return np.array(self.rows[:self.count]), np.array(self.table[:self.count])
+        return np.array(self.rows[:self.count]), np.array(self.table[:self.count, :FEATURES])
 
     def rank(
         self, Scorer scorer, const float[::1] context, const int32_t[::1] items, const float[:, ::1] session,
@@ -373,7 +358,7 @@ cdef class CandidateTable:
         """The k best candidates, best first; ties by position; arguments as of `features`.
 
         Returns items int32 [k], scores float32 [k], features float32 [k, FEATURES], shares float32 [k, 6] (columns as
-        in SHARE_NAMES), named uint8 [k] (bits as in NAMED_BY); fewer rows if there are fewer candidates.
+        in SHARE_NAMES), named uint8 [k] (the bits of the sources); fewer rows if there are fewer candidates.
         """
         cdef Py_ssize_t i, r, m
         self.check(context, items, session)

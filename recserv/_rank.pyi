@@ -7,11 +7,6 @@ Floats = npt.NDArray[np.float32]
 Positions = npt.NDArray[np.int32]
 Numbers = Floats | Sequence[float]
 
-FEATURE_NAMES: tuple[str, ...]
-SHARE_NAMES: tuple[str, ...]
-SESSION_COLUMNS: tuple[str, ...]
-NAMED_BY: Mapping[str, int]
-
 class Scorer:
     def __init__(
         self,
@@ -44,7 +39,7 @@ class CandidateTable:
         capacity: int = 2048,
     ) -> None: ...
     def begin(self, allowed: npt.NDArray[np.uint8]) -> None: ...
-    def add(self, items: Positions, scores: Floats, source: int) -> None: ...
+    def add(self, items: Positions, scores: Floats, source: int, score_column: int, rank_column: int) -> None: ...
     def put(self, items: Positions, source: int, limit: int = -1) -> None: ...
     def put_categories(
         self,
@@ -52,6 +47,7 @@ class CandidateTable:
         weights: Floats,
         offsets: npt.NDArray[np.int64],
         listed: Positions,
+        source: int,
         most: int,
         each: int,
     ) -> None: ...

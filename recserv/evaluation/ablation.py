@@ -8,16 +8,13 @@ from __future__ import annotations
 import msgspec
 
 from recserv._rank import linear_scorer
+from recserv.pipeline import sources as pipeline_sources
 from recserv.pipeline.engine import PLAIN_WEIGHTS, Engine
 from recserv.pipeline.settings import PipelineSettings
 
-SOURCES = ("search", "covisitation", "session_knn", "popular")
-ALONE = {
-    "search": {"context_cosine": 1.0},
-    "covisitation": {"covisitation": 1.0},
-    "session_knn": {"session_knn": 1.0},
-    "popular": {"popularity": 1.0},
-}
+_WIDTH = "_candidates"
+ALONE = {kind.setting.removesuffix(_WIDTH): {kind.alone: 1.0} for kind in pipeline_sources.SOURCES if kind.alone}
+SOURCES = tuple(ALONE)
 ALONE_CANDIDATES = 60
 
 
@@ -55,4 +52,4 @@ class Ablation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _width(source: str) -> str:
-    return f"{source}_candidates"
+    return source + _WIDTH

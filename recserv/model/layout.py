@@ -38,12 +38,16 @@ _HEADER = re.compile(
 
 class ArraySpec(NamedTuple):
     """`shape` by the counts of the manifest; "*" is any length. `optional`: a model has its file only if there is
-    something in it.
+    something in it. `of`: these are offsets into that array. `points`: its numbers are positions 0..that count - 1.
+    `not_negative`: so are they, and finite.
     """
 
     dtype: str
     shape: tuple[str, ...]
     optional: bool = False
+    of: str = ""
+    points: str = ""
+    not_negative: bool = False
 
 
 ARRAYS: dict[str, ArraySpec] = {
@@ -51,26 +55,26 @@ ARRAYS: dict[str, ArraySpec] = {
     "item_offsets": ArraySpec("int64", ("n+1",)),
     "available": ArraySpec("uint8", ("n",)),
     "item_groups": ArraySpec("int32", ("*",), optional=True),
-    "item_category_offsets": ArraySpec("int64", ("n+1",)),
-    "item_categories": ArraySpec("int32", ("*",)),
+    "item_category_offsets": ArraySpec("int64", ("n+1",), of="item_categories"),
+    "item_categories": ArraySpec("int32", ("*",), points="c"),
     "embeddings": ArraySpec("float32", ("n", "d")),
     "embedding_origin": ArraySpec("uint8", ("n",)),
     "nearest_items": ArraySpec("int32", ("n", "*")),
-    "covisitation_offsets": ArraySpec("int64", ("n+1",)),
-    "covisitation_items": ArraySpec("int32", ("*",)),
+    "covisitation_offsets": ArraySpec("int64", ("n+1",), of="covisitation_items"),
+    "covisitation_items": ArraySpec("int32", ("*",), points="n"),
     "covisitation_weights": ArraySpec("float32", ("*",)),
-    "knn_item_offsets": ArraySpec("int64", ("n+1",)),
-    "knn_item_sessions": ArraySpec("int32", ("*",)),
-    "knn_session_offsets": ArraySpec("int64", ("s+1",)),
-    "knn_session_items": ArraySpec("int32", ("*",)),
-    "knn_session_age": ArraySpec("float32", ("s",)),
-    "knn_item_idf": ArraySpec("float32", ("n",)),
-    "popularity": ArraySpec("float32", ("n",)),
-    "popularity_recent": ArraySpec("float32", ("n",)),
+    "knn_item_offsets": ArraySpec("int64", ("n+1",), of="knn_item_sessions"),
+    "knn_item_sessions": ArraySpec("int32", ("*",), points="s"),
+    "knn_session_offsets": ArraySpec("int64", ("s+1",), of="knn_session_items"),
+    "knn_session_items": ArraySpec("int32", ("*",), points="n"),
+    "knn_session_age": ArraySpec("float32", ("s",), not_negative=True),
+    "knn_item_idf": ArraySpec("float32", ("n",), not_negative=True),
+    "popularity": ArraySpec("float32", ("n",), not_negative=True),
+    "popularity_recent": ArraySpec("float32", ("n",), not_negative=True),
     "popular_items": ArraySpec("int32", ("*",)),
     "trending_items": ArraySpec("int32", ("*",)),
-    "category_popular_offsets": ArraySpec("int64", ("c+1",)),
-    "category_popular_items": ArraySpec("int32", ("*",)),
+    "category_popular_offsets": ArraySpec("int64", ("c+1",), of="category_popular_items"),
+    "category_popular_items": ArraySpec("int32", ("*",), points="n"),
     "word_vectors": ArraySpec("float32", ("*", "d")),
     "word_rarity": ArraySpec("float32", ("*",)),
     "search_words": ArraySpec("int64", ("*",)),
@@ -100,6 +104,7 @@ def counts(manifest: Manifest) -> dict[str, int]:
         "d": manifest.dimensions,
         "s": manifest.sessions,
         "s+1": manifest.sessions + 1,
+        "c": manifest.categories,
         "c+1": manifest.categories + 1,
     }
 

@@ -47,9 +47,9 @@ ModelError that names the file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,10 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class ModelSnapshot:
-    """A verified model. Arrays are read-only, shapes and dtypes as in the format above. Immutable; safe to share."""
+    """A verified model. Arrays are read-only, shapes and dtypes as in the format above, in fields and, all of them, in
+    `arrays` by the names of `layout.ARRAYS`: a source of candidates whose arrays are no fields finds them there.
+    Immutable; safe to share.
+    """
 
     path: Path
     version: str
@@ -121,6 +124,7 @@ class ModelSnapshot:
     search_word_items: Positions
     item_importance: Floats
     position_weights: Floats
+    arrays: Mapping[str, Array] = field(repr=False)
     _categories: dict[str, int] = field(repr=False)
     _index: VerifiedFile | None = field(repr=False)
 
@@ -224,7 +228,8 @@ def _snapshot(  # noqa: PLR0913
     index: VerifiedFile | None = None,
     popular_only: bool = False,
 ) -> ModelSnapshot:
-    served = {name: array for name, array in arrays.items() if name not in ("item_id_offsets", "item_offsets")}
+    named = {one.name for one in fields(ModelSnapshot)}
+    served = {name: array for name, array in arrays.items() if name in named}
     return ModelSnapshot(
         path=path,
         version=manifest.model_version,
@@ -236,6 +241,7 @@ def _snapshot(  # noqa: PLR0913
         words=WordTable(list(words), arrays["word_vectors"], arrays["word_rarity"]),
         index_path=None if index is None else path / INDEX_FILE,
         popular_only=popular_only,
+        arrays=arrays,
         _categories={name: position for position, name in enumerate(categories)},
         _index=index,
         **served,

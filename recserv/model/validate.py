@@ -7,7 +7,15 @@ from collections.abc import Mapping
 import numpy as np
 
 from recserv.errors import ModelError
-from recserv.model.layout import CATEGORY_POPULAR_MAX, NEAREST_MAX, POPULAR_ITEMS_MAX, POSITIONS_MAX, Array, file_name
+from recserv.model.layout import (
+    ARRAYS,
+    CATEGORY_POPULAR_MAX,
+    NEAREST_MAX,
+    POPULAR_ITEMS_MAX,
+    POSITIONS_MAX,
+    Array,
+    file_name,
+)
 
 _UNIT_TOLERANCE = 1e-3
 _ORIGINS = 3
@@ -15,24 +23,22 @@ _ORIGINS = 3
 
 def check_arrays(arrays: Mapping[str, Array], items: int, sessions: int, categories: int) -> None:
     """Raises ModelError naming the first array that does not fit. All arrays of the layout must be there."""
-    lists = (
-        ("item_category_offsets", "item_categories", categories),
-        ("covisitation_offsets", "covisitation_items", items),
-        ("knn_item_offsets", "knn_item_sessions", sessions),
-        ("knn_session_offsets", "knn_session_items", items),
-        ("category_popular_offsets", "category_popular_items", items),
-    )
-    for offsets, values, bound in lists:
-        check_offsets(offsets, arrays[offsets], len(arrays[values]))
-        check_positions(values, arrays[values], bound)
+    known = {"n": items, "s": sessions, "c": categories}
+    there = {name: spec for name, spec in ARRAYS.items() if len(arrays[name]) or not spec.optional}
+    for name, spec in there.items():
+        if spec.of:
+            check_offsets(name, arrays[name], len(arrays[spec.of]))
+        if spec.points:
+            check_positions(name, arrays[name], known[spec.points])
     for name in ("popular_items", "trending_items"):
         check_popular(name, arrays[name], items)
     if np.diff(arrays["category_popular_offsets"]).max(initial=0) > CATEGORY_POPULAR_MAX:
         raise ModelError(
             file_name("category_popular_offsets"), f"a category has more than {CATEGORY_POPULAR_MAX} items"
         )
-    for name in ("knn_session_age", "knn_item_idf", "popularity", "popularity_recent"):
-        _check_not_negative(name, arrays[name])
+    for name, spec in there.items():
+        if spec.not_negative:
+            _check_not_negative(name, arrays[name])
     for name in ("item_importance", "position_weights"):
         if not np.isfinite(arrays[name]).all() or arrays[name].min(initial=1.0) <= 0:
             raise ModelError(file_name(name), "has a weight that is not positive and finite")

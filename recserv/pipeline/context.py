@@ -64,8 +64,8 @@ ROLE_OF: dict[int, Role] = {
 
 class Context(msgspec.Struct, frozen=True):
     """items: int32 [m], distinct, oldest first, at most settings.context_items_max; weights: float32 [m]; roles [m];
-    session: float32 [m, 3], columns as in `_rank.SESSION_COLUMNS`; events: of the session that name a known item.
-    vector: float32 [d] of unit length, or zero where there is nothing to go by (then it is not `directed`); `search`:
+    session: float32 [m, 3], columns as in `ranking_features.SESSION_COLUMNS`; events: of the session that name a known
+    item. vector: float32 [d] of unit length, or zero where there is nothing to go by (not `directed` then); `search`:
     text and vector of the newest search that has any meaning here (vector None: only the index of words knows it);
     `asked`: what that index knows of it, if the shopper has turned to no item since; `disliked` are never recommended.
     """

@@ -16,17 +16,20 @@ import numpy as np
 import numpy.typing as npt
 
 from recserv._answers import NeighbourCheck
-from recserv._candidates import Covisitation, SessionKnn
 from recserv._codec import ItemLookup
-from recserv._rank import FEATURE_NAMES, CandidateTable, Scorer, linear_scorer
+from recserv._rank import CandidateTable, Scorer, linear_scorer
 from recserv._variants import Variants
 from recserv.errors import ModelError
 from recserv.index.base import VectorIndex
 from recserv.model.layout import RANKER_FILE
 from recserv.pipeline.ranker import Ranker
 from recserv.pipeline.side_thread import SideThread
+from recserv.pipeline.sources import SOURCES
+from recserv.pipeline.sources.base import CandidateSource
+from recserv.pipeline.sources.covisitation import Covisitation
 from recserv.pipeline.vector_search import VectorSearch
 from recserv.pipeline.word_search import WordSearch
+from recserv.ranking_features import FEATURE_NAMES
 from recserv.resilience.deadline import MonotonicClock
 
 if TYPE_CHECKING:
@@ -39,9 +42,6 @@ CATEGORY_MASKS_MAX = 32
 CATEGORY_MASKS_BYTES_MAX = 64 * 1024 * 1024
 """A mask has a byte for each item of the catalogue."""
 POPULAR_HEAD = 50
-NEIGHBOURS = 100
-SESSIONS_PER_ITEM = 300
-"""Twice as many of both cost twice the time, and changed HR@20 on a hold-out of Diginetica by less than 0.002."""
 PLAIN_WEIGHTS = {
     "context_cosine": 0.5,
     "covisitation": 0.25,
@@ -53,8 +53,6 @@ PLAIN_WEIGHTS = {
 """Of the features, where nothing was learned or the ranker fails."""
 COLD_WEIGHTS = {"context_cosine": 3.0, "popularity": 0.05, "popularity_recent": 0.15}
 """For shoppers without a session, which is all that a ranker learns from: their search, then what is popular."""
-SESSION_AGE_HALF_LIFE = 0.5
-"""Of the training data's span: mild, because strong recency costs accuracy (Diginetica: 2 to 5 points)."""
 
 
 class Engine:
@@ -80,20 +78,6 @@ class Engine:
         self.neighbour_check = NeighbourCheck(len(self.embeddings))
         self.ranker = ranker
         self.ranker_thread = SideThread("recserv-ranker", clock=clock)
-        self.covisitation = Covisitation(
-            snapshot.covisitation_offsets, snapshot.covisitation_items, snapshot.covisitation_weights
-        )
-        self.session_knn = SessionKnn(
-            snapshot.knn_item_offsets,
-            snapshot.knn_item_sessions,
-            snapshot.knn_session_offsets,
-            snapshot.knn_session_items,
-            session_ages(snapshot.knn_session_age),
-            snapshot.knn_item_idf,
-            neighbours=NEIGHBOURS,
-            sessions_per_item=SESSIONS_PER_ITEM,
-            age_half_life=SESSION_AGE_HALF_LIFE,
-        )
         self.popularity = log_scaled(snapshot.popularity)
         self.popularity_recent = log_scaled(snapshot.popularity_recent)
         self.importance: Floats = np.ascontiguousarray(snapshot.item_importance, np.float32)
@@ -112,8 +96,6 @@ class Engine:
             snapshot.covisitation_items,
             snapshot.covisitation_weights,
         )
-        self.category_popular_offsets = snapshot.category_popular_offsets
-        self.category_popular_items = snapshot.category_popular_items
         self.variants = Variants(snapshot.item_groups) if len(snapshot.item_groups) else None
         """None: no item of this model is a variant of another."""
         self._available = np.ascontiguousarray(snapshot.available, np.uint8).copy()
@@ -121,6 +103,9 @@ class Engine:
         self.trending_order = self._in_stock(descending(snapshot.popularity_recent, first=snapshot.trending_items))
         self._members_offsets, self._members = members_by_popularity(snapshot, self.popular_order)
         self.popular_head = self._head()
+        self.sources: tuple[CandidateSource, ...] = tuple(kind(self) for kind in SOURCES)
+        """In the order in which they are asked."""
+        self.covisitation = next(source for source in self.sources if isinstance(source, Covisitation))
         self.scorer = scorer_of(snapshot)
         self.plain_scorer = linear_scorer(PLAIN_WEIGHTS)
         self.cold_scorer = linear_scorer(COLD_WEIGHTS)
@@ -159,11 +144,6 @@ class Engine:
     def lacks(self, category: str) -> bool:
         """Whether a category was named that the model does not know. Of a damaged model none is known, nor missing."""
         return bool(category) and not self.popular_only and self.snapshot.category_position(category) < 0
-
-    def category_popular(self, category: int) -> Positions:
-        offsets = self.category_popular_offsets
-        listed = self.category_popular_items[offsets[category] : offsets[category + 1]]
-        return np.asarray(listed, np.int32)
 
     def categories_of(self, position: int) -> npt.NDArray[np.int32]:
         offsets = self.snapshot.item_category_offsets
@@ -234,16 +214,6 @@ def main_categories(snapshot: ModelSnapshot) -> Positions:
     some = ends > np.asarray(snapshot.item_category_offsets[:-1])
     last[some] = np.asarray(snapshot.item_categories)[ends[some] - 1]
     return last
-
-
-def session_ages(days: Floats) -> Floats:
-    """Ages as shares of the training data's span: 0 newest, 1 oldest. Without times the order of the sessions serves,
-    which are numbered from the oldest to the newest.
-    """
-    oldest = float(np.max(days, initial=0.0))
-    if oldest > 0:
-        return np.asarray(days / oldest, np.float32)
-    return np.linspace(1.0, 0.0, num=len(days), dtype=np.float32)
 
 
 def scorer_of(snapshot: ModelSnapshot) -> Scorer:

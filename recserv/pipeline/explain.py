@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from recserv._rank import FEATURE_NAMES, NAMED_BY, SESSION_COLUMNS, SHARE_NAMES
 from recserv.model.words import alike, cut
 from recserv.pipeline.context import Context, Role
 from recserv.pipeline.engine import Engine, Floats
 from recserv.pipeline.rank import Ranking
+from recserv.pipeline.sources import SOURCES, credited
+from recserv.pipeline.sources.base import REQUESTED
+from recserv.ranking_features import SESSION_COLUMNS, column
 from recserv.types import (
     ExplainMode,
     Reason,
@@ -25,20 +27,11 @@ from recserv.types import (
     Source,
 )
 
-VOTES = np.array([FEATURE_NAMES.index(name) for name in ("context_cosine", "covisitation", "session_knn")])
+VOTES = np.array([column(name) for name in ("context_cosine", "covisitation", "session_knn")])
 """Of the features, those that reasons are told by."""
 IN_SESSION_COUNT = SESSION_COLUMNS.index("count")
-BY_CATEGORY, BY_GIVEN = NAMED_BY["category"], NAMED_BY["given"]
-ANY_POPULAR = NAMED_BY["popular"] | BY_CATEGORY
-SOURCES = (
-    (SHARE_NAMES.index("context_vector"), Source.CONTEXT_VECTOR, NAMED_BY["context_vector"] | BY_GIVEN),
-    (SHARE_NAMES.index("covisitation"), Source.COVISITATION, NAMED_BY["covisitation"]),
-    (SHARE_NAMES.index("session_knn"), Source.SESSION_KNN, NAMED_BY["session_knn"]),
-    (SHARE_NAMES.index("popular"), Source.POPULAR, ANY_POPULAR | BY_GIVEN),
-    (SHARE_NAMES.index("trending"), Source.TRENDING, ANY_POPULAR | BY_GIVEN),
-)
-"""Column of the shares, the source, and the lists that an item must be named by for it to be the source."""
-POPULAR_SOURCES = (Source.POPULAR, Source.POPULAR_IN_CATEGORY, Source.TRENDING, Source.REQUESTED)
+NOT_PERSONAL = {public for kind in SOURCES if not kind.personal for _, public in kind.credits} | {Source.REQUESTED}
+"""No item of the context stands behind what these name."""
 TELLING = 0.2
 """Of the request's strongest co-visitation or session vote: from here on it is worth a sentence."""
 TELLING_COSINE = 0.3
@@ -183,12 +176,10 @@ def source_of(shares: list[float], named: int) -> Source:
     """Of the sources that named the item the one with the largest share; REQUESTED for an item that was asked for and
     that nothing else speaks for.
     """
-    best, most = Source.REQUESTED, 0.0 if named & BY_GIVEN else float("-inf")
-    for column, source, lists in SOURCES:
-        if named & lists and shares[column] > most:
-            best, most = source, shares[column]
-    if named & BY_CATEGORY and best in (Source.POPULAR, Source.TRENDING):
-        return Source.POPULAR_IN_CATEGORY
+    best, most = Source.REQUESTED, 0.0 if named & REQUESTED else float("-inf")
+    for place, source in credited(named):
+        if shares[place] > most:
+            best, most = source, shares[place]
     return best
 
 
@@ -210,7 +201,7 @@ def reasons_of(
     if (own := because.own[row]) >= 0:
         told.append(because.again(own))
     heaviest = because.heaviest_but(own)
-    if heaviest < 0 or source in POPULAR_SOURCES:
+    if heaviest < 0 or source in NOT_PERSONAL:
         if told:
             return tuple(told)
         return () if source == Source.REQUESTED else (_popular(engine, at, source, query),)

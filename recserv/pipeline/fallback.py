@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from recserv._rank import FEATURE_NAMES, NAMED_BY, SHARE_NAMES
 from recserv.pipeline.engine import Engine, Positions
 from recserv.pipeline.rank import Ranking
+from recserv.pipeline.sources.popular import Popular, PopularInCategory
+from recserv.ranking_features import FEATURE_NAMES, SHARE_NAMES, column, share
 from recserv.types import RecommendQuery
 
-POPULARITY = FEATURE_NAMES.index("popularity")
-POPULAR_SHARE = SHARE_NAMES.index("popular")
+POPULARITY = column("popularity")
+POPULAR_SHARE = share("popular")
 
 
 NONE_TAKEN = np.empty(0, np.int32)
@@ -75,5 +76,5 @@ def _ranking(engine: Engine, items: Positions, in_category: bool) -> Ranking:
     shares = np.zeros((len(items), len(SHARE_NAMES)), np.float32)
     # A trace of popularity even for an item never bought: popular is what this source is, however little.
     shares[:, POPULAR_SHARE] = np.maximum(scores, np.float32(1e-6))
-    named = np.full(len(items), NAMED_BY["category" if in_category else "popular"], np.uint8)
+    named = np.full(len(items), (PopularInCategory if in_category else Popular).bit, np.uint8)
     return Ranking(items, scores, features, shares, named)

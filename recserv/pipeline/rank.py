@@ -9,26 +9,27 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from recserv._rank import FEATURE_NAMES, NAMED_BY, Scorer
+from recserv._rank import Scorer
 from recserv.pipeline.context import Context
 from recserv.pipeline.degradation import BadAnswer, Guard
 from recserv.pipeline.engine import Engine, Floats, Positions
 from recserv.pipeline.ranker import Ranker, checked
 from recserv.pipeline.settings import PipelineSettings
 from recserv.pipeline.side_thread import within
+from recserv.pipeline.sources.context_vector import ContextVector
 from recserv.pipeline.trail import Trail
 from recserv.pipeline.vector_search import Neighbours
+from recserv.ranking_features import column
 from recserv.resilience.deadline import Deadline
 
-BY_SEARCH = NAMED_BY["context_vector"]
-COSINE = FEATURE_NAMES.index("context_cosine")
+COSINE = column("context_cosine")
 NONE_MATCHES: Neighbours = (np.empty(0, np.int32), np.empty(0, np.float32))
 
 
 class Ranking(msgspec.Struct, frozen=True):
     """Best first. items: int32 [m]; scores: float32 [m]; features: float32 [m, FEATURES], columns as in
-    `_rank.FEATURE_NAMES`; shares: float32 [m, 6], as in `_rank.SHARE_NAMES`; named: uint8 [m], bits as in
-    `_rank.NAMED_BY`.
+    `ranking_features.FEATURES`; shares: float32 [m, 6], as in `ranking_features.SHARE_NAMES`; named: uint8 [m], the
+    bits of the sources.
     """
 
     items: Positions
@@ -56,7 +57,7 @@ def words_first(ranking: Ranking, matching: Neighbours, keep: int, *, cold: bool
     top = max(0.0, float(ranking.scores[held == 0].max(initial=0.0)))
     scores = np.where(held > 0, held + np.float32(top), ranking.scores).astype(np.float32)
     # The search is what brought them here, whoever else named them.
-    named = np.where(held > 0, np.uint8(BY_SEARCH), ranking.named)
+    named = np.where(held > 0, np.uint8(ContextVector.bit), ranking.named)
     nearness = np.where(held > 0, ranking.features[:, COSINE], 0) if cold else np.zeros(len(held))
     rows = np.lexsort((np.arange(len(held)), -nearness, -held))[:keep]
     return msgspec.structs.replace(ranking, scores=scores, named=named).rows(rows.astype(np.int32))

@@ -22,7 +22,7 @@ class Ranker(Protocol):
         """Scoring is computation over resident memory and waits for nothing: it may be done on the event loop."""
 
     def scores(self, features: Floats) -> Floats:
-        """float32 [m], finite, larger is better; features: float32 [m, f], columns as in `_rank.FEATURE_NAMES`."""
+        """float32 [m], finite, larger is better; features: float32 [m, f], as in `ranking_features.FEATURES`."""
 
 
 def checked(scores: object, rows: int) -> Floats:

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+from recserv.event_weights import EVENT_WEIGHTS
 from recserv.types import EventType
 
 TYPE_WEIGHTS_DEFAULT: dict[EventType, float] = {
-    EventType.VIEW: 1.0,
-    EventType.CLICK: 1.0,
-    EventType.ADD_TO_CART: 2.0,
-    EventType.REMOVE_FROM_CART: -0.3,
-    EventType.PURCHASE: 1.5,
-    EventType.SEARCH: 1.5,
-    EventType.RATE: 1.0,
-    EventType.DISLIKE: -1.0,
+    kind: weight.context for kind, weight in EVENT_WEIGHTS.items() if weight.context
 }
 
 

@@ -21,6 +21,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from math import log2
 
+from recserv.event_weights import EVENT_WEIGHTS
 from recserv.stores.base import AppendEvent
 from recserv.types import (
     CART_ITEMS_MAX,
@@ -42,14 +43,8 @@ from recserv.types import (
 EMPTY_SESSION = SessionState()
 EMPTY_PROFILE = Profile()
 
-TASTE_WEIGHTS: dict[int, float] = {
-    EventType.VIEW: 1.0,
-    EventType.CLICK: 2.0,
-    EventType.ADD_TO_CART: 4.0,
-    EventType.PURCHASE: 8.0,
-}
-# Only its sign counts; it is as large as any so that many views do not push it out.
-DISLIKED_WEIGHT = -8.0
+TASTE_WEIGHTS: dict[int, float] = {kind: weight.taste for kind, weight in EVENT_WEIGHTS.items() if weight.taste > 0}
+DISLIKED_WEIGHT = EVENT_WEIGHTS[EventType.DISLIKE].taste
 RATING_NEUTRAL = 2.0
 RATING_BEST = 5.0
 

@@ -19,7 +19,7 @@ from recserv.model import layout
 from recserv.model.items import pack_ids, pack_items
 from recserv.model.manifest import Behaviour, Manifest, TrainingSummary
 from recserv.model.writer import ModelContents
-from recserv.training import covisitation, popularity
+from recserv.training import covisitation, popular, session_knn
 from recserv.training.catalog import Catalog
 from recserv.training.checkpoints import Checkpoint, Checkpoints
 from recserv.training.content import blend, effect_of_content
@@ -29,7 +29,6 @@ from recserv.training.item_space import ItemSpace, item_space
 from recserv.training.linear_algebra import Matrix
 from recserv.training.options import BuildOptions
 from recserv.training.problems import Progress, no_progress
-from recserv.training.session_knn import session_knn
 from recserv.training.session_space import EpochReport, SessionSpace, learn_session_space
 from recserv.training.sessions import Sessions, build_sessions
 from recserv.training.stand_ins import indexed_rows
@@ -82,14 +81,7 @@ def assemble(
     baskets = covisitation.basket_pairs(sessions, space.count)
     # With repeats: that a shopper looks at the same item again is part of what comes next, one time in five or more.
     repeating = build_sessions(log, space.position_of_code, seed=options.seed, keep_repeats=True)
-    offsets, neighbours, weights = covisitation.covisitation(
-        repeating, space.count, baskets=baskets, groups=space.groups
-    )
-    arrays: dict[str, layout.Array] = {
-        "covisitation_offsets": offsets,
-        "covisitation_items": neighbours,
-        "covisitation_weights": weights,
-    }
+    arrays = covisitation.arrays(repeating, space.count, baskets=baskets, groups=space.groups)
     stage("embeddings")
     spectral = behaviour_vectors(sessions, space.count, options.dimensions, seed=options.seed, baskets=baskets)
     checkpoint = None if checkpoints is None else checkpoints.stage("trial-vectors" if trial else "vectors")
@@ -107,22 +99,14 @@ def assemble(
         arrays["item_importance"] = learned.importance
         arrays["position_weights"] = learned.position_weights
         stage("words")
-        items, vectors, popular = space.items, arrays["embeddings"], space.popularity
+        items, vectors, counts = space.items, arrays["embeddings"], space.popularity
         if trial:
-            items, vectors, popular = [], vectors[:0], popular[:0]
+            items, vectors, counts = [], vectors[:0], counts[:0]
         held = holders(items)
-        words, arrays["word_vectors"], arrays["word_rarity"] = word_vectors(held, vectors, popular)
+        words, arrays["word_vectors"], arrays["word_rarity"] = word_vectors(held, vectors, counts)
         arrays |= word_lists(held)
         stage("session-kNN")
-        knn = session_knn(sessions, space.count)
-        arrays |= {
-            "knn_item_offsets": knn.item_offsets,
-            "knn_item_sessions": knn.item_sessions,
-            "knn_session_offsets": knn.session_offsets,
-            "knn_session_items": knn.session_items,
-            "knn_session_age": knn.session_age,
-            "knn_item_idf": knn.item_idf,
-        }
+        arrays |= session_knn.arrays(sessions, space.count)
         stage("popularity")
         arrays |= _popularity(space)
         blobs, item_arrays = _item_table(space)
@@ -133,7 +117,7 @@ def assemble(
     # In a trial the graph stands in for the lists: both find the same.
     arrays["nearest_items"] = graph.neighbours(0 if trial else NEAREST_ITEMS)
     stage("writing the model")
-    manifest = _manifest(log, space, sessions, options, skipped, len(knn.session_age))
+    manifest = _manifest(log, space, sessions, options, skipped, len(arrays["knn_session_age"]))
     return ModelContents(manifest, arrays, blobs, graph.save), space
 
 
@@ -183,7 +167,7 @@ def _vectors(
 
 
 def _popularity(space: ItemSpace) -> dict[str, layout.Array]:
-    category_offsets, category_items = popularity.top_by_category(
+    category_offsets, category_items = popular.top_by_category(
         space.popularity,
         space.available,
         space.category_offsets,
@@ -195,8 +179,8 @@ def _popularity(space: ItemSpace) -> dict[str, layout.Array]:
     return {
         "popularity": space.popularity,
         "popularity_recent": space.popularity_recent,
-        "popular_items": popularity.top_items(space.popularity, space.available, layout.POPULAR_ITEMS_MAX),
-        "trending_items": popularity.top_items(space.popularity_recent, space.available, layout.POPULAR_ITEMS_MAX),
+        "popular_items": popular.top_items(space.popularity, space.available, layout.POPULAR_ITEMS_MAX),
+        "trending_items": popular.top_items(space.popularity_recent, space.available, layout.POPULAR_ITEMS_MAX),
         "category_popular_offsets": category_offsets,
         "category_popular_items": category_items,
     }

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from recserv.training.popularity import first_of_groups
+from recserv.model.layout import Array
+from recserv.training.popular import first_of_groups
 from recserv.training.sessions import Sessions
 
 WINDOW = 6
@@ -29,6 +30,12 @@ GROUP_NEIGHBOURS_MAX = 3
 """Variants of one product in a list: of 1,500 each may have been seen with the item once."""
 
 _ROWS_A_BLOCK = 4096
+
+
+def arrays(sessions: Sessions, item_count: int, *, baskets: Any, groups: npt.NDArray[np.int32]) -> dict[str, Array]:
+    """The source's part of a model, by the names of `layout.ARRAYS`. Arguments as of `covisitation`."""
+    offsets, items, weights = covisitation(sessions, item_count, baskets=baskets, groups=groups)
+    return {"covisitation_offsets": offsets, "covisitation_items": items, "covisitation_weights": weights}
 
 
 def covisitation(

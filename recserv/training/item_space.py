@@ -11,7 +11,7 @@ import numpy.typing as npt
 from recserv.training.catalog import Catalog
 from recserv.training.category_paths import last_name
 from recserv.training.dataset import EventLog
-from recserv.training.popularity import popularity
+from recserv.training.popular import popularity
 from recserv.types import Item
 
 

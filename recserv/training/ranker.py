@@ -14,9 +14,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from recserv._rank import FEATURE_NAMES, linear_scorer
+from recserv._rank import linear_scorer
 from recserv.model.ranker import Ranker
 from recserv.pipeline.engine import PLAIN_WEIGHTS
+from recserv.ranking_features import FEATURE_NAMES
 from recserv.training import holdout, mlp
 from recserv.training.catalog import Catalog
 from recserv.training.checkpoints import Arrays, Checkpoints

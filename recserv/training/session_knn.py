@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 
+from recserv.model.layout import Array
 from recserv.training.sessions import Sessions
 
 SESSIONS_AN_ITEM_MAX = 500
@@ -24,6 +25,12 @@ class SessionKnn:
     session_items: npt.NDArray[np.int32]
     session_age: npt.NDArray[np.float32]
     item_idf: npt.NDArray[np.float32]
+
+
+def arrays(sessions: Sessions, item_count: int) -> dict[str, Array]:
+    """The source's part of a model, by the names of `layout.ARRAYS`, where they begin with knn_."""
+    knn = session_knn(sessions, item_count)
+    return {f"knn_{field.name}": getattr(knn, field.name) for field in fields(knn)}
 
 
 def session_knn(

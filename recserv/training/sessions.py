@@ -12,16 +12,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from recserv.event_weights import EVENT_WEIGHTS
 from recserv.training.dataset import EventLog
 from recserv.types import EventType
 
 TYPE_WEIGHTS = np.zeros(max(EventType) + 1, np.float32)
 """How much an event says for its item, relative to a view. Types of weight 0 are no part of sequences."""
-TYPE_WEIGHTS[EventType.VIEW] = 1.0
-TYPE_WEIGHTS[EventType.CLICK] = 1.0
-TYPE_WEIGHTS[EventType.RATE] = 1.0
-TYPE_WEIGHTS[EventType.ADD_TO_CART] = 2.0
-TYPE_WEIGHTS[EventType.PURCHASE] = 3.0
+for _kind, _weight in EVENT_WEIGHTS.items():
+    TYPE_WEIGHTS[_kind] = _weight.learned
 
 # With four or more different items, at most one session in 24 ascends by chance.
 _SORTED_SHARE = 0.6

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recserv._rank import FEATURE_NAMES
 from recserv.index.base import NOWHERE, VectorIndex
 from recserv.pipeline.engine import PLAIN_WEIGHTS
+from recserv.ranking_features import FEATURE_NAMES
 
 HANG_S = 10.0
 Floats = npt.NDArray[np.float32]

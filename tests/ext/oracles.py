@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from recserv._rank import FEATURE_NAMES
+from recserv.ranking_features import FEATURE_NAMES, FEATURES
 
 
 def weigh(kinds, ages_s, type_weights, half_life_s, places):
@@ -107,10 +107,10 @@ def features(model, lists, context, items, session, events):
             same = sum(count for other, count in known.items() if categories[other] == categories[item])
             row["category_share"] = same / sum(known.values())
             row["category_last_item"] = float(last is not None and categories[last] == categories[item])
-    for name in ("covisitation", "session_knn"):
+    for name, log in ((feature.name, feature.log) for feature in FEATURES if feature.log):
         largest = max((row[name] for row in rows.values()), default=0.0)
         for row in rows.values():
-            row[f"{name}_log"] = np.log1p(row[name])
+            row[log] = np.log1p(row[name])
             row[name] = row[name] / largest if largest > 0 else 0.0
     table = np.array([[row[name] for name in FEATURE_NAMES] for row in rows.values()])
     return list(rows), table.reshape(-1, len(FEATURE_NAMES))

@@ -7,23 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recserv._rank import (
-    FEATURE_NAMES,
-    NAMED_BY,
-    SHARE_NAMES,
-    CandidateTable,
-    Scorer,
-    linear_scorer,
-)
+from recserv._rank import CandidateTable, Scorer, linear_scorer
+from recserv.ranking_features import FEATURE_NAMES, SHARE_NAMES, column
 from tests.ext import oracles
 from tests.ext.test_kernels import seeds, unit_rows
 
 F = len(FEATURE_NAMES)
+FIRST, SECOND = 1, 2
+"""Bits of two sources."""
 LISTS = (
-    ("", "search_rank", "context_vector"),
-    ("covisitation", "covisitation_rank", "covisitation"),
-    ("session_knn", "session_knn_rank", "session_knn"),
+    ("", "search_rank", 1),
+    ("covisitation", "covisitation_rank", 2),
+    ("session_knn", "session_knn_rank", 4),
 )
+COVISITATION = column("covisitation"), column("covisitation_rank")
+SESSION_KNN = column("session_knn"), column("session_knn_rank")
 
 
 def model(rng, n, d):
@@ -44,10 +42,10 @@ def model(rng, n, d):
 def request(rng, n, d):
     """Lists of the sources, and what the context says."""
     lists = []
-    for score, place, name in LISTS:
+    for score, place, bit in LISTS:
         items = rng.choice(n, rng.integers(0, min(n, 8) + 1), replace=False).astype(np.int32)
         scores = np.sort(rng.uniform(0.1, 5, len(items)))[::-1].astype(np.float32)
-        lists.append((score, place, items, scores, NAMED_BY[name]))
+        lists.append((score, place, items, scores, bit))
     items = rng.choice(n, rng.integers(0, min(n, 5) + 1), replace=False).astype(np.int32)
     session = rng.integers(0, 3, (len(items), 3)).astype(np.float32)
     return lists, unit_rows(rng, 2, d)[1], items, session, float(session[:, 0].sum())
@@ -55,8 +53,8 @@ def request(rng, n, d):
 
 def filled(table, n, lists):
     table.begin(np.ones(n, np.uint8))
-    for _, _, items, scores, source in lists:
-        table.add(items, scores, source)
+    for score, place, items, scores, source in lists:
+        table.add(items, scores, source, column(score), column(place))
 
 
 def scorer(rng, hidden):
@@ -146,11 +144,11 @@ def test_a_share_is_what_the_score_loses_without_the_group():
 def test_the_lists_that_named_a_candidate_are_remembered():
     table = small()
     table.begin(np.ones(5, np.uint8))
-    table.add(np.array([4, 3], np.int32), np.ones(2, np.float32), NAMED_BY["covisitation"])
-    table.put(np.array([3, 1], np.int32), NAMED_BY["popular"])
+    table.add(np.array([4, 3], np.int32), np.ones(2, np.float32), FIRST, *COVISITATION)
+    table.put(np.array([3, 1], np.int32), SECOND)
     items, *_, named = table.rank(linear_scorer({"covisitation": 1.0}), *NOTHING, 5)
-    both = NAMED_BY["covisitation"] | NAMED_BY["popular"]
-    expected = {3: both, 4: NAMED_BY["covisitation"], 1: NAMED_BY["popular"]}
+    both = FIRST | SECOND
+    expected = {3: both, 4: FIRST, 1: SECOND}
     assert dict(zip(items.tolist(), named.tolist(), strict=True)) == expected
 
 
@@ -159,20 +157,37 @@ def test_what_is_not_allowed_takes_no_place_in_a_list():
     allowed = np.ones(5, np.uint8)
     allowed[4] = 0
     table.begin(allowed)
-    table.add(np.array([4, 3, 2], np.int32), np.array([3, 2, 1], np.float32), NAMED_BY["session_knn"])
+    table.add(np.array([4, 3, 2], np.int32), np.array([3, 2, 1], np.float32), SECOND, *SESSION_KNN)
     items, features = table.features(*NOTHING)
     assert items.tolist() == [3, 2]
     assert features[:, FEATURE_NAMES.index("session_knn_rank")].tolist() == [1.0, 0.5]
     table.begin(allowed)
-    table.put(np.array([4, 3, 2, 1], np.int32), NAMED_BY["popular"], 2)
+    table.put(np.array([4, 3, 2, 1], np.int32), SECOND, 2)
     assert table.features(*NOTHING)[0].tolist() == [3, 2]
+
+
+@pytest.mark.parametrize("columns", [(F, -1), (-1, F), (-2, 0), (0, -2)])
+def test_a_column_that_the_table_does_not_have_is_refused(columns):
+    table = small()
+    table.begin(np.ones(5, np.uint8))
+    with pytest.raises(ValueError, match="columns"):
+        table.add(np.array([4], np.int32), np.ones(1, np.float32), FIRST, *columns)
+
+
+def test_without_a_column_of_scores_their_order_is_all_that_counts():
+    table = small()
+    table.begin(np.ones(5, np.uint8))
+    table.add(np.array([4, 3], np.int32), np.zeros(2, np.float32), FIRST, -1, column("search_rank"))
+    items, features = table.features(*NOTHING)
+    assert items.tolist() == [4, 3]
+    assert features[:, column("search_rank")].tolist() == [1.0, 0.5]
 
 
 def test_a_full_table_drops_what_is_new_and_keeps_what_it_has():
     table = small(capacity=2)
     table.begin(np.ones(5, np.uint8))
-    table.add(np.array([4, 3, 2], np.int32), np.ones(3, np.float32), NAMED_BY["covisitation"])
-    table.add(np.array([3, 1], np.int32), np.ones(2, np.float32), NAMED_BY["session_knn"])
+    table.add(np.array([4, 3, 2], np.int32), np.ones(3, np.float32), FIRST, *COVISITATION)
+    table.add(np.array([3, 1], np.int32), np.ones(2, np.float32), SECOND, *SESSION_KNN)
     items, features = table.features(*NOTHING)
     assert items.tolist() == [4, 3]
     assert features[:, FEATURE_NAMES.index("session_knn")].tolist() == [0.0, 1.0]
@@ -194,14 +209,14 @@ def test_the_heaviest_categories_come_in_with_their_first_items():
     table.begin(allowed)
     context, weights = np.array([5, 4, 3, 0], np.int32), np.array([9, 1, 2, 3], np.float32)
     offsets, listed = np.array([0, 2, 4, 5], np.int64), np.array([0, 1, 2, 3, 4], np.int32)
-    table.put_categories(context, weights, offsets, listed, 2, 1)
+    table.put_categories(context, weights, offsets, listed, FIRST, 2, 1)
     assert table.features(*NOTHING)[0].tolist() == [0, 3]
 
 
 def test_an_item_beyond_the_model_is_no_candidate_and_no_context():
     table = small()
     table.begin(np.ones(5, np.uint8))
-    table.put(np.array([-1, 5, 2**31 - 1], np.int32), NAMED_BY["given"])
+    table.put(np.array([-1, 5, 2**31 - 1], np.int32), FIRST)
     assert len(table.features(*NOTHING)[0]) == 0
     for item in (-1, 5):
         with pytest.raises(IndexError):

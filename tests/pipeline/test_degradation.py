@@ -12,6 +12,7 @@ from recserv.model.snapshot import load_popular
 from recserv.pipeline.engine import Engine
 from recserv.pipeline.pipeline import RecommendationPipeline
 from recserv.pipeline.settings import PipelineSettings
+from recserv.pipeline.sources import SOURCES
 from recserv.pipeline.tokens import encode_token
 from recserv.resilience.deadline import Deadline
 from recserv.types import (
@@ -184,12 +185,12 @@ async def test_the_context_rpc_raises_without_a_store_or_time(pipeline):
         await pipeline(FakeStore(ShopperState(), hang=True)).context("default", ShopperKey("s"), Deadline(0.01))
 
 
-async def test_a_source_that_fails_is_named_and_the_others_answer(engine):
-    class Broken:
-        def top(self, *args):
-            raise MemoryError
+@pytest.mark.parametrize("kind", SOURCES)
+async def test_a_source_that_fails_is_named_and_the_others_answer(engine, monkeypatch, kind):
+    def broken(*args):
+        raise MemoryError
 
-    engine.session_knn = Broken()
+    monkeypatch.setattr(kind, "fill", broken)
     pipeline = RecommendationPipeline(engine, None, PipelineSettings())
     answer = await pipeline.recommend(RecommendQuery(context_events=viewed("item-5")), no_hurry())
     assert answer.degraded_reasons == (DegradedReason.SOURCE_UNAVAILABLE,)

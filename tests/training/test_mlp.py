@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recserv._rank import FEATURE_NAMES, Scorer
+from recserv._rank import Scorer
+from recserv.ranking_features import FEATURE_NAMES
 from recserv.training import mlp
 from recserv.training.examples import Examples
 

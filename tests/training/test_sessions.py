@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from recserv.training.dataset import EventLog
-from recserv.training.popularity import popularity, top_by_category, top_items
+from recserv.training.popular import popularity, top_by_category, top_items
 from recserv.training.sessions import Sessions, build_sessions
 from recserv.types import EventType
 

@@ -12,7 +12,7 @@ from recserv.index.exact import ExactIndex
 from recserv.index.hnsw import Graph, HnswIndex
 from recserv.training.covisitation import GROUP_NEIGHBOURS_MAX, strongest
 from recserv.training.item_space import group_codes
-from recserv.training.popularity import first_of_groups, top_by_category
+from recserv.training.popular import first_of_groups, top_by_category
 from recserv.training.stand_ins import ALIKE_MAX, indexed_rows
 from recserv.types import Item
 

@@ -1,0 +1,27 @@
+"""The sources of candidates, in the order in which they are asked. See `base` for what one is and how to add one."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from recserv.pipeline.sources.base import REQUESTED, CandidateSource
+from recserv.pipeline.sources.context_vector import ContextVector
+from recserv.pipeline.sources.covisitation import Covisitation
+from recserv.pipeline.sources.popular import Popular, PopularInCategory
+from recserv.pipeline.sources.session_knn import SessionKnn
+from recserv.ranking_features import share
+from recserv.types import Source
+
+SOURCES: tuple[type[CandidateSource], ...] = (ContextVector, Covisitation, SessionKnn, PopularInCategory, Popular)
+"""Of equal shares in a score the first is credited."""
+
+
+@cache
+def credited(named: int) -> tuple[tuple[int, Source], ...]:
+    """For a row with these bits: the public sources that it can be told by, each with its column of the shares."""
+    return tuple(
+        (share(name), public)
+        for kind in SOURCES
+        if named & (kind.bit | REQUESTED * kind.knows_all)
+        for name, public in kind.credits
+    )

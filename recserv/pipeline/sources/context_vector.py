@@ -1,0 +1,29 @@
+"""What lies near the context vector: what the index found (`Retrieval.search`), or all of a small category, because of
+a graph search's k results too few would pass the filter. Cosines are exact, in the table: only the order is taken over.
+"""
+
+from __future__ import annotations
+
+from recserv.pipeline.sources.base import ALL, NOTHING, CandidateSource, Found, Inquiry, Parts
+from recserv.ranking_features import column
+from recserv.types import Source
+
+
+class ContextVector(CandidateSource):
+    bit = 1
+    credits = (("context_vector", Source.CONTEXT_VECTOR),)
+    knows_all = True
+    setting, alone = "search_candidates", "context_cosine"
+    rank_column = column("search_rank")
+
+    def __init__(self, parts: Parts):
+        self._members = parts.category_items
+
+    def limit(self, inquiry: Inquiry) -> int:
+        """The search was told how many to find."""
+        return ALL
+
+    def top(self, inquiry: Inquiry, k: int) -> Found:
+        if inquiry.category is None or not inquiry.small:
+            return inquiry.neighbours
+        return (self._members(inquiry.category), None) if inquiry.directed else NOTHING

@@ -1,0 +1,74 @@
+"""What is popular: in a category, overall, and of late. Known of every item, so it can speak for any."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from recserv.pipeline.sources.base import ALL, CandidateSource, Found, Inquiry, Parts
+from recserv.types import Source
+
+if TYPE_CHECKING:
+    from recserv._rank import CandidateTable
+
+SESSION_CATEGORIES = 2
+CATEGORY_CANDIDATES = 12
+
+
+class PopularInCategory(CandidateSource):
+    """Of the category asked for, else of the session's heaviest ones. Of a small category all, where there is no vector
+    that they could be told by.
+    """
+
+    bit = 16
+    credits = (("popular", Source.POPULAR_IN_CATEGORY), ("trending", Source.POPULAR_IN_CATEGORY))
+    personal = False
+
+    def __init__(self, parts: Parts):
+        self._members = parts.category_items
+        self._offsets = parts.snapshot.category_popular_offsets
+        self._items = parts.snapshot.category_popular_items
+
+    def limit(self, inquiry: Inquiry) -> int:
+        return 0 if inquiry.category is None else ALL
+
+    def top(self, inquiry: Inquiry, k: int) -> Found:
+        category = inquiry.category
+        assert category is not None
+        if inquiry.small and not inquiry.directed:
+            return self._members(category), None
+        return self._items[self._offsets[category] : self._offsets[category + 1]], None
+
+    def fill(self, table: CandidateTable, inquiry: Inquiry) -> None:
+        if inquiry.category is not None or inquiry.wanted is not None:
+            super().fill(table, inquiry)
+        elif inquiry.settings.popular_candidates:
+            # Which items are the first that may be shown, the table knows.
+            table.put_categories(
+                inquiry.items,
+                inquiry.weights,
+                self._offsets,
+                self._items,
+                self.bit,
+                SESSION_CATEGORIES,
+                CATEGORY_CANDIDATES,
+            )
+
+
+class Popular(CandidateSource):
+    """Overall and of late, where no category is asked for."""
+
+    bit = 8
+    credits = (("popular", Source.POPULAR), ("trending", Source.TRENDING))
+    knows_all = True
+    personal = False
+    setting, alone = "popular_candidates", "popularity"
+
+    def __init__(self, parts: Parts):
+        self._head = parts.popular_head
+
+    def limit(self, inquiry: Inquiry) -> int:
+        want = inquiry.settings.popular_candidates
+        return max(want, inquiry.page_size) if want and inquiry.category is None else 0
+
+    def top(self, inquiry: Inquiry, k: int) -> Found:
+        return self._head, None
