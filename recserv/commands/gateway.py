@@ -25,7 +25,11 @@ FLAGS: dict[str, tuple[str, str]] = {
     "heartbeat_ms": ("MS", "between two signs of life on a stream on which nothing happens (15000)"),
     "drain_ms": ("MS", "how long requests in flight may take to finish after SIGTERM (10000)"),
     "log_level": ("LEVEL", "debug, info, warning or error (info)"),
+    "page": ("", "serve a page for people under /look/ (not served)"),
+    "images": ("", "let the page show a catalogue's images, from whatever hosts it names (not shown)"),
+    "compare": ("HOST:PORT", "a second server, whose paths lie below /compare (none)"),
 }
+_SWITCHES = ("page", "images")
 
 
 def register(subparsers: Any) -> None:
@@ -36,8 +40,12 @@ def register(subparsers: Any) -> None:
         " from the environment (RECSERV_GATEWAY_LISTEN=...); flags win.",
     )
     for key, (metavar, text) in FLAGS.items():
-        many = {"action": "append"} if key == "allow_origin" else {}
-        parser.add_argument("--" + key.replace("_", "-"), metavar=metavar, help=text, **many)
+        how: dict[str, Any] = {"metavar": metavar}
+        if key in _SWITCHES:
+            how = {"action": "store_true", "default": None}
+        elif key == "allow_origin":
+            how["action"] = "append"
+        parser.add_argument("--" + key.replace("_", "-"), help=text, **how)
     parser.set_defaults(run=run)
 
 
@@ -56,5 +64,5 @@ def run(args: argparse.Namespace) -> int:
         print(f"recserv gateway: {text}", file=sys.stderr)
 
     settings = load_gateway_settings({key: getattr(args, key) for key in FLAGS}, os.environ, warn)
-    run_gateway(settings, lambda line: print(line, flush=True))
+    run_gateway(settings, lambda url: print(f"recserv gateway on {url}", flush=True))
     return 0

@@ -7,6 +7,7 @@ plain web shop has in its hands: an event as the body, ids in the path, fields i
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -18,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Mount, Route
 
 from recserv import v1 as pb
 from recserv.gateway.answers import JSON, Refused, error_response, message_response, refusal, status_of_call
@@ -26,6 +27,7 @@ from recserv.gateway.calls import PRIORITY, REQUEST_ID, TIMEOUT, How, Target, ho
 from recserv.gateway.front import App, Front, Places
 from recserv.gateway.methods import UNARY, WATCH_EXPLANATIONS, Method
 from recserv.gateway.openapi import SHOP_PREFIX, openapi_json
+from recserv.gateway.page import COMPARE_PREFIX, page_routes
 from recserv.gateway.parse import message_of_json, message_of_query, read_body
 from recserv.gateway.settings import GatewaySettings
 from recserv.gateway.sse import EventStream, next_of
@@ -40,15 +42,23 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 class Gateway:
     """The application in front of one target."""
 
-    def __init__(self, settings: GatewaySettings, target: Target, health_timeout_s: float = _HEALTH_TIMEOUT_S):
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        target: Target,
+        health_timeout_s: float = _HEALTH_TIMEOUT_S,
+        compare: Target | None = None,
+    ):
         self._settings, self._target, self._health_timeout_s = settings, target, health_timeout_s
+        self._compare = compare
         self.places, self.streams = Places(settings.max_in_flight), Places(settings.max_streams)
         self.draining = asyncio.Event()
 
     def app(self) -> App:
         handlers: dict[Any, Any] = {Refused: _refused, grpc.RpcError: _call_failed, HTTPException: _no_route}
         handlers[Exception] = _failed
-        inner = Starlette(routes=self.routes(), exception_handlers=handlers)
+        routes = self.routes()
+        inner = Starlette(routes=[*routes, *self._beside(routes)], exception_handlers=handlers)
         inner.router.redirect_slashes = False
         if not self._settings.allow_origin:
             return Front(inner)
@@ -60,6 +70,17 @@ class Gateway:
             allow_headers=["content-type", REQUEST_ID, TIMEOUT, PRIORITY],
             expose_headers=[REQUEST_ID, "x-recserv-degraded", "retry-after"],
         )
+
+    def _beside(self, routes: list[Route]) -> list[BaseRoute]:
+        """The page, and the same paths once more for the second server, if there are such."""
+        found: list[BaseRoute] = []
+        if self._compare is not None:
+            other = Gateway(self._settings, self._compare, self._health_timeout_s)
+            other.places, other.streams, other.draining = self.places, self.streams, self.draining
+            found.append(Mount(COMPARE_PREFIX, routes=other.routes()))
+        if self._settings.page:
+            found += page_routes(routes, images=self._settings.images, compares=self._compare is not None)
+        return found
 
     def routes(self) -> list[Route]:
         rpcs = [Route(rpc.path, self._placed(partial(self._rpc, rpc)), methods=["POST"]) for rpc in UNARY.values()]
@@ -142,7 +163,13 @@ class Gateway:
         settings, request_id = self._settings, request.state.request_id
         how = how_of(request.headers, request_id, message, settings.timeout_ms, settings.timeout_ms_max)
         name_request(message, request_id)
-        return await message_response(await self._target.call(method, message, how))
+        began_s = time.perf_counter()
+        answer = await self._target.call(method, message, how)
+        took_ms = (time.perf_counter() - began_s) * 1000
+        response = await message_response(answer)
+        # What is left of what the caller measures is the gateway's, the network's and its own.
+        response.headers["Server-Timing"] = f"server;dur={took_ms:.1f}"
+        return response
 
 
 def _openapi() -> Endpoint:

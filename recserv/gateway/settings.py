@@ -45,6 +45,12 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     drain_ms: Annotated[int, Meta(ge=0, le=600_000)] = 10_000
     """How long requests in flight may take to finish after SIGTERM."""
     log_level: str = "info"
+    page: bool = False
+    """Serve a page for people under /look/."""
+    images: bool = False
+    """Let the page show a catalogue's images: browsers ask the hosts that its image_uri names."""
+    compare: str = ""
+    """HOST:PORT of a second server, whose paths lie below /compare; the page shows its answers beside the first's."""
 
 
 KEYS = GatewaySettings.__struct_fields__
@@ -98,7 +104,7 @@ def _check(key: str, value: Any) -> None:
     """Raises what says why, where a type does not."""
     if key == "listen":
         parse_address(value)
-    elif key == "target":
+    elif key == "target" or (key == "compare" and value):
         channel_target(value)
     elif key == "log_level" and value not in _LEVELS:
         raise ValueError(f"is not one of {', '.join(_LEVELS)}")
