@@ -32,6 +32,7 @@ COMMANDS = (
     "bench",
     "gateway",
     "demo",
+    "look",
 )
 
 

@@ -49,15 +49,21 @@ def register(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def run(args: argparse.Namespace) -> int:
+def needs_gateway() -> None:
+    """Raises UsageError where what it stands on is not installed."""
     try:
-        from recserv.gateway.process import run_gateway
+        import recserv.gateway.process  # noqa: F401
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("starlette", "uvicorn"):
             raise
         raise UsageError(
             f"{error.name} is not installed: install recserv with its extra, 'recserv[gateway]'"
         ) from error
+
+
+def run(args: argparse.Namespace) -> int:
+    needs_gateway()
+    from recserv.gateway.process import run_gateway
     from recserv.gateway.settings import load_gateway_settings
 
     def warn(text: str) -> None:

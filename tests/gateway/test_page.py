@@ -186,4 +186,4 @@ def test_the_wheel_holds_the_page() -> None:
     folder = ROOT / "recserv/gateway"
     held = {path for pattern in told["recserv.gateway"] for path in folder.glob(pattern)}
     assert {folder / "page" / name for name in FILES} <= held
-    assert {path for path in (folder / "page").iterdir()} <= held
+    assert set((folder / "page").iterdir()) <= held
