@@ -109,7 +109,7 @@ class Look:
 
     def facts(self) -> tuple[float, float]:
         """Milliseconds that the page measured, and the server's share."""
-        found = re.fullmatch(r"(\d+) ms, ([\d.]+) ms of it the server", self.page.locator(".facts").first.inner_text())
+        found = re.fullmatch(r"(\d+) ms, server ([\d.]+) ms", self.page.locator(".facts").first.inner_text())
         assert found is not None
         return float(found[1]), float(found[2])
 

@@ -14,7 +14,7 @@ from tests.patience import PATIENT_SERVER
 from tests.web.browser import Look, looking
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 SHOTS = "RECSERV_SCREENSHOTS"
 
@@ -68,8 +68,9 @@ def open_look(browser: Browser, shots: Path) -> Iterator[Callable[..., Look]]:
     """Opens pages by their address; what one of them complained of, or asked of another host, fails the test."""
     opened: list[Look] = []
 
-    def make(url: str, path: str = "", **settings: Any) -> Look:
+    def make(url: str, path: str = "", prepare: Callable[[Page], None] = lambda _: None, **settings: Any) -> Look:
         opened.append(Look(browser, url, shots, **settings))
+        prepare(opened[-1].page)
         return opened[-1].open(path)
 
     with ExitStack() as stack:

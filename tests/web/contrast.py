@@ -31,4 +31,4 @@ CONTRAST = """() => {
   }
   return [...new Set(found)];
 }"""
-"""Texts that stand out less than AA wants: 4.5, large ones 3. Not those on a gradient, which are initials and say nothing."""
+"""Texts that stand out less than AA wants: 4.5, large ones 3. Not those on a gradient: initials, which say nothing."""

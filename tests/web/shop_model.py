@@ -20,9 +20,9 @@ SCRIPT = '"><script>document.title="owned"</script><svg onload=alert(1)>'
 LONG = "An endless name " * 640
 RIGHT_TO_LEFT = "כד קפה \u202eadded later\u202c إبريق"
 TEMPLATE = "${document.title='owned'} {{7*7}} javascript:alert(1) &lt;i&gt;"
-HOSTILE = {"item-0": MARKUP, "item-1": SCRIPT, "item-2": LONG, "item-3": RIGHT_TO_LEFT, "item-4": TEMPLATE}
-"""Titles, by item: the most popular ones, one of each category."""
-FOREIGN_IMAGES = {"item-0": "https://images.invalid/a.png", "item-1": "javascript:document.title='owned'"}
+HOSTILE = {"item-27": MARKUP, "item-12": SCRIPT, "item-15": LONG, "item-10": RIGHT_TO_LEFT, "item-22": TEMPLATE}
+"""Titles, by item: the most popular ones."""
+FOREIGN_IMAGES = {"item-27": "https://images.invalid/a.png", "item-12": "javascript:document.title='owned'"}
 OWN_IMAGE = (
     "data:image/png;base64,"
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -39,7 +39,7 @@ def build_shop(path: Path) -> Path:
         "brand": pa.array([MARKUP if item_id in HOSTILE else "Plain & Co" for item_id in ids]),
         "description": pa.array([f"{HOSTILE.get(item_id, 'A useful thing.')}\nMade to last." for item_id in ids]),
         "image_uri": pa.array(
-            [FOREIGN_IMAGES.get(item_id, OWN_IMAGE if n == 5 else "") for n, item_id in enumerate(ids)]
+            [FOREIGN_IMAGES.get(item_id, OWN_IMAGE if n == 26 else "") for n, item_id in enumerate(ids)]
         ),
     }
     options = BuildOptions(events=("made up",), out=str(path), seed=0, dimensions=16, epochs=1.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -12,6 +13,9 @@ import pytest
 from tests.llm.servers import llm_server, provider_process
 from tests.patience import HANG_GUARD_S, PATIENT_SERVER, eventually
 from tests.web.browser import Look, looking
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page, Route
 
 pytestmark = pytest.mark.web
 
@@ -155,19 +159,17 @@ def test_an_event_from_elsewhere_moves_the_list(open_look: Callable[..., Look], 
     told = json.dumps({"response": response, "resumeToken": "t-1"})
     asked: list[str] = []
 
-    look = open_look("about:blank#")
-    page = look.page
-    page.unroute_all()
-    look.url = url
-
-    def play(route: object) -> None:
-        asked.append(route.request.url)  # type: ignore[attr-defined]
+    def play(route: Route) -> None:
+        asked.append(route.request.url)
         body = f"id: t-1\nevent: recommendations\ndata: {told}\n\n"
-        route.fulfill(status=200, content_type="text/event-stream", body=body)  # type: ignore[attr-defined]
+        route.fulfill(status=200, content_type="text/event-stream", body=body)
 
-    page.route("**/look/config.json", lambda route: route.fulfill(json={"watches": True, "compares": False}))
-    page.route("**/api/v1/watch?*", play)
-    look.open()
+    def prepare(page: Page) -> None:
+        page.route("**/look/config.json", lambda route: route.fulfill(json={"watches": True, "compares": False}))
+        page.route("**/api/v1/watch?*", play)
+
+    look = open_look(url, prepare=prepare)
+    page = look.page
     expected = [result["itemId"] for result in response["results"]]
     eventually(lambda: look.ids() == expected, "the list is the one that came")
     assert "session_id=look-" in asked[0]

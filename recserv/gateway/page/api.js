@@ -1,21 +1,24 @@
 // The gateway's HTTP: one call, its answer and how long it took, or one kind of error.
 
+import { FAILED } from "./words.js";
+
 export const A = "../";
 export const B = "../compare/";
 const SERVICE = "rpc/recserv.v1.RecommendationService/";
 const WAIT_MS = 15_000;
 const RETRY_WAIT_MS_MAX = 1_000;
 
+/** `message` is in plain words. */
 export class CallFailed extends Error {
-  /** `code`: the name of a google.rpc.Code. */
+  /** `code`: the name of a google.rpc.Code, or GONE. */
   constructor(code, message, retryMs = null) {
-    super(message);
+    super(FAILED[code] ?? message);
     this.code = code;
     this.retryMs = retryMs;
   }
 
   get mayPass() {
-    return ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"].includes(this.code);
+    return ["GONE", "UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"].includes(this.code);
   }
 }
 
@@ -25,7 +28,7 @@ async function asked(url, options) {
   try {
     response = await fetch(url, { ...options, cache: "no-store", signal: AbortSignal.timeout(WAIT_MS) });
   } catch {
-    throw new CallFailed("UNAVAILABLE", "the gateway does not answer");
+    throw new CallFailed("GONE", "the gateway does not answer");
   }
   const tookMs = performance.now() - began;
   let data;

@@ -76,10 +76,10 @@ export function say(text) {
   byId("said").textContent = text;
 }
 
-/** A line above everything, until it is closed or `clear` is called with its key. */
-export function notice(key, text, action = null) {
+/** A line above everything, until it is closed or `clear` is called with its key; `bad`: of something that failed. */
+export function notice(key, text, action = null, bad = action !== null) {
   clear(key);
-  const line = h("p", { class: "notice", data: { key } }, h("span", {}, text));
+  const line = h("p", { class: bad ? "notice bad" : "notice", data: { key } }, h("span", {}, text));
   if (action) line.append(button(action.text, () => (clear(key), action.run())));
   line.append(button("Close", () => clear(key), { class: "quiet" }));
   byId("notices").append(line);

@@ -113,9 +113,9 @@ export class Column {
 
   showFacts(answer, timing) {
     if (timing) {
-      const server = timing.serverMs === null ? "" : `, ${timing.serverMs.toFixed(timing.serverMs < 10 ? 1 : 0)} ms of it the server`;
+      const server = timing.serverMs === null ? "" : `, server ${timing.serverMs.toFixed(timing.serverMs < 10 ? 1 : 0)} ms`;
       this.facts.textContent = `${timing.tookMs.toFixed(0)} ms${server}`;
-      this.facts.title = "Measured in this page, from the question to the answer";
+      this.facts.title = "Measured in this page, from the question to the answer; the server's share is in it";
     } else {
       this.facts.textContent = "came by itself";
       this.facts.title = "An event from elsewhere changed the list";

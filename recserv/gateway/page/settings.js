@@ -29,7 +29,7 @@ export function settingsForm(column, changed) {
     changed(column);
   };
   const summary = h("span", { class: "told" }, told(settings));
-  const shown = h("output", {}, settings.diversity.toFixed(1));
+  const shown = h("span", {}, settings.diversity.toFixed(1));
   const range = h("input", { type: "range", min: "0", max: "1", step: "0.1", value: String(settings.diversity) });
   range.addEventListener("input", () => (shown.textContent = Number(range.value).toFixed(1)));
   range.addEventListener("change", () => set("diversity", Number(range.value)));

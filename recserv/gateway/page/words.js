@@ -42,6 +42,14 @@ export const CAUSE = {
   EXPIRED: "nobody came to it in time",
 };
 
+/** What failed, for whom a code and an English detail of the server say nothing. */
+export const FAILED = {
+  UNAVAILABLE: "the server, or what it stores in, cannot be reached",
+  DEADLINE_EXCEEDED: "it took too long",
+  RESOURCE_EXHAUSTED: "the server is too busy",
+  INTERNAL: "something failed in the server",
+};
+
 export const DONE = {
   VIEW: "looked at",
   SEARCH: "searched for",
