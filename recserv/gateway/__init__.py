@@ -6,6 +6,7 @@
                  -> call     deadline, metadata, one grpc.aio channel                calls.py
                  -> answer   message -> proto3 JSON, google.rpc.Status -> error      answers.py
                     or a stream of messages -> server-sent events                       sse.py
+    or a file of the page    for people, under /look/, where it is told to              page.py
 
 JSON is protobuf's own mapping, as Google's APIs speak it: lowerCamelCase names (a request may use the proto's, too),
 the values of enums by name, 64-bit integers as strings, fields at their default left out. A field that nobody knows is

@@ -48,11 +48,15 @@ class Gateway:
         target: Target,
         health_timeout_s: float = _HEALTH_TIMEOUT_S,
         compare: Target | None = None,
+        first: Gateway | None = None,
     ):
+        """`compare`: of a second server. `first`: the gateway beside which this one stands, in the same process."""
         self._settings, self._target, self._health_timeout_s = settings, target, health_timeout_s
         self._compare = compare
         self.places, self.streams = Places(settings.max_in_flight), Places(settings.max_streams)
         self.draining = asyncio.Event()
+        if first is not None:
+            self.places, self.streams, self.draining = first.places, first.streams, first.draining
 
     def app(self) -> App:
         handlers: dict[Any, Any] = {Refused: _refused, grpc.RpcError: _call_failed, HTTPException: _no_route}
@@ -75,8 +79,7 @@ class Gateway:
         """The page, and the same paths once more for the second server, if there are such."""
         found: list[BaseRoute] = []
         if self._compare is not None:
-            other = Gateway(self._settings, self._compare, self._health_timeout_s)
-            other.places, other.streams, other.draining = self.places, self.streams, self.draining
+            other = Gateway(self._settings, self._compare, self._health_timeout_s, first=self)
             found.append(Mount(COMPARE_PREFIX, routes=other.routes()))
         if self._settings.page:
             found += page_routes(routes, images=self._settings.images, compares=self._compare is not None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,6 +40,36 @@ def test_two_settings_differ_and_the_page_says_where(look: Look) -> None:
     page.click("#compare")
     assert page.locator('[data-column="B"]').count() == 0
     assert page.locator(".tag.only, .tag.both").count() == 0
+
+
+def test_moves_and_overlap_are_what_they_say(look: Look) -> None:
+    """Against the same in Python, over lists of all kinds."""
+    rng = random.Random(0)
+    pairs = [[rng.sample("abcdefghijklmno", rng.randint(0, 12)) for _ in range(2)] for _ in range(200)]
+    told = look.page.evaluate(
+        """async (pairs) => {
+          const { moves, overlap } = await import(new URL("moves.js", location.href));
+          return pairs.map(([one, other]) => {
+            const { moved, gone } = moves(one, other);
+            return [[...moved].map(([id, move]) => [id, move.kind, move.by]), gone, overlap(one, other)];
+          });
+        }""",
+        pairs,
+    )
+    for (one, other), (moved, gone, overlap) in zip(pairs, told, strict=True):
+        assert moved == [[item, *_move(one, place, item)] for place, item in enumerate(other)]
+        assert gone == [item for item in one if item not in other]
+        depth = min(10, max(len(one), len(other)))
+        shares = [len(set(one[:k]) & set(other[:k])) / k for k in range(1, depth + 1)]
+        assert (overlap["shared"], overlap["of"]) == (len(set(one[:depth]) & set(other[:depth])), depth)
+        assert overlap["rank"] == pytest.approx(sum(shares) / depth if depth else 1)
+
+
+def _move(before: list[str], place: int, item: str) -> tuple[str, int]:
+    if item not in before:
+        return "new", 0
+    by = before.index(item) - place
+    return ("up" if by > 0 else "down" if by < 0 else "same"), abs(by)
 
 
 def test_two_servers_are_told_the_same_events(

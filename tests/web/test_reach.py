@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 
+from recserv.commands.server_process import ServerProcess
 from tests.patience import eventually
-from tests.web.browser import PHONE, Look
+from tests.web.browser import PHONE, Look, looking
 from tests.web.contrast import CONTRAST
-from tests.web.shop_model import HOSTILE, LONG, MARKUP, OWN_IMAGE, RIGHT_TO_LEFT
+from tests.web.shop_model import FOREIGN_IMAGES, HOSTILE, LONG, MARKUP, OWN_IMAGE, RIGHT_TO_LEFT
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 pytestmark = pytest.mark.web
 VIEWS = ("", "#/item/item-7", "#/search/bowl", "#/category/Garden", "#/cart", "#/knows")
@@ -151,6 +156,24 @@ def test_hostile_titles_are_text(look: Look) -> None:
     # An image of the catalogue's own bytes is shown, one of another host or of none is not.
     assert [image.get_attribute("src") for image in page.locator(".card .picture img").all()] == [OWN_IMAGE]
     look.shot("hostile-home")
+
+
+def test_images_of_other_hosts_are_asked_for_only_where_they_are_allowed(
+    open_look: Callable[..., Look], server: ServerProcess
+) -> None:
+    def no_such_host(page: Page) -> None:
+        page.route("https://images.invalid/**", lambda route: route.abort())
+
+    with looking("--target", server.target, "--images") as url:
+        look = open_look(url, prepare=no_such_host)
+        eventually(look.foreign, "the image is asked for")
+        assert set(look.foreign()) == {FOREIGN_IMAGES["item-27"]}
+        picture = look.page.locator('.card[data-id="item-27"] .picture')
+        eventually(lambda: picture.inner_text() == "IS", "an image that does not come leaves the initials")
+        assert set(look.complaints) == {"error: Failed to load resource: net::ERR_FAILED"}
+        look.asked.clear()
+        look.complaints.clear()
+        look.close()
 
 
 def test_hostile_words_of_the_shopper_are_text(look: Look) -> None:

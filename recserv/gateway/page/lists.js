@@ -4,7 +4,7 @@ import { A, B, explanations, recommend, watch } from "./api.js";
 import { byId, h, picture, say, short, titleOf } from "./dom.js";
 import { moves, movesSaid, overlap, sameOrder } from "./moves.js";
 import { settingsForm } from "./settings.js";
-import { itemOf, key, learn, setup } from "./shopper.js";
+import { isStoring, itemOf, key, learn, setup } from "./shopper.js";
 import { CAUSE, SOURCE, SOURCE_LONG, bare, degradedWords, sourceOf } from "./words.js";
 
 const GONE_SHOWN = 5;
@@ -54,16 +54,17 @@ export class Column {
     this.moves = { moved: new Map(), gone: [] };
   }
 
-  async refresh(tokens = {}) {
+  /** `tokens`: of the event that it follows, if it does. */
+  async refresh(tokens = null) {
     const { base } = this.settings;
     const mine = ++this.asked;
     this.waiting += 1;
     this.element.setAttribute("aria-busy", "true");
     try {
-      const token = tokens[base];
+      const token = tokens?.[base];
       const { data, tookMs, serverMs } = await recommend(base, { ...this.request(), ...(token && { consistencyToken: token }) });
       // A later question has been asked since: its answer counts.
-      if (mine === this.asked) this.show(data, { tookMs, serverMs });
+      if (mine === this.asked) this.show(data, { tookMs, serverMs }, tokens !== null);
     } catch (error) {
       if (mine === this.asked) this.fail(error);
     } finally {
@@ -78,7 +79,7 @@ export class Column {
 
   /** An answer that came by itself. While one is asked for it may be the older of the two: then it is asked once more. */
   take(answer) {
-    if (this.waiting > 0) this.missed = true;
+    if (this.waiting > 0 || isStoring()) this.missed = true;
     else this.show(answer, null);
   }
 
@@ -88,7 +89,8 @@ export class Column {
     this.badge.dataset.kind = "failed";
   }
 
-  show(answer, timing) {
+  /** `follows`: it is the answer to an event, whose marks it has, also where it moved nothing. */
+  show(answer, timing, follows = false) {
     learn(answer);
     const before = this.ids;
     const now = (answer.results ?? []).map((result) => result.itemId);
@@ -96,7 +98,7 @@ export class Column {
     // The same list once more says nothing new, and takes no mark away.
     const stays = !first && sameOrder(before, now);
     if (first) this.moves = { moved: new Map(), gone: [] };
-    else if (!stays) this.moves = moves(before, now);
+    else if (!stays || follows) this.moves = moves(before, now);
     this.answer = answer;
     for (const id of now) shownIn.set(id, answer.recommendationId);
     this.showFacts(answer, timing);
@@ -105,7 +107,7 @@ export class Column {
     this.glide(places);
     this.explain(answer);
     changed();
-    if (!first && !stays) {
+    if (!first && (!stays || follows)) {
       const top = answer.results?.[0];
       say(`List ${this.name}: ${movesSaid(this.moves)}.${top ? ` First is ${short(titleOf(itemOf(top.itemId)), 60)}.` : ""}`);
     }

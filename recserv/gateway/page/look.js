@@ -63,9 +63,10 @@ async function arrive() {
 async function redrawLive() {
   const [name] = place();
   if (name === "cart" || name === "knows") {
-    const held = document.activeElement?.id;
+    const held = main.contains(document.activeElement) ? document.activeElement.id : null;
     await draw(false);
-    if (held && document.activeElement === document.body) byId(held)?.focus();
+    // What had the focus may be gone: then whoever has no mouse goes on from the heading.
+    if (held !== null && document.activeElement === document.body) (byId(held) ?? main.querySelector("h1"))?.focus({ preventScroll: true });
   }
 }
 
@@ -149,6 +150,7 @@ function listen() {
     if (location.hash === there) draw(true);
     else location.hash = there;
   });
+  new IntersectionObserver(([seen]) => (byId("jump").hidden = seen.isIntersecting)).observe(byId("columns"));
   byId("compare").addEventListener("click", () => compare(columns.length === 1));
 }
 

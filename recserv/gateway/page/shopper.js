@@ -83,6 +83,9 @@ export async function lookUp(itemIds) {
 }
 
 let last = Promise.resolve();
+let storing = 0;
+/** Whether an event of this page is on its way: its own answer comes next. */
+export const isStoring = () => storing > 0;
 
 /**
  * Stores an event at every server; the promise is of its consistency tokens, by base. Events go one after the other, so
@@ -94,7 +97,8 @@ export function happen(type, fields) {
 }
 
 function again(type, event) {
-  const sent = last.then(() => send(type, event));
+  storing += 1;
+  const sent = last.then(() => send(type, event)).finally(() => (storing -= 1));
   last = sent.catch(() => {});
   return sent;
 }
