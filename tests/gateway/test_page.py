@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 
@@ -11,7 +12,7 @@ import pytest
 from recserv.gateway.page import page_files
 from tests.gateway.support import LiveGateway
 from tests.patience import HANG_GUARD_S
-from tests.project_files import ROOT
+from tests.project_files import ROOT, project_files
 from tests.server.harness import Service
 
 FILES = {name: content.decode() for name, content in page_files().items()}
@@ -179,11 +180,9 @@ def test_the_style_asks_for_nothing() -> None:
     assert re.findall(r"url\(|@import|@font-face", FILES["look.css"]) == []
 
 
-def test_the_wheel_holds_the_page() -> None:
-    import tomllib
-
+def test_the_repository_and_the_wheel_hold_the_page() -> None:
+    assert {path.name for path in project_files() if path.parts[:3] == ("recserv", "gateway", "page")} == set(FILES)
     told = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     folder = ROOT / "recserv/gateway"
     held = {path for pattern in told["recserv.gateway"] for path in folder.glob(pattern)}
-    assert {folder / "page" / name for name in FILES} <= held
     assert set((folder / "page").iterdir()) <= held
