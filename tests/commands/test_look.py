@@ -32,7 +32,8 @@ def looking(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
             assert line.startswith("recserv look on http://127.0.0.1:"), line
             yield process, line.removeprefix("recserv look on ").strip()
         finally:
-            process.kill()
+            # Killed it would leave its folder behind.
+            process.terminate()
 
 
 def _get(url: str) -> httpx.Response:

@@ -43,6 +43,6 @@ export async function knows() {
     recentSearches.length ? h("ol", { class: "searches" }, recentSearches.map((text) => h("li", { dir: "auto" }, short(text, 120)))) : h("p", { class: "sub" }, "Nothing was searched for."));
   return [...top, h("div", { class: "panels" },
     h("section", { class: "panel figure" }, h("b", { id: "event-count" }, String(eventCount)), h("span", {}, eventCount === "1" ? "event in all" : "events in all")),
-    taste(categoryWeights), table("Recently looked at", recentItemIds, "Nothing was looked at."), searches,
+    taste(categoryWeights), table("Recent products", recentItemIds, "Nothing was looked at."), searches,
     table("In the cart", cartItemIds, "The cart is empty."), table("Bought", purchasedItemIds, "Nothing was bought."))];
 }

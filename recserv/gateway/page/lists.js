@@ -212,7 +212,7 @@ export class Column {
     const kind = bare(state, "EXPLANATION_STATE_").toLowerCase();
     place.text.dataset.state = kind;
     place.text.hidden = !(kind === "ready" || kind === "pending");
-    place.text.textContent = kind === "ready" ? text : kind === "pending" ? "A sentence of its own is being written" : "";
+    place.text.textContent = kind === "ready" ? text : kind === "pending" ? "A sentence is being written" : "";
     if (kind === "template") place.why.title = CAUSE[bare(cause, "TEMPLATE_CAUSE_")] ?? "";
   }
 }

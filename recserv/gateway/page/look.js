@@ -39,7 +39,7 @@ async function draw(focus) {
     content = await VIEWS[name](argument);
     clear("view");
   } catch (error) {
-    content = [h("h1", { tabindex: "-1" }, "No answer"), h("p", { class: "empty" }, `${short(error.message, 160)}. `)];
+    content = [h("h1", { tabindex: "-1" }, "No answer"), h("p", { class: "empty" }, `This view is empty: ${short(error.message, 160)}.`)];
     notice("view", "The recommendation server gave no answer.", { text: "Try again", run: () => draw(false) });
   }
   if (mine !== drawn) return;
