@@ -91,6 +91,11 @@ class Look:
         )
         return found
 
+    def watches(self) -> bool:
+        """Whether the gateway has a stream of recommendations."""
+        config = self.context.request.get(f"{self.url}config.json").json()
+        return bool(config["watches"])
+
     def changes(self, before: list[str], column: str = "A", page: Page | None = None) -> list[str]:
         """The list once it is another one."""
         eventually(lambda: self.ids(column, page) not in (before, []), "the list changes")

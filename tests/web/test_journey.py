@@ -178,3 +178,22 @@ def test_an_event_from_elsewhere_moves_the_list(open_look: Callable[..., Look], 
     assert "session_id=look-" in asked[0]
     assert page.locator(".facts").first.inner_text() == "came by itself"
     assert page.locator("#after").inner_text() == "After: an event from elsewhere"
+
+
+def test_a_second_tab_follows_the_first_where_the_gateway_watches(look: Look) -> None:
+    cold, other = look.ids(), look.tab()
+    look.open(page=other)
+    # A tab that was never in front has a list, too.
+    assert look.ids(page=other) == cold
+    other.wait_for_load_state()
+    look.page.locator(".card-link").nth(8).click()
+    viewed = look.changes(cold)
+    if not look.watches():
+        # Without a stream it stays as it is, and says nothing of that.
+        assert look.ids(page=other) == cold
+        return
+    eventually(lambda: look.ids(page=other) == viewed, "the other tab follows")
+    assert other.locator("#after").inner_text() == "After: an event from elsewhere"
+    # What the page did itself is not told as somebody else's.
+    assert look.page.locator("#after").inner_text().startswith("After: looked at ")
+    assert "new" in look.kinds().values()
