@@ -159,7 +159,7 @@ function drawCategories() {
   if (!old) return;
   const [name, argument] = place();
   const focused = old.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
-  const bar = categoryBar(name === "category" ? argument : "");
+  const bar = categoryBar(name === "category" ? argument : name === "" ? "" : null);
   old.replaceWith(bar);
   if (focused) [...bar.children].find((chip) => chip.getAttribute("href") === focused)?.focus();
 }

@@ -71,7 +71,7 @@ const grid = (results, withReason = false) => h("div", { class: "grid" }, result
 
 const heading = (text, sub = "") => [h("h1", { tabindex: "-1", dir: "auto" }, text), sub && h("p", { class: "sub" }, sub)];
 
-/** The categories seen so far: those of this visit first, then the most common. */
+/** The categories seen so far: those of this visit first, then the most common. `chosen`: "" for all, null for none. */
 export function categoryBar(chosen) {
   const weights = new Map((shopper.known?.categoryWeights ?? []).map(({ category, weight }) => [category, weight ?? 0]));
   const names = [...new Set([...weights.keys(), ...categories.keys()])];
@@ -82,7 +82,7 @@ export function categoryBar(chosen) {
   const chip = (name) => h("a", { class: "chip", href: `#/category/${encodeURIComponent(name)}`, dir: "auto",
     "aria-current": name === chosen ? "page" : null, data: weights.has(name) ? { known: "" } : {} }, short(name, 40));
   return h("nav", { class: "chips", "aria-label": "Categories" },
-    h("a", { class: "chip", href: "#/", "aria-current": chosen ? null : "page" }, "All"), shown.map(chip));
+    h("a", { class: "chip", href: "#/", "aria-current": chosen === "" ? "page" : null }, "All"), shown.map(chip));
 }
 
 async function asked(request) {
@@ -107,8 +107,9 @@ export async function search(text) {
   const found = answer.results ?? [];
   const hits = found.filter((result) => (result.reasons ?? []).some((reason) => reason.type === "REASON_TYPE_MATCHES_SEARCH"));
   const rest = found.filter((result) => !hits.includes(result));
-  const told = hits.length ? `${plural(hits.length, "product holds", "products hold")} every word; what suits this visit follows.` : "No title holds every word; this is what suits the visit.";
-  return [categoryBar(""), ...heading(`“${short(text, 60)}”`, told), grid([...hits, ...rest], true)];
+  const holding = `${plural(hits.length, "product holds", "products hold")} every word; what suits this visit follows.`;
+  const told = hits.length === 0 ? "No product holds every word; this is what suits the visit." : rest.length === 0 ? "All of these hold every word." : holding;
+  return [categoryBar(null), ...heading(`“${short(text, 60)}”`, told), grid([...hits, ...rest], true)];
 }
 
 export async function product(itemId) {
