@@ -33,6 +33,7 @@ COMMANDS = (
     "gateway",
     "dashboard",
     "demo",
+    "look",
 )
 
 

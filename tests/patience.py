@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 
-LANES = ("slow", "chaos", "fuzz", "soak", "benchmark", "clients", "deploy")
+LANES = ("slow", "chaos", "fuzz", "soak", "benchmark", "clients", "deploy", "web")
 """Marks of the tests that the gate leaves to `.ci/long`."""
 HANG_GUARD_S = 60.0
 """Of a single wait: a process that starts or stops, a call to a server, a condition that must come true."""

@@ -44,8 +44,13 @@ def _walk(folder: Path) -> Iterator[Path]:
         if path.is_dir():
             if path.name not in LEFT_BY_TOOLS:
                 yield from _walk(path)
-        elif path.suffix not in {".so", ".pyc", ".c", ".cpp", ".html"}:
+        elif path.suffix not in {".so", ".pyc", ".c", ".cpp"} and not _listing(path):
             yield path.relative_to(ROOT)
+
+
+def _listing(path: Path) -> bool:
+    """Of a kernel, as Cython writes it when asked to."""
+    return path.suffix == ".html" and path.with_suffix(".pyx").exists()
 
 
 def package_sources() -> list[Path]:

@@ -18,7 +18,7 @@ from tests.project_files import ROOT, project_files
 CLOCKS = {"perf_counter", "perf_counter_ns", "monotonic", "monotonic_ns", "process_time", "thread_time"}
 """Of the module `time`; `time.time` stamps events and is not among them. `loop.time()` is."""
 SLEEP_S_MAX = 0.05
-LANE_FOLDERS = {"benchmark", "chaos", "clients", "soak"}
+LANE_FOLDERS = {"benchmark", "chaos", "clients", "soak", "web"}
 """Whole folders of the long lanes, with what they share."""
 GUARDS = Path("tests/patience.py")
 

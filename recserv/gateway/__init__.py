@@ -8,6 +8,7 @@
                  -> answer   message -> proto3 JSON, google.rpc.Status -> error      answers.py
                     or a stream of messages -> server-sent events                       sse.py  watch.py
                     or the recommendations as HTML                                      card.py
+    or a file of the page    for people, under /look/, where it is told to              page.py
 
 `openapi` and `tools` are the documents that say so.
 

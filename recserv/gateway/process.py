@@ -31,14 +31,14 @@ _log = logging.getLogger(__name__)
 
 
 def run_gateway(settings: GatewaySettings, say: Callable[[str], None]) -> None:
-    """Until SIGTERM or SIGINT. `say` is told the address. Raises UsageError where it cannot listen."""
+    """Until SIGTERM or SIGINT. `say` is told the URL. Raises UsageError where it cannot listen."""
     listener = _listener(settings.listen)
     host, port = listener.getsockname()[:2]
     logs = Logs(settings.log_level)
 
     def begun(server: uvicorn.Server) -> None:
         _end_on_signals(server)
-        say(f"recserv gateway on http://{f'[{host}]' if ':' in host else host}:{port}")
+        say(f"http://{f'[{host}]' if ':' in host else host}:{port}")
 
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
@@ -60,13 +60,17 @@ async def serve_gateway(
     settings: GatewaySettings, listener: socket.socket, begun: Callable[[uvicorn.Server], None]
 ) -> None:
     """Owns the listener. `begun` is given what ends it: `should_exit`."""
-    target = Target(settings.target, settings.max_streams + settings.max_watches)
-    gateway = Gateway(settings, target)
+    streams = settings.max_streams + settings.max_watches
+    target = Target(settings.target, streams)
+    compare = Target(settings.compare, streams) if settings.compare else None
+    gateway = Gateway(settings, target, compare=compare)
     server = _Server(_config(settings, gateway), begun, gateway.draining)
     try:
         await server.serve([listener])
     finally:
         await target.close()
+        if compare is not None:
+            await compare.close()
         _log.info("drained")
 
 

@@ -7,6 +7,7 @@ plain web shop has in its hands: an event as the body, ids in the path, fields i
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -18,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Mount, Route
 
 from recserv import v1 as pb
 from recserv.gateway.answers import JSON, Refused, error_response, message_response, refusal, status_of_call
@@ -38,6 +39,7 @@ from recserv.gateway.card import CARD_PATH, ask_for_card, card_options, card_res
 from recserv.gateway.front import App, Front, Places
 from recserv.gateway.methods import UNARY, WATCH_EXPLANATIONS, Method
 from recserv.gateway.openapi import SHOP_PREFIX, openapi_json
+from recserv.gateway.page import COMPARE_PREFIX, page_routes
 from recserv.gateway.parse import message_of_json, message_of_query, read_body
 from recserv.gateway.settings import GatewaySettings
 from recserv.gateway.sse import ExplanationStream, Pace, open_stream
@@ -54,16 +56,30 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 class Gateway:
     """The application in front of one target."""
 
-    def __init__(self, settings: GatewaySettings, target: Target, health_timeout_s: float = _HEALTH_TIMEOUT_S):
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        target: Target,
+        health_timeout_s: float = _HEALTH_TIMEOUT_S,
+        compare: Target | None = None,
+        first: Gateway | None = None,
+    ):
+        """`compare`: of a second server. `first`: the gateway beside which this one stands, in the same process."""
         self._settings, self._target, self._health_timeout_s = settings, target, health_timeout_s
+        self._compare = compare
         self.places, self.streams = Places(settings.max_in_flight), Places(settings.max_streams)
         self.draining = asyncio.Event()
+        if first is not None:
+            self.places, self.streams, self.draining = first.places, first.streams, first.draining
         self.watch = Watch(settings, target, self.draining, self._body)
+        if first is not None:
+            self.watch.places = first.watch.places
 
     def app(self) -> App:
         handlers: dict[Any, Any] = {Refused: _refused, grpc.RpcError: _call_failed, HTTPException: _no_route}
         handlers[Exception] = _failed
-        inner = Starlette(routes=self.routes(), exception_handlers=handlers)
+        routes = self.routes()
+        inner = Starlette(routes=[*routes, *self._beside(routes)], exception_handlers=handlers)
         inner.router.redirect_slashes = False
         if not self._settings.allow_origin:
             return Front(inner)
@@ -75,6 +91,16 @@ class Gateway:
             allow_headers=["content-type", LAST_EVENT_ID, REQUEST_ID, TIMEOUT, PRIORITY],
             expose_headers=[REQUEST_ID, "x-recserv-degraded", "retry-after"],
         )
+
+    def _beside(self, routes: list[Route]) -> list[BaseRoute]:
+        """What is for people, and the same paths once more for the second server, if there are such."""
+        found: list[BaseRoute] = [*status_routes(self._settings.metrics, self._placed, self.draining)]
+        if self._compare is not None:
+            other = Gateway(self._settings, self._compare, self._health_timeout_s, first=self)
+            found.append(Mount(COMPARE_PREFIX, routes=other.routes()))
+        if self._settings.page:
+            found += page_routes(routes, images=self._settings.images, compares=self._compare is not None)
+        return found
 
     def routes(self) -> list[Route]:
         rpcs = [Route(rpc.path, self._placed(partial(self._rpc, rpc)), methods=["POST"]) for rpc in UNARY.values()]
@@ -91,7 +117,6 @@ class Gateway:
             tools_route(self._settings.public_url),
             Route("/openapi.json", _openapi(self._settings.public_url), methods=["GET"]),
             Route("/healthz", self._health, methods=["GET"]),
-            *status_routes(self._settings.metrics, self._placed, self.draining),
         ]
 
     def _placed(self, endpoint: Endpoint) -> Endpoint:
@@ -153,7 +178,13 @@ class Gateway:
         return await message_of_json(body, kind)
 
     async def _answer(self, request: Request, method: Method, message: Message) -> Response:
-        return await message_response(await self._called(request, method, message))
+        began_s = time.perf_counter()
+        answer = await self._called(request, method, message)
+        took_ms = (time.perf_counter() - began_s) * 1000
+        response = await message_response(answer)
+        # What is left of what the caller measures is the gateway's, the network's and its own.
+        response.headers["Server-Timing"] = f"server;dur={took_ms:.1f}"
+        return response
 
     async def _called(self, request: Request, method: Method, message: Message) -> Any:
         settings, request_id = self._settings, request.state.request_id

@@ -58,6 +58,12 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     request for the document was sent to."""
     metrics: tuple[str, ...] = ()
     """HOST:PORT where servers are scraped, for the page at /status; in the environment with commas between them."""
+    page: bool = False
+    """Serve a page for people under /look/."""
+    images: bool = False
+    """Let the page show a catalogue's images: browsers ask the hosts that its image_uri names."""
+    compare: str = ""
+    """HOST:PORT of a second server, whose paths lie below /compare; the page shows its answers beside the first's."""
 
 
 KEYS = GatewaySettings.__struct_fields__
@@ -113,7 +119,7 @@ def _check(key: str, value: Any) -> None:
     """Raises what says why, where a type does not."""
     if key == "listen":
         parse_address(value)
-    elif key == "target":
+    elif key == "target" or (key == "compare" and value):
         channel_target(value)
     elif key == "public_url" and value and not _PUBLIC_URL.fullmatch(value):
         raise ValueError("is no URL such as https://shop.example/recserv, without a slash at its end")

@@ -248,6 +248,12 @@ def _snapshot(  # noqa: PLR0913
     )
 
 
+def read_manifest(path: Path | str) -> Manifest:
+    """Of a model directory of which nothing else is read. Raises ModelError."""
+    with ModelDirectory(path) as directory:
+        return _read_manifest(directory)[0]
+
+
 def _read_manifest(directory: ModelDirectory) -> tuple[Manifest, int]:
     manifest_bytes = directory.read_small(MANIFEST_FILE, _MANIFEST_BYTES_MAX)
     seal_bytes = directory.read_small(SEAL_FILE, _SEAL_BYTES_MAX)

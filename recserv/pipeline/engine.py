@@ -25,7 +25,7 @@ from recserv.model.layout import RANKER_FILE
 from recserv.pipeline.ranker import Ranker
 from recserv.pipeline.side_thread import SideThread
 from recserv.pipeline.sources import SOURCES
-from recserv.pipeline.sources.base import CandidateSource
+from recserv.pipeline.sources.base import CandidateSource, CategoryMembers
 from recserv.pipeline.sources.covisitation import Covisitation
 from recserv.pipeline.vector_search import VectorSearch
 from recserv.pipeline.word_search import WordSearch
@@ -101,7 +101,7 @@ class Engine:
         self._available = np.ascontiguousarray(snapshot.available, np.uint8).copy()
         self.popular_order = self._in_stock(descending(snapshot.popularity, first=snapshot.popular_items))
         self.trending_order = self._in_stock(descending(snapshot.popularity_recent, first=snapshot.trending_items))
-        self._members_offsets, self._members = members_by_popularity(snapshot, self.popular_order)
+        self.members = members_by_popularity(snapshot, self.popular_order)
         self.popular_head = self._head()
         self.sources: tuple[CandidateSource, ...] = tuple(kind(self) for kind in SOURCES)
         """In the order in which they are asked."""
@@ -135,11 +135,11 @@ class Engine:
 
     def category_items(self, category: int) -> Positions:
         """Positions of the category's available items, the most popular first; a view."""
-        return self._members[self._members_offsets[category] : self._members_offsets[category + 1]]
+        return self.members.of(category)
 
     def category_size(self, category: int) -> int:
         """How many available items it has; 0 for -1."""
-        return int(self._members_offsets[category + 1] - self._members_offsets[category]) if category >= 0 else 0
+        return self.members.size(category) if category >= 0 else 0
 
     def lacks(self, category: str) -> bool:
         """Whether a category was named that the model does not know. Of a damaged model none is known, nor missing."""
@@ -193,9 +193,9 @@ def descending(counts: Floats, first: Positions) -> Positions:
     return np.concatenate((np.asarray(first, np.int32), order[~np.isin(order, first)]))
 
 
-def members_by_popularity(snapshot: ModelSnapshot, order: Positions) -> tuple[npt.NDArray[np.int64], Positions]:
-    """Of each category the items that are in `order` (int32, distinct), in that order: int64 [c + 1] offsets and int32
-    items. Made once: a request must not look through the catalogue for the few items of its category.
+def members_by_popularity(snapshot: ModelSnapshot, order: Positions) -> CategoryMembers:
+    """Of each category the items that are in `order` (int32, distinct), in that order. Made once: a request must not
+    look through the catalogue for the few items of its category.
     """
     count = snapshot.item_count
     place = np.full(count, -1, np.int64)
@@ -204,7 +204,7 @@ def members_by_popularity(snapshot: ModelSnapshot, order: Positions) -> tuple[np
     listed = place[owners] >= 0
     keys = np.unique(np.asarray(snapshot.item_categories)[listed] * np.int64(count) + place[owners[listed]])
     categories = np.arange(len(snapshot.category_names) + 1, dtype=np.int64)
-    return np.searchsorted(keys, categories * count), order[keys % count]
+    return CategoryMembers(np.searchsorted(keys, categories * count), order[keys % count])
 
 
 def main_categories(snapshot: ModelSnapshot) -> Positions:

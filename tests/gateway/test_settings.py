@@ -18,7 +18,7 @@ def test_every_setting_is_a_flag_whose_help_names_the_default() -> None:
     defaults = GatewaySettings(target="")
     for key in KEYS:
         value = getattr(defaults, key)
-        if value not in ("", ()):
+        if value not in ("", (), False):
             assert gateway.FLAGS[key][1].endswith(f"({value})")
 
 

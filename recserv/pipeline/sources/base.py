@@ -81,8 +81,24 @@ class Inquiry(msgspec.Struct, frozen=True):
     extra: int
 
 
+class CategoryMembers:
+    """The available items of each category, the most popular first: offsets int64 [c + 1] into items int32."""
+
+    def __init__(self, offsets: npt.NDArray[np.int64], items: Positions):
+        self._offsets, self._items = offsets, items
+
+    def of(self, category: int) -> Positions:
+        """A view."""
+        return self._items[self._offsets[category] : self._offsets[category + 1]]
+
+    def size(self, category: int) -> int:
+        return int(self._offsets[category + 1] - self._offsets[category])
+
+
 class Parts(Protocol):
-    """What an engine has to make sources of."""
+    """What an engine has to make sources of. A source keeps of it what it needs and not the engine: a model that is no
+    longer served goes at once only if it is part of no cycle.
+    """
 
     @property
     def snapshot(self) -> ModelSnapshot: ...
@@ -90,7 +106,8 @@ class Parts(Protocol):
     def variants(self) -> Variants | None: ...
     @property
     def popular_head(self) -> Positions: ...
-    def category_items(self, category: int, /) -> Positions: ...
+    @property
+    def members(self) -> CategoryMembers: ...
 
 
 class CandidateSource:

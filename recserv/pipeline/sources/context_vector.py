@@ -17,7 +17,7 @@ class ContextVector(CandidateSource):
     rank_column = column("search_rank")
 
     def __init__(self, parts: Parts):
-        self._members = parts.category_items
+        self._members = parts.members
 
     def limit(self, inquiry: Inquiry) -> int:
         """The search was told how many to find."""
@@ -26,4 +26,4 @@ class ContextVector(CandidateSource):
     def top(self, inquiry: Inquiry, k: int) -> Found:
         if inquiry.category is None or not inquiry.small:
             return inquiry.neighbours
-        return (self._members(inquiry.category), None) if inquiry.directed else NOTHING
+        return (self._members.of(inquiry.category), None) if inquiry.directed else NOTHING

@@ -24,7 +24,7 @@ class PopularInCategory(CandidateSource):
     personal = False
 
     def __init__(self, parts: Parts):
-        self._members = parts.category_items
+        self._members = parts.members
         self._offsets = parts.snapshot.category_popular_offsets
         self._items = parts.snapshot.category_popular_items
 
@@ -35,7 +35,7 @@ class PopularInCategory(CandidateSource):
         category = inquiry.category
         assert category is not None
         if inquiry.small and not inquiry.directed:
-            return self._members(category), None
+            return self._members.of(category), None
         return self._items[self._offsets[category] : self._offsets[category + 1]], None
 
     def fill(self, table: CandidateTable, inquiry: Inquiry) -> None:

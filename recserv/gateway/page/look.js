@@ -1,0 +1,193 @@
+// The page: which view is shown, and what follows an event.
+//
+//   a click -> an event, stored (shopper.js) -> the lists at the side asked again with its token (lists.js)
+//                                            -> the context read again: cart, categories, "what it knows"
+
+import { A, config } from "./api.js";
+import { allowImages, byId, clear, h, notice, short } from "./dom.js";
+import { knows } from "./knows.js";
+import { Column, Watcher, drawOverlap, onLists, secondBase, settingsOf } from "./lists.js";
+import { act, cart, category, categoryBar, home, markCart, product, search } from "./shop.js";
+import { happen, onChange, readContext, restoreShopper, setup, shopper } from "./shopper.js";
+
+const VIEWS = { "": home, category, search, item: product, cart, knows };
+const main = byId("main");
+let columns = [];
+let watcher = null;
+let drawn = 0;
+
+/** "#/item/a%2Fb" is ["item", "a/b"]. */
+function place() {
+  const [name, rest = ""] = location.hash.replace(/^#\/?/, "").split(/\/(.*)/s);
+  try {
+    return [name in VIEWS ? name : "", decodeURIComponent(rest)];
+  } catch {
+    return ["", ""];
+  }
+}
+
+async function draw(focus) {
+  const [name, argument] = place();
+  const mine = ++drawn;
+  const shown = name === "cart" || name === "knows" ? name : "shop";
+  for (const link of document.querySelectorAll("[data-view]")) {
+    if (link.dataset.view === shown) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  let content;
+  try {
+    content = await VIEWS[name](argument);
+    clear("view");
+  } catch (error) {
+    content = [h("h1", { tabindex: "-1" }, "No answer"), h("p", { class: "empty" }, `This view is empty: ${short(error.message, 160)}.`)];
+    notice("view", "The recommendation server gave no answer.", { text: "Try again", run: () => draw(false) });
+  }
+  if (mine !== drawn) return;
+  main.replaceChildren(...content.filter(Boolean));
+  main.dataset.view = name || "home";
+  document.title = `${short(main.querySelector("h1")?.textContent ?? "", 60)} · recserv`;
+  if (focus) {
+    main.querySelector("h1")?.focus({ preventScroll: true });
+    scrollTo(0, 0);
+  }
+}
+
+async function arrive() {
+  // What was told of the view before.
+  for (const key of ["bought", "dislike"]) clear(key);
+  const [name, argument] = place();
+  if (name === "item" && argument) act("VIEW", argument).catch(() => {});
+  await draw(true);
+}
+
+async function redrawLive() {
+  const [name] = place();
+  if (name === "cart" || name === "knows") {
+    const held = main.contains(document.activeElement) ? document.activeElement.id : null;
+    await draw(false);
+    // What had the focus may be gone: then whoever has no mouse goes on from the heading.
+    if (held !== null && document.activeElement === document.body) (byId(held) ?? main.querySelector("h1"))?.focus({ preventScroll: true });
+  }
+}
+
+const refresh = (tokens) => Promise.all(columns.map((column) => column.refresh(tokens)));
+
+const contextRead = () => readContext().catch(() => {});
+
+function compare(on) {
+  byId("compare").setAttribute("aria-pressed", String(on));
+  document.body.classList.toggle("comparing", on);
+  if (!on) for (const column of columns.splice(1)) column.end();
+  else if (columns.length === 1) {
+    const base = secondBase();
+    columns.push(new Column("B", settingsOf(base, base === A ? { diversity: 0.6 } : {}), settingsChanged));
+    columns[1].refresh();
+  }
+  byId("columns").replaceChildren(...columns.map((column) => column.element));
+  listsChanged();
+}
+
+function settingsChanged(column) {
+  column.refresh();
+  if (column === columns[0]) watcher.start();
+}
+
+let drawing = false;
+/** Each list says what the other one has. */
+function listsChanged() {
+  if (drawing) return;
+  drawing = true;
+  const [one, other] = columns;
+  drawOverlap(one, other);
+  if (other?.answer && one.answer) {
+    one.draw(other);
+    other.draw(one);
+  } else if (!other && one.other) one.draw(null);
+  drawing = false;
+  const moved = [...one.moves.moved.values()].filter((move) => move.kind !== "same").length;
+  byId("jump").textContent = moved ? `For you: ${moved} moved` : "For you";
+}
+
+/** Links to a place of the page itself; a hash is a view here. */
+function within(link, target) {
+  link.addEventListener("click", (event) => {
+    event.preventDefault();
+    byId(target).focus({ preventScroll: true });
+    byId(target).scrollIntoView();
+  });
+}
+
+function listen() {
+  within(byId("skip"), "main");
+  within(byId("jump"), "for-you");
+  onChange("event", ({ text, stored, tokens }) => {
+    byId("after").textContent = stored ? `After: ${text}` : `Not stored: ${text}`;
+    return Promise.all([refresh(tokens), contextRead()]);
+  });
+  onChange("context", () => {
+    const count = shopper.cart.length;
+    byId("cart-count").textContent = String(count);
+    byId("cart-count").setAttribute("aria-label", `${count} products in the cart`);
+    markCart(main);
+    drawCategories();
+    redrawLive();
+  });
+  onChange("categories", drawCategories);
+  onChange("shopper", () => {
+    byId("after").textContent = "Another shopper: nothing of the one before is used.";
+    for (const column of columns) column.forget();
+    refresh();
+    contextRead().then(() => draw(false));
+    watcher.start();
+  });
+  addEventListener("hashchange", arrive);
+  byId("search").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const text = byId("search-text").value.trim();
+    if (!text) return;
+    await happen("SEARCH", { searchQuery: text });
+    const there = `#/search/${encodeURIComponent(text)}`;
+    if (location.hash === there) draw(true);
+    else location.hash = there;
+  });
+  new IntersectionObserver(([seen]) => (byId("jump").hidden = seen.isIntersecting)).observe(byId("columns"));
+  byId("compare").addEventListener("click", () => compare(columns.length === 1));
+}
+
+function drawCategories() {
+  const old = main.querySelector(".chips");
+  if (!old) return;
+  const [name, argument] = place();
+  const focused = old.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+  const bar = categoryBar(name === "category" ? argument : name === "" ? "" : null);
+  old.replaceWith(bar);
+  if (focused) [...bar.children].find((chip) => chip.getAttribute("href") === focused)?.focus();
+}
+
+async function start() {
+  try {
+    Object.assign(setup, await config());
+  } catch {
+    notice("view", "The gateway does not answer.", { text: "Try again", run: () => location.reload() });
+    return;
+  }
+  allowImages(setup.images);
+  restoreShopper();
+  columns = [new Column("A", settingsOf(A), settingsChanged)];
+  byId("columns").replaceChildren(columns[0].element);
+  onLists(listsChanged);
+  watcher = new Watcher(columns[0]);
+  watcher.heard = () => {
+    byId("after").textContent = "After: an event from elsewhere";
+    contextRead();
+  };
+  listen();
+  await Promise.all([refresh(), contextRead()]);
+  const [name, argument] = place();
+  if (name === "item" && argument) act("VIEW", argument).catch(() => {});
+  await draw(false);
+  watcher.start();
+  document.body.dataset.ready = "";
+}
+
+start();
