@@ -20,7 +20,7 @@ primary was changed, and it needs a permission that a store's user may not have.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from enum import Enum
 from itertools import islice
 from typing import TypeVar
@@ -150,20 +150,26 @@ class Watches:
 
     def acknowledged(self, tenant: str, events: Iterable[Event]) -> None:
         """These events are visible to reads from now on, and about to be acknowledged."""
-        sessions, users = self._sessions, self._users
+        # Each of them once: a call may bring a thousand events of a session that a thousand watch.
+        of_sessions: dict[tuple[str, ...], int] = {}
+        of_users: dict[tuple[str, ...], int] = {}
         for event in events:
-            if event.session_id and (watches := sessions.get((tenant, event.session_id))):
-                self._raise_all(watches)
-            if event.user_id and (watches := users.get((tenant, event.user_id))):
-                self._raise_all(watches)
+            if event.session_id and (key := (tenant, event.session_id)) in self._sessions:
+                of_sessions[key] = of_sessions.get(key, 0) + 1
+            if event.user_id and (key := (tenant, event.user_id)) in self._users:
+                of_users[key] = of_users.get(key, 0) + 1
+        for index, changed in ((self._sessions, of_sessions), (self._users, of_users)):
+            for key, changes in changed.items():
+                self._raise_all(index[key], changes)
 
     def all_changed(self) -> None:
         """Another model answers from now on."""
         for watches in self._shoppers.values():
             self._raise_all(watches)
 
-    def _raise_all(self, watches: Iterable[Watch]) -> None:
-        met = 0
+    def _raise_all(self, watches: Collection[Watch], changes: int = 1) -> None:
+        """For so many `changes` at once."""
+        met = (changes - 1) * len(watches)
         for watch in watches:
             watch.told = True
             met += not watch.raise_flag()

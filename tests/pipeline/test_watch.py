@@ -67,6 +67,28 @@ def test_an_event_concerns_whoever_watches_its_session_or_its_user() -> None:
     assert [len(index) for index in (watches._sessions, watches._users, watches._shoppers)] == [0, 0, 0]
 
 
+def test_a_call_with_many_events_of_a_shopper_touches_each_of_its_watches_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    touched: list[Watch] = []
+    raise_flag = Watch.raise_flag
+
+    def counted(watch: Watch) -> bool:
+        touched.append(watch)
+        return raise_flag(watch)
+
+    monkeypatch.setattr(Watch, "raise_flag", counted)
+    hooks = Recorder()
+    watches = Watches(hooks)
+    for _ in range(20):
+        watches.add(Watch("t", ShopperKey("s")))
+        watches.add(Watch("t", ShopperKey("", "u")))
+    for watches_of_one in watches._shoppers.values():
+        for watch in watches_of_one:
+            watch.lower_flag()
+    watches.acknowledged("t", [event("s", "u")] * 100)
+    assert len(touched) == 40, "on the loop, before the acknowledgement"
+    assert hooks.coalesced == 99 * 40, "every event but the first met a flag that was up"
+
+
 def test_shoppers_are_probed_for_once_and_in_batches() -> None:
     watches = Watches()
     for n in range(10):
