@@ -1,5 +1,6 @@
-"""The versions of shoppers' states in Redis: of each session and profile the eight bytes of its head that change with
-every event, and no more.
+"""The versions of shoppers' states in Redis: of each session and profile the sixteen bytes of its head that change
+with every event, and no more. They are its newest sequence and a time: after a failover that lost events the next ones
+take their numbers, and whoever looked before and after would see nothing of it.
 
 One script call reads them all, in a cluster one for each slot: a GETRANGE of its own for each record would be a reply
 to wait for, thousands a second, behind which the reads of recommendations wait. The script writes nothing and comes
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from recserv.stores.base import StateVersion
-from recserv.stores.packed import PROFILE_SEQUENCE_AT, SESSION_VERSION_AT, VERSION_BYTES
+from recserv.stores.packed import PROFILE_VERSION_AT, SESSION_VERSION_AT, VERSION_BYTES
 from recserv.stores.redis_calls import read_keys
 from recserv.stores.redis_faults import Fault
 from recserv.stores.redis_router import Router
@@ -21,7 +22,7 @@ _SCRIPT = b"""
 local found = {}
 for number, key in ipairs(KEYS) do
   local at = tonumber(ARGV[number])
-  local data = redis.pcall('GETRANGE', key, at, at + 7)
+  local data = redis.pcall('GETRANGE', key, at, at + 15)
   found[number] = type(data) == 'string' and data or ''
 end
 return found"""
@@ -50,7 +51,7 @@ def _records(tenant: str, key: ShopperKey) -> list[tuple[int, bytes, int]]:
     """Slot, name and where to read, of a session and its profile, then of those of its user."""
     found = []
     for partition, names in read_keys(tenant, key.session_id, key.user_id).items():
-        places = (SESSION_VERSION_AT, PROFILE_SEQUENCE_AT) * (len(names) // 2)
+        places = (SESSION_VERSION_AT, PROFILE_VERSION_AT) * (len(names) // 2)
         found += [(partition.slot, name, at) for name, at in zip(names, places, strict=True)]
     return found
 

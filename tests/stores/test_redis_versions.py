@@ -6,7 +6,7 @@ from recserv.stores.redis_keys import partition_of, session_name
 from recserv.types import ShopperKey
 from tests.redis_server import RedisServer
 from tests.stores.redis_support import RedisBackend
-from tests.stores.support import ManualClock, make, put
+from tests.stores.support import START_MS, ManualClock, make, put
 
 
 async def test_a_probe_for_hundreds_of_shoppers_is_one_command(server: RedisServer) -> None:
@@ -34,4 +34,26 @@ async def test_a_record_of_another_type_or_too_short_is_no_version_and_hides_no_
             write(partition_of("default", name).session(session_name(name)), b"x")
     keys = [ShopperKey(name) for name in ("list", "good", "short")]
     assert await store.versions("default", keys) == [(0, 0), before, (0, 0)]
+    await store.close()
+
+
+async def test_an_event_in_the_place_of_one_that_a_failover_lost_is_another_version(server: RedisServer) -> None:
+    store = await RedisBackend(server.url).start(ManualClock())
+    # A primary that had not heard of the last event gives its number to the next one.
+    for session_id, user_id in (("s", ""), ("", "u")):
+        key = ShopperKey(session_id, user_id)
+        lost, instead = (
+            make(item_id, item_id, at=at_ms, session_id=session_id, user_id=user_id)
+            for item_id, at_ms in (("a", START_MS), ("b", START_MS + 1))
+        )
+        await put(store, lost)
+        [before] = await store.versions("default", [key])
+        [read_before] = await store.read("default", [key])
+        with server.client() as client:
+            client.flushall()
+        await put(store, instead)
+        [after] = await store.versions("default", [key])
+        [read_after] = await store.read("default", [key])
+        assert read_before.profile.sequence == read_after.profile.sequence, "the number alone does not tell"
+        assert before != after
     await store.close()
