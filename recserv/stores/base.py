@@ -62,8 +62,8 @@ class AppendEvent(msgspec.Struct, frozen=True):
 StateVersion = tuple[int, ...]
 """Of a shopper's state: the version of the session and the sequence of the profile; for a session of a known user those
 of the user's own timeline and of the session's anonymous profile besides. In Redis each is told apart also from that of
-an event which took the number of one that a failover lost. They are equal or not, for the same key at
-the same store: numbers of one place are never compared with those of another.
+an event which took the number of one that a failover lost. They are equal or not, for the same key at the same store:
+numbers of one place are never compared with those of another.
 """
 
 
