@@ -100,8 +100,8 @@ class GuardedStore:
         )
 
     async def versions(self, tenant: str, keys: Sequence[ShopperKey], within_s: float) -> list[StateVersion]:
-        """As StateStore.versions, once: who asks does so for ever. Raises StoreUnavailable (at once while the breaker of
-        the reads is open) or TimeoutError.
+        """As StateStore.versions, once: who asks does so for ever. Raises StoreUnavailable (at once while the breaker
+        of the reads is open) or TimeoutError.
 
         It tells that breaker nothing. Probes come many a second, and the reads of a quiet server seldom: a user of the
         store that may not run scripts would lose the readable state to failed probes, and heads that are answered would

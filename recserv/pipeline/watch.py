@@ -184,9 +184,11 @@ class Watches:
         return [(tenant, batch) for tenant, keys in by_tenant.items() for batch in _batches(keys, most)]
 
     def saw(self, tenant: str, keys: Sequence[ShopperKey], versions: Sequence[StateVersion]) -> None:
-        """A probe's answer, a version for each key."""
+        """A probe's answer, a version for each key; of an empty one the next probe says more."""
         met = 0
         for key, version in zip(keys, versions, strict=True):
+            if not version:
+                continue
             for watch in self._shoppers.get((tenant, key.session_id, key.user_id), ()):
                 if watch.version != version:
                     watch.version = version

@@ -5,11 +5,14 @@ take their numbers, and whoever looked before and after would see nothing of it.
 One script call reads them all, in a cluster one for each slot: a GETRANGE of its own for each record would be a reply
 to wait for, thousands a second, behind which the reads of recommendations wait. The script writes nothing and comes
 with its call, so no server has to know it. A record that is missing, shorter than a head or of another type is 0.
+
+While a node of a cluster is down, what it has is not known and the rest is: a batch of shoppers has some of every node,
+and otherwise all watches would be deaf for as long.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from recserv.stores.base import StateVersion
 from recserv.stores.packed import PROFILE_VERSION_AT, SESSION_VERSION_AT, VERSION_BYTES
@@ -39,12 +42,21 @@ async def read_versions(router: Router, tenant: str, keys: Sequence[ShopperKey])
         command: tuple[bytes | str | int, ...] = ("EVAL", _SCRIPT, len(places), *places, *places.values())
         begun.append((slot, places, router.begin(slot, command, write=False)))
     found: dict[bytes, int] = {}
+    fault: Fault | None = None
     for slot, places, call in begun:
-        answer = await router.finish(slot, call, write=False)
-        if not isinstance(answer, list) or len(answer) != len(places):
-            raise Fault("server_error", "the script of the versions was answered with something else than a list")
-        found.update(zip(places, map(_number, answer), strict=True))
-    return [tuple([found[name] for _, name, _ in of_key]) for of_key in records]
+        try:
+            found.update(zip(places, _numbers(await router.finish(slot, call, write=False), len(places)), strict=True))
+        except Fault as of_slot:
+            fault = of_slot
+    if fault is not None and not found:
+        raise fault
+    return [_version(found, of_key) for of_key in records]
+
+
+def _version(found: Mapping[bytes, int], records: Sequence[tuple[int, bytes, int]]) -> StateVersion:
+    """Empty if one of its records is not known."""
+    names = [name for _, name, _ in records]
+    return tuple([found[name] for name in names]) if all(name in found for name in names) else ()
 
 
 def _records(tenant: str, key: ShopperKey) -> list[tuple[int, bytes, int]]:
@@ -56,7 +68,7 @@ def _records(tenant: str, key: ShopperKey) -> list[tuple[int, bytes, int]]:
     return found
 
 
-def _number(answer: object) -> int:
-    if not isinstance(answer, bytes):
-        raise Fault("server_error", "the script of the versions gave something else than bytes")
-    return int.from_bytes(answer, "little") if len(answer) == VERSION_BYTES else 0
+def _numbers(answer: object, count: int) -> list[int]:
+    if not isinstance(answer, list) or len(answer) != count or not all(isinstance(data, bytes) for data in answer):
+        raise Fault("server_error", "the script of the versions was answered with something other than a list of bytes")
+    return [int.from_bytes(data, "little") if len(data) == VERSION_BYTES else 0 for data in answer]

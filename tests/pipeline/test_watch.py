@@ -115,10 +115,11 @@ class Recorder(WatchHooks):
 
 
 class VersionedStore:
-    """`version` of every shopper; `errors` are raised by the next probes."""
+    """`version` of every shopper, or `hidden` with a node; `errors` are raised by the next probes."""
 
     def __init__(self) -> None:
         self.version = 0
+        self.hidden = False
         self.errors: list[Exception] = []
         self.probes: list[tuple[float, list[ShopperKey]]] = []
 
@@ -126,7 +127,7 @@ class VersionedStore:
         self.probes.append((asyncio.get_running_loop().time(), list(keys)))
         if self.errors:
             raise self.errors.pop(0)
-        return [(self.version,)] * len(keys)
+        return [() if self.hidden else (self.version,)] * len(keys)
 
 
 class Fixture:
@@ -358,3 +359,22 @@ async def test_a_watch_that_could_not_be_probed_for_looks_again_once_it_can() ->
             await passed(3)
         assert got == [(0.0, "a"), (0.25, "b")]
         assert len(fixture.looks) == 2
+
+
+async def test_what_cannot_be_probed_for_now_is_no_news_until_it_can() -> None:
+    with virtual_time():
+        store = VersionedStore()
+        fixture = Fixture(store, probe_s=0.25)
+        fixture.answers = [answer("a"), answer("b"), answer("c")]
+        async with fixture.watching() as got:
+            await passed(1.1)
+            store.hidden = True
+            await passed(2)
+            assert len(fixture.looks) == 1
+            # The watch's own probe before this look is of no use either.
+            fixture.watches.acknowledged("default", [event("s")])
+            await passed(2)
+            assert len(fixture.looks) == 2
+            store.hidden, store.version = False, 1
+            await passed(2)
+        assert got == [(0.0, "a"), (3.1, "b"), (5.25, "c")]

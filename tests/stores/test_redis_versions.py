@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
+
+import pytest
+
+from recserv.stores.packed import VERSION_BYTES
+from recserv.stores.redis_faults import Fault
 from recserv.stores.redis_keys import partition_of, session_name
+from recserv.stores.redis_versions import read_versions
 from recserv.types import ShopperKey
 from tests.redis_server import RedisServer
 from tests.stores.redis_support import RedisBackend
@@ -57,3 +64,33 @@ async def test_an_event_in_the_place_of_one_that_a_failover_lost_is_another_vers
         assert read_before.profile.sequence == read_after.profile.sequence, "the number alone does not tell"
         assert before != after
     await store.close()
+
+
+class Cluster:
+    """Of a router what is asked for versions. `down`: slots whose node does not answer."""
+
+    by_slot = True
+
+    def __init__(self, down: Container[int] = ()):
+        self.down = down
+
+    def begin(self, slot: int, args: Sequence[bytes | str | int], *, write: bool) -> int:
+        return int(args[2])
+
+    async def finish(self, slot: int, call: int, *, write: bool) -> object:
+        if slot in self.down:
+            raise Fault("refused", "nobody listens")
+        return [b"\1" * VERSION_BYTES] * call
+
+
+async def test_a_node_that_is_down_hides_what_it_has_and_no_more() -> None:
+    keys = [ShopperKey("s0"), ShopperKey("s1"), ShopperKey("s0", "u"), ShopperKey("", "u")]
+    slots = [partition_of("default", name).slot for name in ("s0", "s1", "u")]
+    of_session, of_user, of_both = await read_versions(Cluster(), "default", [keys[0], keys[3], keys[2]])  # type: ignore[arg-type]
+    down = await read_versions(Cluster([slots[2]]), "default", keys)  # type: ignore[arg-type]
+    assert down == [of_session, of_session, (), ()]
+    down = await read_versions(Cluster([slots[0]]), "default", keys)  # type: ignore[arg-type]
+    assert down == [(), of_session, (), of_user]
+    assert len(of_both) == 4
+    with pytest.raises(Fault):
+        await read_versions(Cluster(slots), "default", keys)  # type: ignore[arg-type]
