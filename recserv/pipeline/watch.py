@@ -159,8 +159,8 @@ class Watches:
             if event.user_id and (key := (tenant, event.user_id)) in self._users:
                 of_users[key] = of_users.get(key, 0) + 1
         for index, changed in ((self._sessions, of_sessions), (self._users, of_users)):
-            for key, changes in changed.items():
-                self._raise_all(index[key], changes)
+            for place, changes in changed.items():
+                self._raise_all(index[place], changes)
 
     def all_changed(self) -> None:
         """Another model answers from now on."""
