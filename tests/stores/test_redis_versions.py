@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
+from itertools import pairwise
 
 import pytest
 
@@ -10,7 +11,7 @@ from recserv.stores.packed import VERSION_BYTES
 from recserv.stores.redis_faults import Fault
 from recserv.stores.redis_keys import partition_of, session_name
 from recserv.stores.redis_versions import read_versions
-from recserv.types import ShopperKey
+from recserv.types import MARK_BYTES, Event, EventType, ShopperKey, UserPast
 from tests.redis_server import RedisServer
 from tests.stores.redis_support import RedisBackend
 from tests.stores.support import START_MS, ManualClock, make, put
@@ -63,6 +64,23 @@ async def test_an_event_in_the_place_of_one_that_a_failover_lost_is_another_vers
         [read_after] = await store.read("default", [key])
         assert read_before.profile.sequence == read_after.profile.sequence, "the number alone does not tell"
         assert before != after
+    await store.close()
+
+
+async def test_an_import_and_a_flush_are_other_versions(server: RedisServer) -> None:
+    store = await RedisBackend(server.url).start(ManualClock())
+    keys = [ShopperKey("", "u"), ShopperKey("s", "u")]
+    await put(store, make("e", session_id="s", user_id="u"))
+    seen = [await store.versions("default", keys)]
+    bought = Event(event_id="p", event_type=EventType.PURCHASE, user_id="u", item_id="i", event_time_ms=START_MS - 1)
+    [result] = await store.import_pasts("default", [UserPast("u", (bought,), bytes(MARK_BYTES))])
+    assert result.added == 1
+    seen.append(await store.versions("default", keys))
+    with server.client() as client:
+        client.flushall()
+    seen.append(await store.versions("default", keys))
+    for before, after in pairwise(seen):
+        assert [old != new for old, new in zip(before, after, strict=True)] == [True, True]
     await store.close()
 
 
