@@ -101,7 +101,8 @@ class Watch:
         self.looked_s = now_s
         if answer is None or is_passing(answer):
             self._failures += 1
-            self.told = True
+            # Without another probe of its own: there may be no room for a long time, and what the next probe of all
+            # finds costs one look more.
             self.changed.set()
         else:
             self._failures = 0

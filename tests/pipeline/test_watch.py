@@ -378,3 +378,19 @@ async def test_what_cannot_be_probed_for_now_is_no_news_until_it_can() -> None:
             store.hidden, store.version = False, 1
             await passed(2)
         assert got == [(0.0, "a"), (3.1, "b"), (5.25, "c")]
+
+
+async def test_a_watch_that_finds_no_room_asks_the_store_once_and_misses_nothing() -> None:
+    with virtual_time():
+        store = VersionedStore()
+        fixture = Fixture(store, probe_s=1000.0)
+        fixture.answers = [answer("a"), *[None] * 9, answer("b"), answer("c")]
+        async with fixture.watching() as got:
+            await passed(1)
+            fixture.watches.acknowledged("default", [event("s")])
+            await passed(500)
+            assert [item_id for _, item_id in got] == ["a", "b"]
+            assert len(store.probes) == 2, "one for the first look, one for the event"
+            store.version += 1
+            await passed(600)
+        assert [item_id for _, item_id in got] == ["a", "b", "c"]
