@@ -100,16 +100,24 @@ class GuardedStore:
         )
 
     async def versions(self, tenant: str, keys: Sequence[ShopperKey], within_s: float) -> list[StateVersion]:
-        """As StateStore.versions, by the breaker of the reads and without a second attempt: who asks does so for ever.
-        Raises StoreUnavailable or TimeoutError.
+        """As StateStore.versions, once: who asks does so for ever. Raises StoreUnavailable (at once while the breaker
+        of the reads is open) or TimeoutError.
+
+        It tells that breaker nothing. Probes come many a second, and the reads of a quiet server seldom: a user of the
+        store that may not run scripts would lose the readable state to failed probes, and heads that are answered would
+        hide reads that are not.
         """
-        return await self._attempt(
-            "versions",
-            self._guard.reads,
-            within_s,
-            lambda: self._store.versions(tenant, keys),
-            worked=lambda versions: True,
-        )
+        guard = self._guard
+        if guard.reads.retry_after_s() > 0.0:
+            raise _left_alone(guard.reads)
+        guard.attempts["versions"] += 1
+        limit = asyncio.timeout(max(0.0, within_s))
+        try:
+            async with limit:
+                return await self._store.versions(tenant, keys)
+        except Exception as error:
+            _check_foreseen("versions", error, limit)
+            raise
 
     async def append(self, tenant: str, events: Sequence[AppendEvent]) -> list[AppendResult]:
         """As StateStore.append: a result per event, in order; never raises for a fault of the store. What was begun is
@@ -166,10 +174,8 @@ class GuardedStore:
             raise
         except Exception as error:
             breaker.fail(permit, guard.clock() - began_s)
-            if isinstance(error, StoreUnavailable) or (isinstance(error, TimeoutError) and limit.expired()):
-                raise
-            _log.log(logging.ERROR, operation, "the state store raised", error=error)
-            raise StoreUnavailable(f"the state store failed ({type(error).__name__})") from error
+            _check_foreseen(operation, error, limit)
+            raise
         if worked(given):
             breaker.succeed(permit, guard.clock() - began_s)
         else:
@@ -190,6 +196,13 @@ class GuardedStore:
         await asyncio.sleep(pause_s)
         guard.on_retry(operation)
         return True
+
+
+def _check_foreseen(operation: str, error: Exception, limit: asyncio.Timeout) -> None:
+    """Raises StoreUnavailable, logged, in place of what no store should raise."""
+    if not (isinstance(error, StoreUnavailable) or (isinstance(error, TimeoutError) and limit.expired())):
+        _log.log(logging.ERROR, operation, "the state store raised", error=error)
+        raise StoreUnavailable(f"the state store failed ({type(error).__name__})") from error
 
 
 def _left_alone(breaker: CircuitBreaker) -> StoreUnavailable:

@@ -20,7 +20,7 @@ primary was changed, and it needs a permission that a store's user may not have.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from enum import Enum
 from itertools import islice
 from typing import TypeVar
@@ -101,7 +101,8 @@ class Watch:
         self.looked_s = now_s
         if answer is None or is_passing(answer):
             self._failures += 1
-            self.told = True
+            # Without another probe of its own: there may be no room for a long time, and what the next probe of all
+            # finds costs one look more.
             self.changed.set()
         else:
             self._failures = 0
@@ -150,20 +151,26 @@ class Watches:
 
     def acknowledged(self, tenant: str, events: Iterable[Event]) -> None:
         """These events are visible to reads from now on, and about to be acknowledged."""
-        sessions, users = self._sessions, self._users
+        # Each of them once: a call may bring a thousand events of a session that a thousand watch.
+        of_sessions: dict[tuple[str, ...], int] = {}
+        of_users: dict[tuple[str, ...], int] = {}
         for event in events:
-            if event.session_id and (watches := sessions.get((tenant, event.session_id))):
-                self._raise_all(watches)
-            if event.user_id and (watches := users.get((tenant, event.user_id))):
-                self._raise_all(watches)
+            if event.session_id and (key := (tenant, event.session_id)) in self._sessions:
+                of_sessions[key] = of_sessions.get(key, 0) + 1
+            if event.user_id and (key := (tenant, event.user_id)) in self._users:
+                of_users[key] = of_users.get(key, 0) + 1
+        for index, changed in ((self._sessions, of_sessions), (self._users, of_users)):
+            for place, changes in changed.items():
+                self._raise_all(index[place], changes)
 
     def all_changed(self) -> None:
         """Another model answers from now on."""
         for watches in self._shoppers.values():
             self._raise_all(watches)
 
-    def _raise_all(self, watches: Iterable[Watch]) -> None:
-        met = 0
+    def _raise_all(self, watches: Collection[Watch], changes: int = 1) -> None:
+        """For so many `changes` at once."""
+        met = (changes - 1) * len(watches)
         for watch in watches:
             watch.told = True
             met += not watch.raise_flag()
@@ -178,9 +185,11 @@ class Watches:
         return [(tenant, batch) for tenant, keys in by_tenant.items() for batch in _batches(keys, most)]
 
     def saw(self, tenant: str, keys: Sequence[ShopperKey], versions: Sequence[StateVersion]) -> None:
-        """A probe's answer, a version for each key."""
+        """A probe's answer, a version for each key; of an empty one the next probe says more."""
         met = 0
         for key, version in zip(keys, versions, strict=True):
+            if not version:
+                continue
             for watch in self._shoppers.get((tenant, key.session_id, key.user_id), ()):
                 if watch.version != version:
                     watch.version = version

@@ -113,7 +113,8 @@ class WatchRunner:
 
     async def _probe_one(self, watch: Watch, store: GuardedStore) -> None:
         try:
-            [watch.version] = await store.versions(watch.tenant, (watch.key,), self._settings.probe_within_s)
+            [version] = await store.versions(watch.tenant, (watch.key,), self._settings.probe_within_s)
+            watch.version = version or None
         except (StoreUnavailable, TimeoutError):
             # The look says what is wrong. The next probe that succeeds raises the flag.
             watch.version = None

@@ -61,8 +61,10 @@ class AppendEvent(msgspec.Struct, frozen=True):
 
 StateVersion = tuple[int, ...]
 """Of a shopper's state: the version of the session and the sequence of the profile; for a session of a known user those
-of the user's own timeline and of the session's anonymous profile besides. They are equal or not, for the same key at
-the same store: numbers of one place are never compared with those of another.
+of the user's own timeline and of the session's anonymous profile besides. In Redis each is told apart also from that of
+an event which took the number of one that a failover lost. They are equal or not, for the same key at the same store:
+numbers of one place are never compared with those of another. Empty: the part of the store that has it cannot be asked
+now.
 """
 
 
@@ -95,5 +97,5 @@ class StateStore(Protocol):
         """One version per key, in order: another one than before if an event became visible in what `read` gives for
         that key, else the same (unless something was evicted or has expired). A read that begins after this has
         returned sees at least what the versions stand for. Cheaper than `read`: no events, carts or tastes are moved.
-        Raises StoreUnavailable.
+        Raises StoreUnavailable if none can be asked for.
         """

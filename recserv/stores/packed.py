@@ -35,8 +35,8 @@ RECORD_HEAD = struct.Struct("<HBBqq")
 SEQUENCE = struct.Struct("<Q")
 DETAILS = struct.Struct("<qdq")
 PROFILE_HEAD = struct.Struct("<BBHHHQQqII")
-SESSION_VERSION_AT, PROFILE_SEQUENCE_AT, VERSION_BYTES = 4, 16, 8
-"""Where in their heads the newest sequence lies, and its size."""
+SESSION_VERSION_AT, PROFILE_VERSION_AT, VERSION_BYTES = 4, 16, 16
+"""Where in their heads the newest sequence lies and, behind it in both, a time of the last events; the size of both."""
 EVENT_TYPES = 9
 HEAD = struct.Struct(f"<Qq{EVENT_TYPES}Q")
 COUNT = struct.Struct("<q")

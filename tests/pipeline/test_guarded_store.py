@@ -32,7 +32,8 @@ class Store:
     token_key = b""
 
     def __init__(self) -> None:
-        self.reads = self.appends = 0
+        self.reads = self.appends = self.probes = 0
+        self.probe_error: BaseException | None = None
         self.error: BaseException | None = None
         self.hangs = False
         self.results: list[list[AppendResult]] = []
@@ -47,6 +48,12 @@ class Store:
         self.reads += 1
         await self._as_told()
         return [ShopperState(sequence=1) for _ in keys]
+
+    async def versions(self, tenant, keys):
+        self.probes += 1
+        if self.probe_error is not None:
+            raise self.probe_error
+        return [(1,) for _ in keys]
 
     async def append(self, tenant, events):
         self.appends += 1
@@ -200,3 +207,46 @@ async def test_an_error_that_is_not_the_stores_own_is_one_all_the_same() -> None
     fixture.inner.error = ZeroDivisionError()
     with pytest.raises(StoreUnavailable):
         await fixture.store.read("t", KEYS, HANG_GUARD_S)
+
+
+async def probed(fixture: Fixture) -> bool:
+    try:
+        await fixture.store.versions("t", KEYS, HANG_GUARD_S)
+    except StoreUnavailable:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("this user may not run scripts"), ValueError("a bug")])
+async def test_probes_that_fail_take_no_readable_state_away(error: Exception) -> None:
+    fixture = Fixture()
+    fixture.inner.probe_error = error
+    for _ in range(50):
+        assert not await probed(fixture)
+    assert await read(fixture)
+    assert fixture.states() == []
+
+
+async def test_probes_that_are_answered_do_not_hide_reads_that_fail() -> None:
+    fixture = Fixture()
+    fixture.inner.error = StoreUnavailable("large values time out")
+    for _ in range(BreakerSettings().minimum_number_of_calls):
+        assert not await read(fixture)
+        for _ in range(BreakerSettings().sliding_window_size):
+            await probed(fixture)
+    assert fixture.states() == [("store_read", BreakerState.OPEN)]
+
+
+async def test_a_store_that_is_left_alone_is_not_probed_and_then_is_without_waiting_for_a_read() -> None:
+    fixture = Fixture()
+    fixture.inner.error = StoreUnavailable("down")
+    while fixture.guard.reads.state is not BreakerState.OPEN:
+        await read(fixture)
+    assert not await probed(fixture)
+    assert fixture.inner.probes == 0
+    fixture.clock.now_s += 60.0
+    for _ in range(20):
+        assert await probed(fixture)
+    assert fixture.guard.reads.state is BreakerState.OPEN, "whether it can be read a read says"
+    fixture.inner.error = None
+    assert await read(fixture)

@@ -67,6 +67,28 @@ def test_an_event_concerns_whoever_watches_its_session_or_its_user() -> None:
     assert [len(index) for index in (watches._sessions, watches._users, watches._shoppers)] == [0, 0, 0]
 
 
+def test_a_call_with_many_events_of_a_shopper_touches_each_of_its_watches_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    touched: list[Watch] = []
+    raise_flag = Watch.raise_flag
+
+    def counted(watch: Watch) -> bool:
+        touched.append(watch)
+        return raise_flag(watch)
+
+    monkeypatch.setattr(Watch, "raise_flag", counted)
+    hooks = Recorder()
+    watches = Watches(hooks)
+    for _ in range(20):
+        watches.add(Watch("t", ShopperKey("s")))
+        watches.add(Watch("t", ShopperKey("", "u")))
+    for watches_of_one in watches._shoppers.values():
+        for watch in watches_of_one:
+            watch.lower_flag()
+    watches.acknowledged("t", [event("s", "u")] * 100)
+    assert len(touched) == 40, "on the loop, before the acknowledgement"
+    assert hooks.coalesced == 99 * 40, "every event but the first met a flag that was up"
+
+
 def test_shoppers_are_probed_for_once_and_in_batches() -> None:
     watches = Watches()
     for n in range(10):
@@ -93,10 +115,11 @@ class Recorder(WatchHooks):
 
 
 class VersionedStore:
-    """`version` of every shopper; `errors` are raised by the next probes."""
+    """`version` of every shopper, or `hidden` with a node; `errors` are raised by the next probes."""
 
     def __init__(self) -> None:
         self.version = 0
+        self.hidden = False
         self.errors: list[Exception] = []
         self.probes: list[tuple[float, list[ShopperKey]]] = []
 
@@ -104,7 +127,7 @@ class VersionedStore:
         self.probes.append((asyncio.get_running_loop().time(), list(keys)))
         if self.errors:
             raise self.errors.pop(0)
-        return [(self.version,)] * len(keys)
+        return [() if self.hidden else (self.version,)] * len(keys)
 
 
 class Fixture:
@@ -336,3 +359,38 @@ async def test_a_watch_that_could_not_be_probed_for_looks_again_once_it_can() ->
             await passed(3)
         assert got == [(0.0, "a"), (0.25, "b")]
         assert len(fixture.looks) == 2
+
+
+async def test_what_cannot_be_probed_for_now_is_no_news_until_it_can() -> None:
+    with virtual_time():
+        store = VersionedStore()
+        fixture = Fixture(store, probe_s=0.25)
+        fixture.answers = [answer("a"), answer("b"), answer("c")]
+        async with fixture.watching() as got:
+            await passed(1.1)
+            store.hidden = True
+            await passed(2)
+            assert len(fixture.looks) == 1
+            # The watch's own probe before this look is of no use either.
+            fixture.watches.acknowledged("default", [event("s")])
+            await passed(2)
+            assert len(fixture.looks) == 2
+            store.hidden, store.version = False, 1
+            await passed(2)
+        assert got == [(0.0, "a"), (3.1, "b"), (5.25, "c")]
+
+
+async def test_a_watch_that_finds_no_room_asks_the_store_once_and_misses_nothing() -> None:
+    with virtual_time():
+        store = VersionedStore()
+        fixture = Fixture(store, probe_s=1000.0)
+        fixture.answers = [answer("a"), *[None] * 9, answer("b"), answer("c")]
+        async with fixture.watching() as got:
+            await passed(1)
+            fixture.watches.acknowledged("default", [event("s")])
+            await passed(500)
+            assert [item_id for _, item_id in got] == ["a", "b"]
+            assert len(store.probes) == 2, "one for the first look, one for the event"
+            store.version += 1
+            await passed(600)
+        assert [item_id for _, item_id in got] == ["a", "b", "c"]

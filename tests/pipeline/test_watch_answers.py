@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
+from hashlib import blake2b
+
 import pytest
 
 from recserv.errors import InvalidInput
@@ -58,6 +61,16 @@ def test_text_that_is_no_token_is_told_so(text: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         digest_of_token(text)
     assert [(found.field, found.reason) for found in caught.value.violations] == [("resume_token", "MALFORMED")]
+
+
+def test_a_token_of_another_release_stands_for_an_answer_that_is_not_known_here() -> None:
+    """Servers are replaced one by one, and a watch goes on at any of them."""
+    payload = b"\x02" + answer_digest(answer())
+    later = urlsafe_b64encode(payload + blake2b(payload, digest_size=2).digest()).decode()
+    known = digest_of_token(later)
+    assert known != answer_digest(answer())
+    assert is_news(answer(), known)
+    assert not is_news(answer(degraded_reasons=(DegradedReason.STATE_UNAVAILABLE,)), known), "the caller has an answer"
 
 
 def test_what_tells_of_trouble_only_is_no_news_for_who_has_an_answer() -> None:
