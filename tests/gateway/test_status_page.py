@@ -109,6 +109,18 @@ def test_the_page_says_what_happened_in_the_last_minute(monkeypatch: pytest.Monk
     assert "does not" not in text
 
 
+def test_streams_that_a_server_ended_when_it_drained_are_no_errors_and_how_long_they_were_open_is_no_latency() -> None:
+    metrics = served()
+    before = page(metrics.registry)
+    metrics.rpc("Recommend")("OK", 0.004)
+    for _ in range(9):
+        metrics.rpc("WatchRecommendations")("UNAVAILABLE", 3_000.0)
+    text = text_of(seen((0.0, before), (10.0, page(metrics.registry))))
+    assert "Errors 0%" in text
+    assert "WatchRecommendations UNAVAILABLE 0.9 " in text
+    assert "10 s" not in text.partition("Requests by RPC")[2].partition("Latency by stage")[0]
+
+
 def test_before_there_are_two_samples_it_says_that_rates_are_to_come() -> None:
     text = text_of(seen((0.0, page(served().registry))))
     assert "Rates are to come with the next samples" in text
