@@ -56,8 +56,8 @@ class Scraped:
     def seen(self) -> Seen:
         return Seen(self.address, tuple(self._samples), self._problem)
 
-    async def sample(self, clock: Callable[[], float]) -> None:
-        """Asks once. What fails is kept as the problem; samples that are older than the window go."""
+    async def sample(self, clock: Callable[[], float], number: int) -> None:
+        """Asks once, in the round of this number. What fails is kept as the problem; samples that are older than the window go."""
         try:
             async with asyncio.timeout(self._limits.fetch_s):
                 text = await self._fetch()
@@ -68,7 +68,7 @@ class Scraped:
             await self.close()
         else:
             self._problem = ""
-            self._samples.append(Sample(clock(), values))
+            self._samples.append(Sample(clock(), values, number))
         while self._samples and self._samples[0].at_s < clock() - WINDOW_S:
             self._samples.popleft()
 
@@ -159,7 +159,7 @@ class Sampler:
     async def _sample(self) -> None:
         try:
             while not self._draining.is_set() and self._clock() - self._looked_s <= self._limits.looked_s:
-                await asyncio.gather(*(one.sample(self._clock) for one in self._scraped))
+                await asyncio.gather(*(one.sample(self._clock, self.rounds) for one in self._scraped))
                 self.rounds += 1
                 self._round.set()
                 with contextlib.suppress(TimeoutError):
