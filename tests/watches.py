@@ -34,6 +34,8 @@ class Failure(NamedTuple):
 
     def status(self) -> Any:
         status = status_pb2.Status(code=self.code.value[0], message="as the test wants it")
+        if self.retry_ms is None and not self.reason:
+            return rpc_status.to_status(status)._replace(trailing_metadata=())
         if self.retry_ms is not None:
             delay = duration_pb2.Duration()
             delay.FromMilliseconds(self.retry_ms)

@@ -58,8 +58,8 @@ def quantiles(metric: str, where: str = OF_TENANT) -> tuple[Query, ...]:
     )
 
 
-def one_quantile(quantile: float, metric: str, by: str) -> tuple[Query, ...]:
-    return (Query(f"histogram_quantile({quantile}, {rate(f'{metric}_bucket', f'le, {by}')})", f"{{{{{by}}}}}"),)
+def one_quantile(quantile: float, metric: str, by: str, where: str = OF_TENANT) -> tuple[Query, ...]:
+    return (Query(f"histogram_quantile({quantile}, {rate(f'{metric}_bucket', f'le, {by}', where)})", f"{{{{{by}}}}}"),)
 
 
 def gauge(metric: str, legend: str = PROCESS) -> Query:

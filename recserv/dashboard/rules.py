@@ -16,6 +16,8 @@ JOB = "recserv"
 SLOW_S = 0.1
 """What a Recommend may take in the handler; a boundary of the histogram's buckets, so that the share is exact."""
 ERRORS = "|".join(SERVER_ERRORS)
+STREAMS = "Stream.*|Watch.*"
+"""RPCs whose calls stay open: how long says nothing of a server, and one that drains ends them all as UNAVAILABLE."""
 _GOOD_LLM = "ok|cancelled|budget_spent"
 _GOOD_EVENTS = "accepted|duplicate|store_unavailable"
 _PAGE, _TICKET = "page", "ticket"
@@ -43,7 +45,8 @@ RECORDED = (
     Recorded("recserv:requests:rate5m", "sum by (job, tenant, rpc, status) (rate(recserv_requests_total[5m]))"),
     Recorded(
         "recserv:errors:share5m",
-        f'sum by (job, tenant, rpc) (recserv:requests:rate5m{{status=~"{ERRORS}"}})\n'
+        f'sum by (job, tenant, rpc) (recserv:requests:rate5m{{status=~"{ERRORS}"}}'
+        f' unless recserv:requests:rate5m{{rpc=~"{STREAMS}",status="UNAVAILABLE"}})\n'
         "  / sum by (job, tenant, rpc) (recserv:requests:rate5m)",
     ),
     Recorded(

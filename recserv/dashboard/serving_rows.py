@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from recserv.dashboard.panel import OF_SERVER, OF_TENANT, PROCESS, Panel, Query, Row, gauge, one_quantile, rate, rates
-from recserv.dashboard.rules import ERRORS, SLOW_S
+from recserv.dashboard.rules import ERRORS, SLOW_S, STREAMS
 
-_ERRORS = rate("recserv_requests_total", "tenant", f'{OF_TENANT},status=~"{ERRORS}"')
+_CALLS = f'{OF_TENANT},rpc!~"{STREAMS}"'
+_ERRORS = rate("recserv_requests_total", "tenant", f'{_CALLS},status=~"{ERRORS}"')
 _SLOW = rate("recserv_request_duration_seconds_bucket", "tenant", f'{OF_TENANT},rpc="Recommend",le="{SLOW_S}"')
 _RECOMMENDS = rate("recserv_request_duration_seconds_count", "tenant", f'{OF_TENANT},rpc="Recommend"')
 _ANSWERS = (
@@ -38,12 +39,12 @@ ROWS = (
             ),
             Panel(
                 "Errors",
-                "Calls that failed by no fault of the caller. Above 2%: see by status which it is.",
+                "Calls that failed by no fault of the caller, streams apart. Above 2%: see by status which it is.",
                 "percentunit",
                 (
                     Query(
-                        f"({_ERRORS} or 0 * {rate('recserv_requests_total', 'tenant')})"
-                        f" / {rate('recserv_requests_total', 'tenant')}",
+                        f"({_ERRORS} or 0 * {rate('recserv_requests_total', 'tenant', _CALLS)})"
+                        f" / {rate('recserv_requests_total', 'tenant', _CALLS)}",
                         "{{tenant}}",
                     ),
                 ),
@@ -100,13 +101,13 @@ ROWS = (
                 "Latency by RPC, p99",
                 "Time in the handler; the network and the waiting before it are not in it. Compare with the stages.",
                 "s",
-                one_quantile(0.99, "recserv_request_duration_seconds", "rpc"),
+                one_quantile(0.99, "recserv_request_duration_seconds", "rpc", _CALLS),
             ),
             Panel(
                 "Latency by RPC, p50",
                 "The usual call. Where p99 grows and this does not, something is slow now and then: commits, a reload.",
                 "s",
-                one_quantile(0.5, "recserv_request_duration_seconds", "rpc"),
+                one_quantile(0.5, "recserv_request_duration_seconds", "rpc", _CALLS),
             ),
             Panel(
                 "Latency by stage, p99",

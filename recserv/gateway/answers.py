@@ -99,8 +99,9 @@ def status_of_call(error: grpc.RpcError) -> status_pb2.Status:
         status = None
     if status is not None:
         return status
-    if call.code() is grpc.StatusCode.UNAVAILABLE:
-        # gRPC's own words name addresses of the inside, which are not for whoever calls from outside.
+    if call.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+        # gRPC's own words name addresses of the inside, which are not for whoever calls from outside. CANCELLED is a
+        # server that stops before it begins the call: what its caller cancelled has nobody to tell.
         message = "the recommendation server cannot be reached"
         return refusal("UNAVAILABLE", "TARGET_UNREACHABLE", message, retry_after_ms=TARGET_RETRY_MS).status
     return status_pb2.Status(code=call.code().value[0], message=call.details() or "")

@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import uuid
+from collections import defaultdict
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
@@ -56,7 +57,7 @@ class Target:
         count = math.ceil(streams_max / STREAMS_PER_CONNECTION)
         self._streaming = [grpc.aio.insecure_channel(where, apart) for _ in range(count)]
         self._turns = itertools.cycle(self._streaming)
-        self._retries = Retries()
+        self._retries: defaultdict[str, Retries] = defaultdict(Retries)
         self._health: Any = health_pb2_grpc.HealthStub(self._channel)
         self._unary: dict[str, Any] = {}
 
@@ -72,7 +73,7 @@ class Target:
             answer: Message = await rpc(request, timeout=timeout_s, metadata=how.metadata)
             return answer
 
-        return await self._retries.call(attempt, how.timeout_s)
+        return await self._retries[method.name].call(attempt, how.timeout_s)
 
     def watch(self, method: Method, request: Message, how: How) -> Any:
         """The call, whose messages are still to be read; `how.timeout_s` 0: without a deadline."""

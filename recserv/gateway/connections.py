@@ -54,6 +54,13 @@ class BoundedProtocol(H11Protocol):
         else:
             self._wait_no_more()
 
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP behind an answer that has begun cannot be answered: uvicorn would raise."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
+
     def _wait(self) -> None:
         """From the first byte on, however many follow."""
         if self._waiting is None and not self.transport.is_closing():

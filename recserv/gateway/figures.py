@@ -36,10 +36,11 @@ Key = tuple[str, tuple[tuple[str, str], ...]]
 
 
 class Sample(NamedTuple):
-    """`at_s`: monotonic."""
+    """`at_s`: monotonic. `round`: in which all servers were asked."""
 
     at_s: float
     values: Mapping[Key, float]
+    round: int
 
 
 class Seen(NamedTuple):
@@ -133,14 +134,15 @@ def gauges(seen: Seen, name: str) -> list[tuple[dict[str, str], float]]:
 
 
 def requests_over_time(seen: Iterable[Seen]) -> list[tuple[float, float]]:
-    """Between two samples each: seconds before the newest sample (0 or less), requests a second over all servers."""
-    steps: defaultdict[int, float] = defaultdict(float)
-    spans: dict[int, float] = {}
+    """Of each round: seconds before the newest sample (0 or less), requests a second over all servers."""
+    per_s: defaultdict[int, float] = defaultdict(float)
+    ended_s: dict[int, float] = {}
     for one in seen:
-        # Rounds ask all servers at the same time, so that they are told apart by their number from the end.
-        for place, pair in enumerate(reversed(list(pairwise(one.samples)))):
-            seconds = pair[1].at_s - pair[0].at_s or WINDOW_S
-            grown = _growth(pair)
-            steps[place] += sum(value for key, value in grown.items() if key[0] == "recserv_requests_total") / seconds
-            spans[place] = pair[1].at_s - one.samples[-1].at_s
-    return [(spans[place], steps[place]) for place in sorted(steps, reverse=True)]
+        for before, after in pairwise(one.samples):
+            grown = sum(value for key, value in _growth((before, after)).items() if key[0] == "recserv_requests_total")
+            # Also of the rounds between them, in which this server did not answer.
+            for number in range(before.round + 1, after.round + 1):
+                per_s[number] += grown / (after.at_s - before.at_s or WINDOW_S)
+            ended_s[after.round] = max(after.at_s, ended_s.get(after.round, after.at_s))
+    newest_s = max(ended_s.values(), default=0.0)
+    return [(ended_s[number] - newest_s, per_s[number]) for number in sorted(ended_s)]

@@ -45,6 +45,7 @@ UNARY: dict[str, Method] = {
     if not (method.descriptor.client_streaming or method.descriptor.server_streaming)
 }
 """By name."""
+STREAMS = frozenset(method.name for method in _ALL) - UNARY.keys()
 SERVER_STREAMS: tuple[str, ...] = tuple(
     method.name for method in _ALL if method.descriptor.server_streaming and not method.descriptor.client_streaming
 )

@@ -10,7 +10,7 @@
 The channel's own retries, which `recserv.client` relies on, know neither of the two; they stay for streams, whose first
 message they wait for, and for what never left the process. Every call may be sent again, since an event counts once.
 Throttled as gRFC A6 says: a failure costs a token, a success gives a tenth of one, below half of them nothing is
-tried again.
+tried again. Each method by itself: a store that takes no events must not end the retries of what only reads.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PER_SUCCESS = 0.1
 
 
 class Retries:
-    """Of all calls to one target."""
+    """Of the calls of one method to one target."""
 
     def __init__(
         self,

@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Mount, Route, Router
 
 from recserv import v1 as pb
 from recserv.gateway.answers import JSON, Refused, error_response, message_response, refusal, status_of_call
@@ -42,7 +42,7 @@ from recserv.gateway.openapi import SHOP_PREFIX, openapi_json
 from recserv.gateway.page import COMPARE_PREFIX, page_routes
 from recserv.gateway.parse import message_of_json, message_of_query, read_body
 from recserv.gateway.settings import GatewaySettings
-from recserv.gateway.sse import ExplanationStream, Pace, open_stream
+from recserv.gateway.sse import ExplanationStream, Pace, open_stream, stream_route
 from recserv.gateway.status_page import status_routes
 from recserv.gateway.tools import tools_route
 from recserv.gateway.watch import Watch
@@ -67,6 +67,7 @@ class Gateway:
         """`compare`: of a second server. `first`: the gateway beside which this one stands, in the same process."""
         self._settings, self._target, self._health_timeout_s = settings, target, health_timeout_s
         self._compare = compare
+        self._prefix = "" if first is None else COMPARE_PREFIX
         self.places, self.streams = Places(settings.max_in_flight), Places(settings.max_streams)
         self.draining = asyncio.Event()
         if first is not None:
@@ -97,7 +98,7 @@ class Gateway:
         found: list[BaseRoute] = [*status_routes(self._settings.metrics, self._placed, self.draining)]
         if self._compare is not None:
             other = Gateway(self._settings, self._compare, self._health_timeout_s, first=self)
-            found.append(Mount(COMPARE_PREFIX, routes=other.routes()))
+            found.append(Mount(COMPARE_PREFIX, Router(other.routes(), redirect_slashes=False)))
         if self._settings.page:
             found += page_routes(routes, images=self._settings.images, compares=self._compare is not None)
         return found
@@ -111,11 +112,11 @@ class Gateway:
             Route(f"{SHOP_PREFIX}/context", self._placed(self._context), methods=["GET"]),
             # An id may hold slashes.
             Route(f"{SHOP_PREFIX}/context/{{user_id:path}}", self._placed(self._context), methods=["GET"]),
-            Route(f"{SHOP_PREFIX}/explanations/{{token:path}}", self._explanations, methods=["GET"]),
+            stream_route(f"{SHOP_PREFIX}/explanations/{{token:path}}", self._explanations, "GET"),
             *self.watch.routes(),
             Route(CARD_PATH, self._placed(self._card), methods=["GET"]),
-            tools_route(self._settings.public_url),
-            Route("/openapi.json", _openapi(self._settings.public_url), methods=["GET"]),
+            tools_route(self._settings.public_url, self._prefix),
+            Route("/openapi.json", _openapi(self._settings.public_url + self._prefix), methods=["GET"]),
             Route("/healthz", self._health, methods=["GET"]),
         ]
 
@@ -193,9 +194,9 @@ class Gateway:
         return await answer_of(self._target.call(method, message, how), request)
 
 
-def _openapi(public_url: str) -> Endpoint:
+def _openapi(server_url: str) -> Endpoint:
     # Without one: where the document came from.
-    document = openapi_json(public_url or "/")
+    document = openapi_json(server_url or "/")
 
     async def answer(_: Request) -> Response:
         return Response(document, 200, None, JSON)

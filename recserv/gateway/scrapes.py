@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from recserv.config import parse_address
 from recserv.gateway.figures import WANTED, WINDOW_S, Key, Sample, Seen
+from recserv.gateway.lookup import Name
 
 EVERY_S = 2.0
 LOOKED_S = 30.0
@@ -45,9 +46,9 @@ class Scraped:
     """One address, and the samples of the last minute."""
 
     def __init__(self, address: str, limits: Limits):
-        host, port = parse_address(address)
-        self._url = f"http://{f'[{host}]' if ':' in host else host}:{port}/metrics"
-        self._limits = limits
+        host, self._port = parse_address(address)
+        self._name, self._limits = Name(host, self._port), limits
+        self._at: list[str] = []
         self._client: httpx.AsyncClient | None = None
         self._samples: deque[Sample] = deque()
         self.address, self._problem = address, ""
@@ -56,8 +57,10 @@ class Scraped:
     def seen(self) -> Seen:
         return Seen(self.address, tuple(self._samples), self._problem)
 
-    async def sample(self, clock: Callable[[], float]) -> None:
-        """Asks once. What fails is kept as the problem; samples that are older than the window go."""
+    async def sample(self, clock: Callable[[], float], number: int) -> None:
+        """Asks once, in the round of this number. What fails is kept as the problem; samples that are older than the
+        window go.
+        """
         try:
             async with asyncio.timeout(self._limits.fetch_s):
                 text = await self._fetch()
@@ -68,18 +71,28 @@ class Scraped:
             await self.close()
         else:
             self._problem = ""
-            self._samples.append(Sample(clock(), values))
+            self._samples.append(Sample(clock(), values, number))
         while self._samples and self._samples[0].at_s < clock() - WINDOW_S:
             self._samples.popleft()
 
     async def _fetch(self) -> bytes:
         if self._client is None:
             # Plain HTTP to addresses that somebody typed: no certificates, no proxies, no other place to go.
+            headers = {"accept-encoding": "identity", "host": self.address}
+            self._at = await self._name.addresses()
             self._client = httpx.AsyncClient(
-                verify=False, trust_env=False, timeout=self._limits.fetch_s, headers={"accept-encoding": "identity"}
+                verify=False, trust_env=False, timeout=self._limits.fetch_s, headers=headers
             )
+        for at in self._at:
+            with contextlib.suppress(httpx.ConnectError):
+                page = await self._fetched(self._client, at)
+                self._at = [at]
+                return page
+        raise Unreadable("cannot be connected to")
+
+    async def _fetched(self, client: httpx.AsyncClient, at: str) -> bytes:
         page = bytearray()
-        async with self._client.stream("GET", self._url) as response:
+        async with client.stream("GET", f"http://{f'[{at}]' if ':' in at else at}:{self._port}/metrics") as response:
             if response.status_code != httpx.codes.OK:
                 raise Unreadable(f"answers with HTTP status {response.status_code}")
             # As it comes: a page that is packed would have no bound.
@@ -123,8 +136,6 @@ def _in_words(error: Exception, fetch_s: float) -> str:
         return str(error)
     if isinstance(error, TimeoutError | httpx.TimeoutException):
         return f"does not answer within {fetch_s:g} s"
-    if isinstance(error, httpx.ConnectError):
-        return "cannot be connected to"
     return "breaks off its answer"
 
 
@@ -159,7 +170,7 @@ class Sampler:
     async def _sample(self) -> None:
         try:
             while not self._draining.is_set() and self._clock() - self._looked_s <= self._limits.looked_s:
-                await asyncio.gather(*(one.sample(self._clock) for one in self._scraped))
+                await asyncio.gather(*(one.sample(self._clock, self.rounds) for one in self._scraped))
                 self.rounds += 1
                 self._round.set()
                 with contextlib.suppress(TimeoutError):

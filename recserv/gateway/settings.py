@@ -126,6 +126,8 @@ def _check(key: str, value: Any) -> None:
     elif key == "metrics":
         if len(value) > _METRICS_MAX:
             raise ValueError(f"are more than {_METRICS_MAX} addresses")
+        if len(set(value)) < len(value):
+            raise ValueError("name an address twice, whose server would count twice")
         for address in value:
             parse_address(address)
     elif key == "log_level" and value not in _LEVELS:

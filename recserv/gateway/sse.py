@@ -14,7 +14,7 @@ and has one message here, however many there are.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -24,6 +24,7 @@ from google.protobuf.message import Message
 from google.rpc import status_pb2
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from recserv.gateway.answers import error_dict, json_of, refusal, status_of_call
 from recserv.gateway.calls import nobody_waits, until_gone
@@ -130,6 +131,13 @@ class ExplanationStream(EventStream):
 
     def ended(self) -> bytes:
         return named("end", b"{}")
+
+
+def stream_route(path: str, endpoint: Callable[[Request], Awaitable[Response]], *methods: str) -> Route:
+    """Without HEAD, which Starlette adds to GET: it would be a stream of nothing that holds its place."""
+    route = Route(path, endpoint, methods=methods)
+    route.methods = set(methods)
+    return route
 
 
 async def open_stream(

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from recserv.gateway.figures import Rates, Seen, gauges, requests_over_time
+from recserv.gateway.methods import STREAMS
 from recserv.gateway.scrapes import EVERY_S, Limits, Sampler
 from recserv.gateway.status_style import STYLE
 from recserv.types import SERVER_ERRORS
@@ -91,7 +92,7 @@ def _problem(one: Seen) -> str:
 
 def _tiles(seen: Sequence[Seen], rates: Rates) -> str:
     requests = rates.total("recserv_requests_total")
-    errors = sum(rates.total("recserv_requests_total", status=status) for status in SERVER_ERRORS)
+    errors = sum(per_s for call, per_s in rates.by("recserv_requests_total", "rpc", "status").items() if _failed(*call))
     answers, worst = _answers(rates), max(rates.by("recserv_degraded_total", "reason").values(), default=0.0)
     handled = rates.histograms("recserv_request_duration_seconds", "rpc").get("Recommend")
     ages = [value for one in seen for _, value in gauges(one, "recserv_model_age_seconds")]
@@ -110,6 +111,11 @@ def _tiles(seen: Sequence[Seen], rates: Rates) -> str:
         )
         + "</dl>"
     )
+
+
+def _failed(rpc: str, status: str) -> bool:
+    """By no fault of the caller. A server that drains ends all streams as UNAVAILABLE: they go on at another one."""
+    return status in SERVER_ERRORS and (rpc not in STREAMS or status != "UNAVAILABLE")
 
 
 def _answers(rates: Rates) -> float:
@@ -148,14 +154,14 @@ def _chart(seen: Sequence[Seen]) -> str:
 
 
 def _rpcs(rates: Rates) -> str:
-    """Times are of an RPC, whatever its status, so they stand in its first row."""
+    """Times are of an RPC, whatever its status, so they stand in its first row; a stream's say how long it was open."""
     times = rates.histograms("recserv_request_duration_seconds", "rpc")
     rows = []
     for (rpc, status), per_s in rates.by("recserv_requests_total", "rpc", "status").items():
         if per_s > 0:
-            took = times.pop(rpc, None)
+            took = times.pop(rpc, None) if rpc not in STREAMS else None
             quantiles = [_time(took.quantile(share)) if took else "" for share in (0.5, 0.99)]
-            mark = ' class="word bad"' if status in SERVER_ERRORS else ' class="word"'
+            mark = ' class="word bad"' if _failed(rpc, status) else ' class="word"'
             rows.append(_row(rpc, f"<td{mark}>{escape(status)}</td>", *_cells(_number(per_s), *quantiles)))
     return _card("Requests by RPC and status", ("RPC", "status", "per second", "p50", "p99"), rows, "No requests.")
 

@@ -180,13 +180,14 @@ def _body(fields: list[_Field], required: tuple[str, ...]) -> dict[str, Any]:
     return {"required": True, "content": {JSON: {"schema": schema}}}
 
 
-def tools_route(public_url: str) -> Route:
-    return Route(TOOLS_PATH, _tools(public_url), methods=["GET"])
+def tools_route(public_url: str, prefix: str = "") -> Route:
+    """`prefix`: before every path."""
+    return Route(TOOLS_PATH, _tools(public_url, prefix), methods=["GET"])
 
 
-def _tools(public_url: str) -> Callable[[Request], Awaitable[Response]]:
+def _tools(public_url: str, prefix: str) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
-        document = tools_document(public_url or asked_at(request))
+        document = tools_document((public_url or asked_at(request)) + prefix)
         return Response(msgspec.json.encode(document), 200, None, JSON)
 
     return answer

@@ -33,7 +33,7 @@ from recserv.gateway.methods import WATCH_RECOMMENDATIONS
 from recserv.gateway.openapi import LAST_EVENT_ID_PARAMETER, WATCH_PATH
 from recserv.gateway.parse import message_of_query
 from recserv.gateway.settings import GatewaySettings
-from recserv.gateway.sse import MEDIA_TYPE, EventStream, Pace, error_json, named, open_stream
+from recserv.gateway.sse import MEDIA_TYPE, EventStream, Pace, error_json, named, open_stream, stream_route
 
 _HEAD_AFTER_S = 0.5
 """A watch that is resumed may say nothing for long: its reader learns that it is open."""
@@ -73,10 +73,7 @@ class Watch:
         self.places = Places(settings.max_watches)
 
     def routes(self) -> list[Route]:
-        watch = Route(WATCH_PATH, self._asked, methods=["GET", "POST"])
-        # To HEAD it would be a stream of nothing.
-        watch.methods = {"GET", "POST"}
-        return [watch]
+        return [stream_route(WATCH_PATH, self._asked, "GET", "POST")]
 
     async def _asked(self, request: Request) -> Response:
         """POST is for readers that are no EventSource: nothing of the shopper stands in a URL."""

@@ -21,8 +21,8 @@ def _stays(at: float) -> str:
     return f"{at:g}x{_MINUTES}"
 
 
-def _requests(status: str) -> str:
-    return f'recserv_requests_total{{{_TENANT},rpc="Recommend",status="{status}"}}'
+def _requests(status: str, rpc: str = "Recommend") -> str:
+    return f'recserv_requests_total{{{_TENANT},rpc="{rpc}",status="{status}"}}'
 
 
 def _bucket(le: str) -> str:
@@ -87,8 +87,13 @@ CASES = (
     Case(
         *("RecservErrors", "20m"),
         {_requests("OK"): _BUSY, _requests("UNAVAILABLE"): _grows(300)},
-        # What callers do wrong is no error of the server's.
-        {_requests("OK"): _BUSY, _requests("INVALID_ARGUMENT"): _grows(6000), _requests("INTERNAL"): _grows(60)},
+        # What callers do wrong is no error of the server's, and streams that go on elsewhere are none at all.
+        {
+            _requests("OK"): _BUSY,
+            _requests("INVALID_ARGUMENT"): _grows(6000),
+            _requests("INTERNAL"): _grows(60),
+            _requests("UNAVAILABLE", "WatchRecommendations"): _grows(300),
+        },
         {**_BY_TENANT, "rpc": "Recommend"},
     ),
     Case(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from hypothesis import strategies as st
 from recserv import cli
 from recserv.commands import dashboard
 from recserv.dashboard import FILES, LEFT_OUT
-from recserv.dashboard.rules import ALERTS, RECORDED, SLOW_S, Recorded
+from recserv.dashboard.rules import ALERTS, RECORDED, SLOW_S, STREAMS, Recorded
 from recserv.dashboard.yaml_text import yaml_text
 from recserv.gateway.answers import HTTP_STATUS
 from recserv.metrics import _LATENCY_S
 from recserv.types import SERVER_ERRORS, DegradedReason
+from recserv.v1.recommendation_service_pb2 import DESCRIPTOR
 from tests.dashboard.exposed import Exposed, exposed_by_a_server
 from tests.dashboard.promql import grouped_by, named_labels, parsed, selectors
 from tests.project_files import ROOT
@@ -112,7 +114,10 @@ def test_what_is_asked_for_by_value_is_a_value_that_there_is() -> None:
                 values.setdefault(name, set()).update(value.split("|"))
     assert values["status"] == set(SERVER_ERRORS) <= set(HTTP_STATUS)
     assert values["reason"] <= {reason.name.lower() for reason in DegradedReason}
-    assert values["rpc"] == {"Recommend"}
+    assert values["rpc"] == {"Recommend", *STREAMS.split("|")}
+    rpcs = DESCRIPTOR.services_by_name["RecommendationService"].methods
+    streams = {rpc.name for rpc in rpcs if rpc.client_streaming or rpc.server_streaming}
+    assert {rpc.name for rpc in rpcs if re.fullmatch(STREAMS, rpc.name)} == streams
     assert values["stage"] == {"state"}
     assert values["le"] == {str(SLOW_S)} <= {str(bucket) for bucket in _LATENCY_S}
 

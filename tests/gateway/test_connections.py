@@ -32,7 +32,7 @@ class Timer:
 class Wire:
     """A connection by hand: what goes out, and the timers that run, each with its delay."""
 
-    def __init__(self, connections_max: int = 10, others: int = 0):
+    def __init__(self, connections_max: int = 10, others: int = 0, app: Any = None):
         self.out, self.closed, self.paused = b"", False, False
         self.timers: list[tuple[float, Timer]] = []
         state = ServerState()
@@ -40,7 +40,7 @@ class Wire:
         self.protocol = BoundedProtocol(
             connections_max=connections_max,
             head_timeout_s=TIMEOUT_S,
-            config=uvicorn.Config(_echo, log_config=None, timeout_keep_alive=5),
+            config=uvicorn.Config(app or _echo, log_config=None, timeout_keep_alive=5),
             server_state=state,
             app_state={},
             _loop=self,
@@ -82,6 +82,13 @@ async def _echo(scope: Any, receive: Any, send: Any) -> None:
             pass
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
     await send({"type": "http.response.body"})
+
+
+async def _streamed(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _turns() -> None:
@@ -148,6 +155,19 @@ async def test_a_body_that_goes_on_after_its_answer_is_not_waited_for_for_ever()
     assert delay_s == TIMEOUT_S
     timer.run()
     assert wire.closed
+
+
+async def test_what_is_no_http_behind_an_answer_that_has_begun_ends_the_connection() -> None:
+    wire = Wire(app=_streamed)
+    wire.protocol.data_received(b"GET / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+    await _turns()
+    out = wire.out
+    assert out.endswith(b"begun\r\n")
+    wire.protocol.data_received(b"no chunk\r\n")
+    assert wire.closed
+    assert wire.out == out
+    wire.protocol.connection_lost(None)
+    await _turns()
 
 
 async def test_a_connection_that_is_lost_leaves_no_timer() -> None:

@@ -7,7 +7,7 @@ import math
 import pytest
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from recserv.gateway.figures import WANTED, Key, Rates, Sample, Seen, gauges, requests_over_time
+from recserv.gateway.figures import WANTED, WINDOW_S, Key, Rates, Sample, Seen, gauges, requests_over_time
 from recserv.gateway.scrapes import Unreadable, values_of
 from recserv.metrics import Metrics
 from recserv.metrics.merge import ParentMetrics
@@ -20,7 +20,7 @@ def requests(status: str = "OK", rpc: str = "Recommend") -> Key:
 
 
 def seen(*samples: tuple[float, dict[Key, float]], address: str = "a:1") -> Seen:
-    return Seen(address, tuple(Sample(at_s, values) for at_s, values in samples), "")
+    return Seen(address, tuple(Sample(at_s, values, round(at_s)) for at_s, values in samples), "")
 
 
 def test_a_rate_is_what_was_added_over_the_time_that_there_are_samples_of() -> None:
@@ -51,7 +51,20 @@ def test_requests_over_time_go_from_the_oldest_step_to_now() -> None:
     one = seen((0.0, {requests(): 0.0}), (2.0, {requests(): 20.0}), (4.0, {requests(): 24.0}))
     other = seen((2.0, {requests(): 0.0}), (4.0, {requests(): 2.0}), address="b:1")
     assert requests_over_time([one, other]) == [(-2.0, 10.0), (0.0, 3.0)]
-    assert requests_over_time([seen((1.0, {requests(): 0.0}), (1.0, {requests(): 9.0}))]) != []
+    at_once = Seen("a:1", (Sample(1.0, {requests(): 0.0}, 1), Sample(1.0, {requests(): 9.0}, 2)), "")
+    assert requests_over_time([at_once]) == [(0.0, 9.0 / WINDOW_S)]
+    assert requests_over_time([seen(), seen((1.0, {}))]) == []
+
+
+def test_requests_of_a_server_that_missed_rounds_stand_where_they_were() -> None:
+    samples = [(float(at_s), {requests(): 10.0 * at_s}) for at_s in range(6)]
+    answering, gone, away = (
+        seen(*kept, address=address)
+        for address, kept in (("a:1", samples), ("b:1", samples[:3]), ("c:1", [samples[0], *samples[4:]]))
+    )
+    assert [per_s for _, per_s in requests_over_time([answering, gone])] == [20.0, 20.0, 10.0, 10.0, 10.0]
+    assert [at_s for at_s, _ in requests_over_time([gone, answering])] == [-4.0, -3.0, -2.0, -1.0, 0.0]
+    assert [per_s for _, per_s in requests_over_time([answering, away])] == [20.0] * 5
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

@@ -135,6 +135,18 @@ def test_below_compare_are_the_same_paths_for_the_second_server(
     assert len(service.recommender.queries) == 1
 
 
+@pytest.mark.parametrize("public_url", ["", "https://shop.example/r"])
+def test_documents_below_compare_say_where_the_second_server_is(
+    public_url: str, own_gateway: Callable[..., LiveGateway]
+) -> None:
+    gateway = own_gateway(compare="127.0.0.1:1", public_url=public_url)
+    for name in ("/openapi.json", "/openapi-tools.json"):
+        first, second = (gateway.send("GET", prefix + name).json["servers"] for prefix in ("", "/compare"))
+        assert second == [{"url": first[0]["url"].rstrip("/") + "/compare"}]
+    # Not sent elsewhere, either.
+    assert gateway.send("GET", "/compare/healthz/").error["status"] == "NOT_FOUND"
+
+
 def test_an_answer_says_how_long_the_server_took(gateway: LiveGateway) -> None:
     reply = gateway.send("GET", "/api/v1/recommendations?session_id=s")
     assert re.fullmatch(r"server;dur=\d+\.\d", reply.headers["server-timing"])

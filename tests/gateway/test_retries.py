@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -124,6 +125,26 @@ def test_too_many_is_told_at_once_and_a_store_that_is_down_after_a_few_tries(
     reply = gateway.send("POST", "/api/v1/events", EVENT)
     assert (reply.status, reply.headers["retry-after"]) == (503, "1")
     assert len(service.ingestor.events) == ATTEMPTS_MAX
+
+
+def test_events_that_fail_leave_the_retries_of_reads(
+    own_gateway: Callable[..., LiveGateway], service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = own_gateway()
+    service.ingestor.error = StoreUnavailable("down", 1)
+    for _ in range(20):
+        assert gateway.send("POST", "/api/v1/events", EVENT).status == 503
+    recommend, tried = service.recommender.recommend, []
+
+    async def restarting(*given: Any, **named: Any) -> Any:
+        tried.append(1)
+        if len(tried) < ATTEMPTS_MAX:
+            raise StoreUnavailable("in a moment", 1)
+        return await recommend(*given, **named)
+
+    monkeypatch.setattr(service.recommender, "recommend", restarting)
+    assert gateway.send("GET", "/api/v1/recommendations?session_id=s").status == 200
+    assert len(tried) == ATTEMPTS_MAX
 
 
 def test_a_hint_that_is_later_than_the_deadline_is_told_and_not_waited_out(

@@ -47,6 +47,7 @@ def test_flags_win_over_the_environment_which_wins_over_defaults() -> None:
         ("max_connections", "0"),
         *[("public_url", url) for url in ("shop.example", "https://shop.example/", "https://a b", "https://a/?x=1")],
         ("metrics", ["localhost"]),
+        ("metrics", ["127.0.0.1:9464", "127.0.0.1:9464"]),
         ("metrics", [f"127.0.0.1:{port}" for port in range(9_000, 9_017)]),
         *[("allow_origin", [origin]) for origin in ("*", "shop.example", "https://shop.example/", "null")],
     ],

@@ -9,14 +9,16 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
 from recserv.gateway.figures import Seen
-from recserv.gateway.scrapes import PAGE_BYTES_MAX, Limits, Sampler
+from recserv.gateway.scrapes import PAGE_BYTES_MAX, Limits, Sampler, Scraped
 from recserv.gateway.status_page import ROWS_MAX, page_html
 from recserv.metrics import EventMetrics, Metrics, PipelineMetrics
 from recserv.metrics.listener import MetricsListener
@@ -107,6 +109,18 @@ def test_the_page_says_what_happened_in_the_last_minute(monkeypatch: pytest.Monk
     ):
         assert words in text
     assert "does not" not in text
+
+
+def test_streams_that_a_server_ended_when_it_drained_are_no_errors_and_how_long_they_were_open_is_no_latency() -> None:
+    metrics = served()
+    before = page(metrics.registry)
+    metrics.rpc("Recommend")("OK", 0.004)
+    for _ in range(9):
+        metrics.rpc("WatchRecommendations")("UNAVAILABLE", 3_000.0)
+    text = text_of(seen((0.0, before), (10.0, page(metrics.registry))))
+    assert "Errors 0%" in text
+    assert "WatchRecommendations UNAVAILABLE 0.9 " in text
+    assert "10 s" not in text.partition("Requests by RPC")[2].partition("Latency by stage")[0]
 
 
 def test_before_there_are_two_samples_it_says_that_rates_are_to_come() -> None:
@@ -251,6 +265,46 @@ async def test_who_never_answers_is_given_up_and_asked_again_without_a_second_re
         found = await looked_at(address, PATIENT._replace(fetch_s=0.01))
         assert found.problem == "does not answer within 0.01 s"
         assert found.samples == ()
+
+
+async def test_a_name_that_nobody_looks_up_holds_up_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    hold, asked = threading.Event(), []
+
+    def stuck(host: Any, *given: Any, **named: Any) -> Any:
+        asked.append(host)
+        hold.wait(HANG_GUARD_S)
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", stuck)
+    # One thread for all that the loop has done elsewhere.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    scraped = Scraped("shop.invalid:9464", PATIENT)
+    try:
+        for number in range(3):
+            given_up = asyncio.create_task(scraped.sample(lambda: 0.0, number))
+            await eventually_async(lambda: len(asked) == 1)
+            given_up.cancel()
+        others = asyncio.create_task(asyncio.to_thread(int))
+        await eventually_async(others.done)
+        assert asked == ["shop.invalid"]
+    finally:
+        hold.set()
+    await scraped.sample(lambda: 0.0, 3)
+    assert scraped.seen.problem == "cannot be connected to"
+
+
+async def test_a_name_is_tried_at_all_of_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    listener = MetricsListener(served(), "127.0.0.1", 0)
+    port = int(listener.address.rpartition(":")[2])
+    found = [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", (at, port)) for at in ("::1", "127.0.0.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    scraped = Scraped(f"shop.invalid:{port}", PATIENT)
+    try:
+        await scraped.sample(lambda: 0.0, 0)
+        assert (scraped.seen.problem, len(scraped.seen.samples)) == ("", 1)
+    finally:
+        await scraped.close()
+        await asyncio.to_thread(listener.close)
 
 
 async def test_samples_are_taken_while_somebody_looks_and_forgotten_when_nobody_does() -> None:

@@ -162,6 +162,18 @@ def test_a_reader_that_comes_back_is_told_of_what_passes_in_a_stream(
     assert 5_000 <= told.retry_ms <= 10_000
 
 
+def test_a_server_that_stops_before_it_begins_is_away_and_no_callers_doing(
+    make: Callable[..., LiveGateway], fake: FakeWatches
+) -> None:
+    # gRPC's own CANCELLED: as 499 an EventSource would never come back.
+    gateway = make()
+    fake.failures = [Failure(grpc.StatusCode.CANCELLED)] * (2 * ATTEMPTS)
+    away = gateway.send("GET", OF_S)
+    assert (away.status, away.headers["retry-after"], away.error["status"]) == (503, "1", "UNAVAILABLE")
+    back = gateway.send("GET", OF_S, last_event_id=token_of(POPULAR))
+    assert (back.status, back.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+
+
 def test_a_reader_that_goes_away_frees_its_call_and_its_place(
     make: Callable[..., LiveGateway], fake: FakeWatches
 ) -> None:
