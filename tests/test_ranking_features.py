@@ -8,13 +8,14 @@ import sys
 
 import numpy as np
 import pytest
+from setuptools.command.egg_info import FileList
 
 from recserv import ranking_features
 from recserv._rank import CandidateTable, Scorer, linear_scorer
 from recserv.pipeline.engine import COLD_WEIGHTS, PLAIN_WEIGHTS
 from recserv.ranking_features import FEATURE_NAMES, FEATURES, GROUPS, NO_GROUP, SCALED, SHARE_NAMES, TABLE, column
 from tests.patience import HANG_GUARD_S
-from tests.project_files import ROOT
+from tests.project_files import ROOT, project_files
 
 
 def test_names_are_different_and_those_referred_to_are_there() -> None:
@@ -78,3 +79,17 @@ def test_a_table_gives_as_many_columns_as_there_are_features() -> None:
         (n, len(SHARE_NAMES)),
         (n,),
     ]
+
+
+def test_a_source_distribution_has_what_the_kernels_are_compiled_from_and_nothing_that_a_build_made() -> None:
+    """setup.py compiles whatever ext/*.pyx there are: without them it would build a package without kernels."""
+    present = ["ext/rank.c", "ext/columns.pxd", "ext/lanes.h"]
+    files = FileList()
+    files.allfiles = [*map(str, project_files()), *present]
+    files.files = [*present]
+    for line in (ROOT / "MANIFEST.in").read_text().splitlines():
+        if not line.startswith("#"):
+            files.process_template_line(line)
+    wanted = {str(path) for path in project_files() if path.parts[0] == "ext"} - {"ext/columns.pxd"}
+    assert wanted
+    assert set(files.files) == wanted
