@@ -38,12 +38,14 @@ columns, columns_file = runpy.run_path("recserv/ranking_features.py")["columns_p
 if not columns_file.exists() or columns_file.read_text() != columns:
     columns_file.write_text(columns)
 
+# All that a kernel may be made of, but for what was written above: a source distribution holds what is named here.
+parts = sorted(str(path) for path in Path("ext").glob("*.*") if path.suffix in (".pxd", ".h") and path != columns_file)
 extensions = [
     Extension(
         f"recserv._{path.stem}",
         [str(path)],
         include_dirs=[np.get_include(), "ext"],
-        depends=["ext/lanes.h", "ext/perceptron.h"],
+        depends=[str(path), *parts],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")] + ([("CYTHON_TRACE", "1")] if DEBUG else []),
         extra_compile_args=compile_args,
         extra_link_args=link_args,

@@ -5,6 +5,7 @@ gRPC statuses, the command line to exit codes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -19,9 +20,17 @@ class Violation(msgspec.Struct, frozen=True):
 
 
 class RecservError(Exception):
-    """Base of every error that recserv raises on purpose."""
+    """Base of every error that recserv raises on purpose. Goes to another process whole, and can be copied."""
 
     reason = "INTERNAL"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By itself an exception is made anew by calling its class with the message, which is not what ours take.
+        return _unpickled, (type(self), self.args), self.__dict__
+
+
+def _unpickled(kind: type[RecservError], args: tuple[object, ...]) -> RecservError:
+    return kind.__new__(kind, *args)
 
 
 class InvalidInput(RecservError):

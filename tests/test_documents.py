@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from recserv.server.call import WORKER_KEY
+from recserv.server.servicer import DEGRADED_KEY
 from tests import test_architecture as layout
 from tests.project_files import ROOT
 
@@ -137,6 +139,8 @@ def test_a_bug_report_asks_for_what_a_maintainer_needs() -> None:
     text = (FOLDER / "ISSUE_TEMPLATE" / "bug.yml").read_text()
     for asked in ("recserv --version", "Command", "`degraded_reasons`", "trailing metadata", "Logs"):
         assert asked in text
+    named = re.findall(r"`(x-recserv-[a-z-]+|x-request-id)`", text.partition("the trailing metadata")[2])
+    assert set(named) == {WORKER_KEY, DEGRADED_KEY}, "what a server sends there"
 
 
 def test_the_changelog_keeps_its_form() -> None:

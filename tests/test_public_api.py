@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import copy
 import enum
 import inspect
 import json
+import pickle
 import re
 import subprocess
 import sys
@@ -63,6 +65,30 @@ def test_importing_recserv_loads_nothing_and_an_event_no_grpc() -> None:
     assert ours == ["recserv"]
     assert "recserv.types" in loaded["after_an_event"]
     assert [name for name in ("grpc", "google.protobuf", "recserv.client") if name in loaded["after_an_event"]] == []
+
+
+def _made(kind: type[recserv.RecservError]) -> recserv.RecservError:
+    """With whatever its constructor takes."""
+    violations = (recserv.Violation("events[3].value", "is negative", "OUT_OF_RANGE"),)
+    if issubclass(kind, recserv.CallFailed):
+        return kind("UNAVAILABLE", "nobody answers", violations, 1.5, "STORE_UNAVAILABLE")
+    return kind(violations) if kind is recserv.InvalidInput else kind("what is wrong")
+
+
+PUBLIC_ERRORS = [
+    kind
+    for kind in (getattr(recserv, name) for name in recserv.__all__)
+    if isinstance(kind, type) and issubclass(kind, recserv.RecservError)
+]
+
+
+@pytest.mark.parametrize("kind", [*PUBLIC_ERRORS, *recserv.CallFailed.__subclasses__()], ids=lambda kind: kind.__name__)
+def test_an_error_comes_whole_out_of_another_process(kind: type[recserv.RecservError]) -> None:
+    """An error that cannot be unpickled breaks a whole pool of processes, and not the one call that raised it."""
+    error = _made(kind)
+    for again in (pickle.loads(pickle.dumps(error)), copy.copy(error)):  # noqa: S301 of our own making
+        assert type(again) is kind
+        assert (str(again), vars(again)) == (str(error), vars(error))
 
 
 def test_the_version_is_that_of_whichever_distribution_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from setuptools import Extension
 
 from recserv import ranking_features
 from recserv._rank import CandidateTable, Scorer, linear_scorer
 from recserv.pipeline.engine import COLD_WEIGHTS, PLAIN_WEIGHTS
 from recserv.ranking_features import FEATURE_NAMES, FEATURES, GROUPS, NO_GROUP, SCALED, SHARE_NAMES, TABLE, column
 from tests.patience import HANG_GUARD_S
-from tests.project_files import ROOT
+from tests.project_files import ROOT, project_files
 
 
 def test_names_are_different_and_those_referred_to_are_there() -> None:
@@ -78,3 +80,17 @@ def test_a_table_gives_as_many_columns_as_there_are_features() -> None:
         (n, len(SHARE_NAMES)),
         (n,),
     ]
+
+
+def test_a_source_distribution_has_what_the_kernels_are_compiled_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds what extensions depend on, and setup.py compiles whatever ext/*.pyx there are: without them it would
+    build a package without kernels, and not say so.
+    """
+    compiled: list[Extension] = []
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("Cython.Build.cythonize", lambda extensions, **_: compiled.extend(extensions))
+    monkeypatch.setattr("setuptools.setup", lambda **_: None)
+    runpy.run_path("setup.py")
+    wanted = {str(path) for path in project_files() if path.parts[0] == "ext"} - {"ext/columns.pxd"}
+    assert wanted
+    assert {path for extension in compiled for path in extension.depends} == wanted
