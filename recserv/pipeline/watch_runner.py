@@ -96,8 +96,8 @@ class WatchRunner:
                     query = msgspec.structs.replace(query, consistency_token="")
                 if answer is not None and outcome is Outcome.SENT:
                     yield answer, resume_token(watch.last)
-                    # While it waits for the next change no answer need be kept.
-                    answer = None
+                # While it waits for the next change no answer need be kept, sent or not.
+                answer = None
         finally:
             self._close(watch)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -193,6 +194,20 @@ async def test_an_answer_is_sent_at_first_and_then_when_it_is_another_one() -> N
         assert fixture.hooks.outcomes == [Outcome.SENT, Outcome.UNCHANGED, Outcome.SENT] + [Outcome.UNCHANGED] * 2
         assert [first for _, _, first in fixture.looks] == [True] + [False] * 4
         assert len(fixture.watches) == 0
+
+
+async def test_a_watch_that_waits_keeps_no_answer_that_was_not_sent() -> None:
+    with virtual_time():
+        fixture = Fixture()
+        unsent = answer("a")
+        held = sys.getrefcount(unsent)
+        fixture.answers = [answer("a"), unsent, answer("a")]
+        async with fixture.watching():
+            await passed(1)
+            fixture.watches.acknowledged("default", [event("s")])
+            await passed(1)
+            assert fixture.hooks.outcomes == [Outcome.SENT, Outcome.UNCHANGED]
+            assert sys.getrefcount(unsent) == held
 
 
 async def test_events_that_come_close_together_are_answered_once() -> None:
