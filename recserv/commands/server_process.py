@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 from recserv.errors import RecservError
 
@@ -25,6 +26,24 @@ class ServerNotStarted(RecservError):
     """The server ended, or said nothing, before it listened. The message holds the end of its log."""
 
     reason = "SERVER_NOT_STARTED"
+
+
+def end_as_by_ctrl_c() -> None:
+    """From now on SIGTERM and a closed terminal end this process as Ctrl-C does: with the servers that it started, and
+    without its files. Left alone they would kill it, and a server takes SIGHUP for the wish to reload its model.
+    """
+
+    def end(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    def hang_up(*_: object) -> None:
+        # An event loop may have its own way with SIGTERM.
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, end)
+    # nohup wants it to outlive the terminal.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, hang_up)
 
 
 class ServerProcess:
