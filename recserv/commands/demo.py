@@ -20,7 +20,7 @@ from rich.markup import escape
 
 from recserv.client import CallFailed, RecommendationClient
 from recserv.commands.progress import progress_bar
-from recserv.commands.server_process import ServerNotStarted, ServerProcess
+from recserv.commands.server_process import ServerNotStarted, ServerProcess, end_as_by_ctrl_c
 from recserv.commands.tour import Cast, Tour, category_of
 from recserv.errors import UsageError
 from recserv.model.writer import check_target
@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     began = time.monotonic()
     console, errors = Console(), Console(stderr=True)
     check_demo(args.out)
+    end_as_by_ctrl_c()
     with tempfile.TemporaryDirectory(prefix="recserv-demo-") as scratch:
         build_s = build_demo(console, args.out, Path(scratch))
         build_bytes = _peak_bytes()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import tempfile
 import threading
@@ -16,13 +15,13 @@ import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from rich.console import Console
 
 from recserv.commands.demo import MODEL, build_demo, check_demo
 from recserv.commands.gateway import needs_gateway
-from recserv.commands.server_process import ServerProcess
+from recserv.commands.server_process import ServerProcess, end_as_by_ctrl_c
 from recserv.errors import UsageError
 from recserv.model.manifest import MANIFEST_FILE
 from recserv.model.snapshot import read_manifest
@@ -55,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
     if args.target and args.model:
         raise UsageError("--target is a server that runs and --model is for one that is started: give one of them")
     needs_gateway()
+    from recserv.gateway.process import check_listen
     from recserv.gateway.settings import load_gateway_settings
 
     def settings(target: str) -> Any:
@@ -62,17 +62,12 @@ def run(args: argparse.Namespace) -> int:
         fixed = {"listen": args.listen or LISTEN, "page": True, "drain_ms": DRAIN_MS, "log_level": "warning"}
         return load_gateway_settings({**flags, **fixed}, os.environ)
 
-    # Whether they are fine, while nothing runs yet.
-    settings(args.target or LISTEN)
-    signal.signal(signal.SIGTERM, _end)
+    # Whether they are fine, while nothing runs yet: the demo's model takes its minutes.
+    check_listen(settings(args.target or LISTEN).listen)
+    end_as_by_ctrl_c()
     with tempfile.TemporaryDirectory(prefix="recserv-look-") as scratch, _target(args, Path(scratch)) as target:
         _serve(settings(target), args.no_browser)
     return 0
-
-
-def _end(*_: object) -> NoReturn:
-    """As Ctrl-C: what was started ends, too."""
-    raise KeyboardInterrupt
 
 
 @contextmanager

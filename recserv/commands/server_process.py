@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 from recserv.errors import RecservError
 
@@ -19,12 +20,31 @@ BANNER = "recserv listening on "
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
 LOG_TAIL_BYTES = 4000
+LOOK_AGAIN_S = 0.5
 
 
 class ServerNotStarted(RecservError):
     """The server ended, or said nothing, before it listened. The message holds the end of its log."""
 
     reason = "SERVER_NOT_STARTED"
+
+
+def end_as_by_ctrl_c() -> None:
+    """From now on SIGTERM and a closed terminal end this process as Ctrl-C does: with the servers that it started, and
+    without its files. Left alone they would kill it, and a server takes SIGHUP for the wish to reload its model.
+    """
+
+    def end(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    def hang_up(*_: object) -> None:
+        # An event loop may have its own way with SIGTERM.
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, end)
+    # nohup wants it to outlive the terminal.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, hang_up)
 
 
 class ServerProcess:
@@ -88,7 +108,10 @@ class ServerProcess:
 
     def wait(self) -> int:
         """Until the server ends by itself. Returns its exit code."""
-        return self._process.wait()
+        while True:
+            # A signal that comes just before the process sleeps wakes nobody: so it never sleeps for long.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return self._process.wait(LOOK_AGAIN_S)
 
     def log_tail(self) -> str:
         size = self._log.seek(0, os.SEEK_END)

@@ -47,6 +47,11 @@ def run_gateway(settings: GatewaySettings, say: Callable[[str], None]) -> None:
         logs.close()
 
 
+def check_listen(address: str) -> None:
+    """Whether it can be listened on at this moment. Raises UsageError."""
+    _listener(address).close()
+
+
 def _listener(address: str) -> socket.socket:
     host, port = parse_address(address)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

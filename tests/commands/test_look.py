@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -44,7 +45,7 @@ def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-@pytest.mark.parametrize("ends_by", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("ends_by", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_model_is_served_with_its_page_until_it_is_told_to_end(tiny_model: Path, ends_by: signal.Signals) -> None:
     with looking("--model", str(tiny_model)) as (process, url):
         assert "<title>" in _get(url).text
@@ -88,6 +89,20 @@ def test_wrong_use_is_a_sentence_and_exit_code_2(
     assert told in lines[0]
 
 
+def test_a_port_in_use_is_told_before_anything_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    built: list[object] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(look, "build_demo", lambda *given: built.append(given))
+    monkeypatch.setattr(look, "end_as_by_ctrl_c", lambda: None)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        assert cli.main(["look", "--no-browser", "--listen", address]) == 2
+    assert built == []
+    assert capsys.readouterr().err.startswith(f"recserv look: cannot listen on {address}: ")
+
+
 def test_without_a_target_the_model_of_the_demo_is_built_once_and_kept(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,7 +115,7 @@ def test_without_a_target_the_model_of_the_demo_is_built_once_and_kept(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(look, "build_demo", build)
     monkeypatch.setattr(look, "_serve", lambda settings, quiet: served.append(settings))
-    monkeypatch.setattr(look.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(look, "end_as_by_ctrl_c", lambda: None)
     for _ in range(2):
         assert cli.main(["look", "--no-browser"]) == 0
     assert built == [Path("demo-model")]

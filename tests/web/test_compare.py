@@ -11,6 +11,7 @@ import pytest
 from recserv.commands.server_process import ServerProcess
 from tests.patience import PATIENT_SERVER, eventually
 from tests.web.browser import Look, looking
+from tests.web.test_faults import expected
 
 pytestmark = pytest.mark.web
 
@@ -89,4 +90,15 @@ def test_two_servers_are_told_the_same_events(
         look.changes(cold_beside, "B")
         assert "second server" in page.locator('[data-column="B"] h3').inner_text()
         look.shot("compare-servers")
+
+        second.stop()
+        page.locator(".product .primary").click()
+        page.locator('[data-column="B"] .badge[data-kind="failed"]').wait_for()
+        page.get_by_text("This was not stored at the second server").wait_for()
+        look.cart_is(1)
+        # What the second one said before is no answer to this event: it is not compared with it.
+        look.settled()
+        assert not page.locator("#overlap").is_visible()
+        assert page.locator(".tag.only, .tag.both").count() == 0
+        expected(look)
         look.close()

@@ -35,6 +35,8 @@ def test_from_cold_start_to_a_purchase_the_list_answers_each_step(look: Look) ->
     assert "new" in set(look.kinds().values())
     assert look.gone()
     assert "new" in look.said()
+    # What whoever hears the page is told is to be seen, too.
+    assert page.locator("#moved").inner_text() in look.said()
     assert page.locator("#after").inner_text().startswith("After: looked at ")
     assert page.locator("main .grid .card").count() == 6
     took_ms, server_ms = look.facts()

@@ -1,5 +1,6 @@
 // The gateway's HTTP: one call, its answer and how long it took, or one kind of error.
 
+import { Retry } from "./retry.js";
 import { FAILED } from "./words.js";
 
 export const A = "../";
@@ -7,6 +8,7 @@ export const B = "../compare/";
 const SERVICE = "rpc/recserv.v1.RecommendationService/";
 const WAIT_MS = 15_000;
 const RETRY_WAIT_MS_MAX = 1_000;
+const REOPEN_MS_MAX = 60_000;
 
 /** `message` is in plain words. */
 export class CallFailed extends Error {
@@ -78,10 +80,25 @@ export function explanations(base, token, told) {
   return () => stream.close();
 }
 
-/** The list again whenever an event changed it. A server that cannot do that is silent. Returns what ends the stream. */
+/**
+ * The list again whenever an event changed it. An EventSource gives up for good where it is answered with a status, as by
+ * a server that is not there yet or cannot do this: another one takes its place, later each time. Returns what ends it.
+ */
 export function watch(base, fields, told) {
   const query = new URLSearchParams(Object.entries(fields).filter(([, value]) => value !== "" && value !== undefined));
-  const stream = new EventSource(`${base}api/v1/watch?${query}`);
-  stream.addEventListener("recommendations", (event) => told(JSON.parse(event.data).response));
-  return () => stream.close();
+  let stream;
+  const open = () => {
+    stream = new EventSource(`${base}api/v1/watch?${query}`);
+    stream.addEventListener("recommendations", (event) => {
+      retry.well();
+      told(JSON.parse(event.data).response);
+    });
+    stream.addEventListener("error", () => stream.readyState === EventSource.CLOSED && retry.late());
+  };
+  const retry = new Retry(open, REOPEN_MS_MAX);
+  open();
+  return () => {
+    retry.stop();
+    stream.close();
+  };
 }

@@ -17,7 +17,20 @@ export function h(tag, props = {}, ...children) {
   return element;
 }
 
-export const button = (text, click, props = {}) => h("button", { type: "button", on: { click }, ...props }, text);
+/** One press is one call: not the second half of a double click, and not while the first is being answered. */
+export function button(text, pressed, props = {}) {
+  let busy = false;
+  const click = async (event) => {
+    if (busy || event.detail > 1) return;
+    busy = true;
+    try {
+      await pressed(event);
+    } finally {
+      busy = false;
+    }
+  };
+  return h("button", { type: "button", on: { click }, ...props }, text);
+}
 
 /** A stable number of a text, to colour it by. */
 function hashOf(text) {

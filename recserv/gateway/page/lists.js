@@ -3,6 +3,7 @@
 import { A, B, explanations, recommend, watch } from "./api.js";
 import { byId, h, picture, say, short, titleOf } from "./dom.js";
 import { moves, movesSaid, overlap, sameOrder } from "./moves.js";
+import { Retry } from "./retry.js";
 import { settingsForm } from "./settings.js";
 import { isStoring, itemOf, key, learn, setup } from "./shopper.js";
 import { CAUSE, SOURCE, SOURCE_LONG, bare, degradedWords, sourceOf } from "./words.js";
@@ -14,6 +15,9 @@ const MARKS = { new: "new", up: "▲", down: "▼", same: "" };
 /** Where a click came from: the answer that showed the product. */
 export const shownIn = new Map();
 
+const idsOf = (answer) => (answer?.results ?? []).map((result) => result.itemId);
+const reasonsOf = (answer) => answer.degradedReasons ?? [];
+
 export class Column {
   constructor(name, settings, onSettings) {
     this.name = name;
@@ -22,14 +26,16 @@ export class Column {
     this.moves = { moved: new Map(), gone: [] };
     this.asked = 0;
     this.waiting = 0;
-    this.missed = false;
+    this.missed = null;
+    this.failed = false;
+    this.retry = new Retry(() => this.refresh());
     this.end = () => {};
     this.texts = new Map();
     this.build(onSettings);
   }
 
   get ids() {
-    return (this.answer?.results ?? []).map((result) => result.itemId);
+    return idsOf(this.answer);
   }
 
   build(onSettings) {
@@ -52,6 +58,14 @@ export class Column {
   forget() {
     this.answer = null;
     this.moves = { moved: new Map(), gone: [] };
+    this.missed = null;
+  }
+
+  /** It is shown no more: what is still asked for changes nothing. */
+  close() {
+    this.asked += 1;
+    this.retry.stop();
+    this.end();
   }
 
   /** `tokens`: of the event that it follows, if it does. */
@@ -71,35 +85,58 @@ export class Column {
       this.waiting -= 1;
       if (this.waiting === 0) this.element.removeAttribute("aria-busy");
     }
-    if (this.missed && this.waiting === 0) {
-      this.missed = false;
-      await this.refresh();
-    }
+    if (this.missed && this.waiting === 0) await this.catchUp();
   }
 
-  /** An answer that came by itself. While one is asked for it may be the older of the two: then it is asked once more. */
-  take(answer) {
-    if (this.waiting > 0 || isStoring()) this.missed = true;
-    else this.show(answer, null);
+  /** What came by itself meanwhile may be older than the answer, or newer: where it is another list it is asked once more. */
+  async catchUp() {
+    const { answer, heard } = this.missed;
+    const before = this.ids;
+    this.missed = null;
+    if (sameOrder(before, idsOf(answer))) return;
+    await this.refresh();
+    if (!sameOrder(before, this.ids)) heard();
+  }
+
+  /** An answer that came by itself; `heard` is called where it moves the list. */
+  take(answer, heard) {
+    if (this.waiting > 0 || isStoring()) {
+      this.missed = { answer, heard };
+      return;
+    }
+    const moves = this.answer !== null && !sameOrder(this.ids, idsOf(answer));
+    // What this page has asked for itself comes this way, too.
+    if (this.answer && !moves && !this.failed && sameOrder(reasonsOf(this.answer), reasonsOf(answer))) return;
+    this.show(answer, null);
+    if (moves) heard();
   }
 
   fail(error) {
+    this.failed = true;
+    this.facts.dataset.kind = "failed";
+    this.facts.textContent = "no answer";
     this.badge.hidden = false;
-    this.badge.textContent = `No answer: ${short(error.message, 160)}.`;
+    this.badge.textContent = `No answer: ${short(error.message, 160)}.${error.mayPass ? " It is asked again." : ""}`;
     this.badge.dataset.kind = "failed";
+    if (error.mayPass) this.retry.late();
+    changed();
   }
 
   /** `follows`: it is the answer to an event, whose marks it has, also where it moved nothing. */
   show(answer, timing, follows = false) {
     learn(answer);
     const before = this.ids;
-    const now = (answer.results ?? []).map((result) => result.itemId);
+    const now = idsOf(answer);
     const first = this.answer === null;
     // The same list once more says nothing new, and takes no mark away.
     const stays = !first && sameOrder(before, now);
     if (first) this.moves = { moved: new Map(), gone: [] };
     else if (!stays || follows) this.moves = moves(before, now);
     this.answer = answer;
+    this.failed = false;
+    // Not for the sake of texts: each question may cost some.
+    if (reasonsOf(answer).some((reason) => reason !== "DEGRADED_REASON_EXPLANATION_UNAVAILABLE")) this.retry.late();
+    else this.retry.well();
     for (const id of now) shownIn.set(id, answer.recommendationId);
     this.showFacts(answer, timing);
     const places = this.places();
@@ -114,6 +151,7 @@ export class Column {
   }
 
   showFacts(answer, timing) {
+    delete this.facts.dataset.kind;
     if (timing) {
       const server = timing.serverMs === null ? "" : `, server ${timing.serverMs.toFixed(timing.serverMs < 10 ? 1 : 0)} ms`;
       this.facts.textContent = `${timing.tookMs.toFixed(0)} ms${server}`;
@@ -124,7 +162,7 @@ export class Column {
     }
     this.title.textContent = setup.compares ? `${this.name}: ${this.settings.base === B ? "second" : "first"} server` : `List ${this.name}`;
     this.title.title = `model ${answer.modelVersion ?? ""}`;
-    const reasons = answer.degradedReasons ?? [];
+    const reasons = reasonsOf(answer);
     this.badge.hidden = reasons.length === 0;
     this.badge.dataset.kind = "degraded";
     this.badge.textContent = reasons.length ? `Degraded: ${degradedWords(reasons)}.` : "";
@@ -220,9 +258,12 @@ export class Column {
 let changed = () => {};
 export const onLists = (call) => (changed = call);
 
+/** A list that is no longer the answer is compared with none. */
+export const comparable = (one, other) => Boolean(other && [one, other].every((column) => column.answer && !column.failed));
+
 export function drawOverlap(one, other) {
   const line = byId("overlap");
-  line.hidden = !(other && one.answer && other.answer);
+  line.hidden = !comparable(one, other);
   if (line.hidden) return;
   const { shared, of, rank } = overlap(one.ids, other.ids);
   line.title = "Rank overlap: the share that both have, averaged over the first 1, 2, … of the lists; 100 % is the same order";
@@ -245,16 +286,7 @@ export class Watcher {
     const { base } = this.column.settings;
     const { sessionId, userId, pageSize, excludePurchased, explain, diversity } = this.column.request();
     const fields = { session_id: sessionId, user_id: userId, page_size: pageSize, exclude_purchased: excludePurchased, explain, diversity };
-    this.end = watch(base, { ...fields, return_items: true }, (answer) => {
-      if (this.column.answer && this.same(answer)) return;
-      this.column.take(answer);
-      this.heard();
-    });
-  }
-
-  /** What this page has asked for itself comes this way, too. */
-  same(answer) {
-    return sameOrder(this.column.ids, (answer.results ?? []).map((result) => result.itemId));
+    this.end = watch(base, { ...fields, return_items: true }, (answer) => this.column.take(answer, this.heard));
   }
 
   heard() {}

@@ -6,8 +6,10 @@
 import { A, config } from "./api.js";
 import { allowImages, byId, clear, h, notice, short } from "./dom.js";
 import { knows } from "./knows.js";
-import { Column, Watcher, drawOverlap, onLists, secondBase, settingsOf } from "./lists.js";
+import { Column, Watcher, comparable, drawOverlap, onLists, secondBase, settingsOf } from "./lists.js";
 import { act, cart, category, categoryBar, home, markCart, product, search } from "./shop.js";
+import { movesSaid } from "./moves.js";
+import { Retry } from "./retry.js";
 import { happen, onChange, readContext, restoreShopper, setup, shopper } from "./shopper.js";
 
 const VIEWS = { "": home, category, search, item: product, cart, knows };
@@ -26,9 +28,14 @@ function place() {
   }
 }
 
+const retryView = new Retry(() => draw(false));
+const retryContext = new Retry(() => contextRead());
+
 async function draw(focus) {
   const [name, argument] = place();
   const mine = ++drawn;
+  retryView.stop();
+  main.setAttribute("aria-busy", "true");
   const shown = name === "cart" || name === "knows" ? name : "shop";
   for (const link of document.querySelectorAll("[data-view]")) {
     if (link.dataset.view === shown) link.setAttribute("aria-current", "page");
@@ -37,13 +44,19 @@ async function draw(focus) {
   let content;
   try {
     content = await VIEWS[name](argument);
+    if (mine !== drawn) return;
     clear("view");
+    retryView.well();
   } catch (error) {
+    if (mine !== drawn) return;
+    if (error.mayPass) retryView.late();
     content = [h("h1", { tabindex: "-1" }, "No answer"), h("p", { class: "empty" }, `This view is empty: ${short(error.message, 160)}.`)];
     notice("view", "The recommendation server gave no answer.", { text: "Try again", run: () => draw(false) });
   }
-  if (mine !== drawn) return;
+  const typed = focus ? [] : [...main.querySelectorAll("input")].filter((input) => input.value !== input.defaultValue);
   main.replaceChildren(...content.filter(Boolean));
+  for (const { id, value } of typed) if (byId(id)) byId(id).value = value;
+  main.removeAttribute("aria-busy");
   main.dataset.view = name || "home";
   document.title = `${short(main.querySelector("h1")?.textContent ?? "", 60)} · recserv`;
   if (focus) {
@@ -72,12 +85,12 @@ async function redrawLive() {
 
 const refresh = (tokens) => Promise.all(columns.map((column) => column.refresh(tokens)));
 
-const contextRead = () => readContext().catch(() => {});
+const contextRead = () => readContext().then(() => retryContext.well(), (error) => error.mayPass && retryContext.late());
 
 function compare(on) {
   byId("compare").setAttribute("aria-pressed", String(on));
   document.body.classList.toggle("comparing", on);
-  if (!on) for (const column of columns.splice(1)) column.end();
+  if (!on) for (const column of columns.splice(1)) column.close();
   else if (columns.length === 1) {
     const base = secondBase();
     columns.push(new Column("B", settingsOf(base, base === A ? { diversity: 0.6 } : {}), settingsChanged));
@@ -99,12 +112,15 @@ function listsChanged() {
   drawing = true;
   const [one, other] = columns;
   drawOverlap(one, other);
-  if (other?.answer && one.answer) {
+  if (comparable(one, other)) {
     one.draw(other);
     other.draw(one);
-  } else if (!other && one.other) one.draw(null);
+  } else for (const column of columns) if (column.other) column.draw(null);
   drawing = false;
   const moved = [...one.moves.moved.values()].filter((move) => move.kind !== "same").length;
+  const told = byId("moved");
+  told.hidden = one.moves.moved.size === 0;
+  told.textContent = `${other ? "List A: " : ""}${movesSaid(one.moves)}`;
   byId("jump").textContent = moved ? `For you: ${moved} moved` : "For you";
 }
 
@@ -136,6 +152,7 @@ function listen() {
   onChange("shopper", () => {
     byId("after").textContent = "Another shopper: nothing of the one before is used.";
     for (const column of columns) column.forget();
+    for (const input of main.querySelectorAll("input")) input.value = input.defaultValue;
     refresh();
     contextRead().then(() => draw(false));
     watcher.start();
@@ -179,13 +196,13 @@ async function start() {
   watcher = new Watcher(columns[0]);
   watcher.heard = () => {
     byId("after").textContent = "After: an event from elsewhere";
+    for (const column of columns.slice(1)) column.refresh();
     contextRead();
   };
   listen();
-  await Promise.all([refresh(), contextRead()]);
+  await Promise.all([refresh(), contextRead().then(() => draw(false))]);
   const [name, argument] = place();
   if (name === "item" && argument) act("VIEW", argument).catch(() => {});
-  await draw(false);
   watcher.start();
   document.body.dataset.ready = "";
 }

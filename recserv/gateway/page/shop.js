@@ -1,7 +1,7 @@
 // The views of the shop: products, one product, the cart.
 
 import { A, recommend } from "./api.js";
-import { button, h, notice, picture, price, short, titleOf } from "./dom.js";
+import { button, byId, h, notice, picture, price, short, titleOf } from "./dom.js";
 import { shownIn } from "./lists.js";
 import { categories, happen, itemOf, items, key, learn, lookUp, money, shopper } from "./shopper.js";
 import { plural } from "./words.js";
@@ -45,8 +45,8 @@ export function markCart(root) {
 function dislikeButton(itemId, whenDone) {
   const name = short(titleOf(itemOf(itemId)), 60);
   const click = async () => {
-    await act("DISLIKE", itemId);
-    whenDone();
+    const tokens = await act("DISLIKE", itemId);
+    if (tokens[A]) whenDone();
   };
   return button("Not for me", click, { class: "quiet", "aria-label": `Not for me: ${name}` });
 }
@@ -91,9 +91,15 @@ async function asked(request) {
   return data;
 }
 
+/** For `catch`: without what the server refuses. Where it does not answer the view says so, and is drawn once it does. */
+const refusedIs = (nothing) => (error) => {
+  if (error.mayPass) throw error;
+  return nothing;
+};
+
 export async function home() {
   const answer = await asked({ pageSize: GRID_SIZE, placement: "home" });
-  return [categoryBar(""), ...heading("Popular in this shop", "Look at something, search, fill the cart: the list beside answers each click."), grid(answer.results ?? [])];
+  return [categoryBar(""), ...heading("Popular in this shop", "Look at something, search, fill the cart: “For you” answers each click."), grid(answer.results ?? [])];
 }
 
 export async function category(name) {
@@ -114,9 +120,8 @@ export async function search(text) {
 
 export async function product(itemId) {
   const goesWith = asked({ anchorItemIds: [itemId], pageSize: WITH_IT, placement: "product" });
-  await lookUp([itemId]).catch(() => {});
+  const [answer] = await Promise.all([goesWith.catch(refusedIs({})), lookUp([itemId]).catch(refusedIs())]);
   const item = itemOf(itemId);
-  const answer = await goesWith.catch(() => ({ results: [] }));
   const path = (item.categories ?? []).map((name) => h("li", {}, h("a", { href: `#/category/${encodeURIComponent(name)}`, dir: "auto" }, short(name, 60))));
   const facts = h("div", { class: "product-facts" },
     path.length > 0 && h("nav", { "aria-label": "Categories of the product" }, h("ol", { class: "path" }, path)),
@@ -136,27 +141,30 @@ export async function product(itemId) {
 export async function cart() {
   const held = shopper.cart;
   if (held.length === 0) return [...heading("Cart"), h("p", { class: "empty" }, "It is empty. ", h("a", { href: "#/" }, "To the products"))];
-  await lookUp(held).catch(() => {});
+  await lookUp(held).catch(refusedIs());
   const lines = held.map((itemId) => {
     const item = itemOf(itemId);
     const name = short(titleOf(item), 60);
     return h("li", { class: "line", data: { id: itemId } }, picture(item), h("a", { href: itemPath(itemId), class: "title", dir: "auto" }, titleOf(item)),
       h("span", { class: "price" }, price(item)), button("Remove", () => act("REMOVE_FROM_CART", itemId), { class: "quiet", "aria-label": `Remove ${name}` }));
   });
-  const goesWith = await asked({ anchorItemIds: held, pageSize: WITH_IT, placement: "cart" }).catch(() => ({ results: [] }));
+  const goesWith = await asked({ anchorItemIds: held, pageSize: WITH_IT, placement: "cart" }).catch(refusedIs({}));
   const total = held.reduce((sum, itemId) => sum + (itemOf(itemId).price ?? 0), 0);
   const currency = itemOf(held[0]).currencyCode;
-  const buy = button(`Buy ${held.length === 1 ? "it" : `all ${held.length}`}`, () => buyAll([...held], buy), { class: "primary large", id: "buy" });
+  const buy = button(`Buy ${held.length === 1 ? "it" : `all ${held.length}`}`, () => buyAll([...held]), { class: "primary large", id: "buy", disabled: buying });
   return [...heading("Cart", plural(held.length, "product")), h("ul", { class: "lines" }, lines),
-    h("div", { class: "total" }, h("span", {}, "Together "), h("b", {}, price({ price: total, currencyCode: currency })), buy),
+    h("div", { class: "total" }, h("span", {}, "Total"), h("b", {}, price({ price: total, currencyCode: currency })), buy),
     goesWith.results?.length && [h("h2", { class: "goes" }, "What goes with it"), grid(goesWith.results, true)]].flat();
 }
 
-/** One event for each line of the order. */
-async function buyAll(itemIds, buy) {
-  buy.disabled = true;
-  const sent = itemIds.map((itemId) => act("PURCHASE", itemId, money(itemId)));
-  const tokens = await Promise.all(sent);
+let buying = false;
+/** One event for each line of the order. The view is drawn anew meanwhile, and its button must not buy the rest twice. */
+async function buyAll(itemIds) {
+  if (buying) return;
+  buying = true;
+  byId("buy").disabled = true;
+  const tokens = await Promise.all(itemIds.map((itemId) => act("PURCHASE", itemId, money(itemId))));
   if (tokens.every((token) => token[A])) notice("bought", `Bought ${plural(itemIds.length, "product")}. The lists leave ${itemIds.length === 1 ? "it" : "them"} out from now on.`);
-  buy.disabled = false;
+  buying = false;
+  byId("buy")?.removeAttribute("disabled");
 }

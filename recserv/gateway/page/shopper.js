@@ -48,6 +48,7 @@ export function become(sessionId, userId) {
   shopper.userId = userId;
   shopper.cart = [];
   shopper.known = null;
+  unsent.clear();
   clear("event");
   keep();
   tell("shopper");
@@ -82,6 +83,8 @@ export async function lookUp(itemIds) {
   learn((await recommend(A, request)).data);
 }
 
+/** Events that a server did not store, by id and in their order. */
+const unsent = new Map();
 let last = Promise.resolve();
 let storing = 0;
 /** Whether an event of this page is on its way: its own answer comes next. */
@@ -109,20 +112,35 @@ async function send(type, event) {
   const tokens = {};
   outcomes.forEach((outcome, n) => (tokens[bases[n]] = outcome.status === "fulfilled" ? outcome.value : ""));
   const failed = outcomes.find((outcome) => outcome.status === "rejected");
-  if (failed) {
-    const why = failed.reason instanceof CallFailed ? failed.reason.message : String(failed.reason);
-    notice("event", `This was not stored: ${short(why, 160)}.`, { text: "Send it again", run: () => again(type, event) });
-  } else clear("event");
+  if (failed) unsent.set(event.eventId, { type, event });
+  else unsent.delete(event.eventId);
+  if (failed) tellUnsent(failed.reason, whereOf(outcomes));
+  else if (unsent.size === 0) clear("event");
   const what = event.searchQuery ? `“${short(event.searchQuery, 40)}”` : short(titleOf(itemOf(event.itemId)), 40);
-  tell("event", { text: `${DONE[type]} ${what}`, stored: !failed, type, tokens });
+  tell("event", { text: `${DONE[type]} ${what}`, stored: outcomes[0].status === "fulfilled", type, tokens });
   return tokens;
 }
 
-/** Reads the context; the cart is the server's, and not this page's idea of it. */
+/** Which of two servers did not store it, where only one did not. */
+function whereOf(outcomes) {
+  const failed = outcomes.map((outcome) => outcome.status === "rejected");
+  return failed.every(Boolean) ? "" : ` at the ${failed[0] ? "first" : "second"} server`;
+}
+
+function tellUnsent(reason, where) {
+  const why = reason instanceof CallFailed ? reason.message : String(reason);
+  const one = unsent.size === 1;
+  const run = () => [...unsent.values()].forEach(({ type, event }) => again(type, event));
+  notice("event", `${one ? "This was" : `${unsent.size} events were`} not stored${where}: ${short(why, 160)}.`,
+    { text: one ? "Send it again" : "Send them again", run });
+}
+
+let readings = 0;
+/** Reads the context; the cart is the server's, and not this page's idea of it. Of two readings the later one counts. */
 export async function readContext() {
-  const asked = shopper.sessionId + shopper.userId;
+  const mine = ++readings;
   const known = await context(A, key());
-  if (asked !== shopper.sessionId + shopper.userId) return;
+  if (mine !== readings) return;
   shopper.known = known;
   shopper.cart = known.cartItemIds ?? [];
   tell("context");
