@@ -1,16 +1,17 @@
 """Which failed calls are made again before the HTTP caller hears of it.
 
     UNAVAILABLE, CANCELLED   up to ATTEMPTS_MAX attempts, the last one begun within SHARE of the deadline: a server that
-                             restarts, a connection that broke (gRPC ends with CANCELLED what a stopping server had not
-                             begun). What fails later than that is told while the caller still listens, as 503 with
-                             Retry-After, and not waited out into a 504 that says nothing.
+                             goes while another is there, a connection that broke (gRPC ends with CANCELLED what a
+                             stopping server had not begun). What fails later than that is told while the caller still
+                             listens, as 503 with Retry-After, and not waited out into a 504 that says nothing.
     RESOURCE_EXHAUSTED       told at once: the caller is one of too many, and Retry-After keeps it away; to wait here
                              would hold its place, and mean more calls for a server that has too many.
 
 The channel's own retries, which `recserv.client` relies on, know neither of the two; they stay for streams, whose first
 message they wait for, and for what never left the process. Every call may be sent again, since an event counts once.
 Throttled as gRFC A6 says: a failure costs a token, a success gives a tenth of one, below half of them nothing is
-tried again. Each method by itself: a store that takes no events must not end the retries of what only reads.
+tried again. What may be spent is what all the calls that a gateway has in flight by default spend when a connection
+breaks under them. Each method by itself: a store that takes no events must not end the retries of what only reads.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ ATTEMPTS_MAX = 4
 SHARE = 0.5
 CODES = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 _BACKOFF_S = 0.05
-_TOKENS_MAX = 20.0
 _PER_SUCCESS = 0.1
+FREE_FAILURES = 256 * (ATTEMPTS_MAX - 1)
 
 
 class Retries:
@@ -43,10 +44,11 @@ class Retries:
         clock: Callable[[], float] = monotonic,
         sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
         jitter: Callable[[float, float], float] = random.uniform,
+        free_failures: int = FREE_FAILURES,
     ):
-        """`clock` in seconds."""
+        """`clock` in seconds. free_failures: how many may come one after the other before nothing is tried again."""
         self._clock, self._sleep, self._jitter = clock, sleep, jitter
-        self._tokens = _TOKENS_MAX
+        self._tokens = self._tokens_max = 2.0 * free_failures
 
     async def call(self, attempt: Callable[[float], Awaitable[T]], timeout_s: float) -> T:
         """`attempt` is given the seconds that it has. Raises what its last try raised."""
@@ -60,7 +62,7 @@ class Retries:
                 if wait_s is None or self._clock() + wait_s - begun_s > SHARE * timeout_s:
                     raise
             else:
-                self._tokens = min(self._tokens + _PER_SUCCESS, _TOKENS_MAX)
+                self._tokens = min(self._tokens + _PER_SUCCESS, self._tokens_max)
                 return answer
             await self._sleep(wait_s)
             left_s = max(timeout_s - (self._clock() - begun_s), 0.0)
@@ -71,7 +73,7 @@ class Retries:
         if error.code() not in CODES:
             return None
         self._tokens = max(self._tokens - 1.0, 0.0)
-        if self._tokens <= _TOKENS_MAX / 2 or tried == ATTEMPTS_MAX:
+        if self._tokens < self._tokens_max / 2 or tried == ATTEMPTS_MAX:
             return None
         told = _pushback_s(error)
         if told is None:

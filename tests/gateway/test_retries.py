@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +12,8 @@ import pytest
 
 from recserv.errors import Overloaded, StoreUnavailable
 from recserv.gateway.methods import SERVER_STREAMS, UNARY
-from recserv.gateway.retries import ATTEMPTS_MAX, Retries
+from recserv.gateway.retries import ATTEMPTS_MAX, FREE_FAILURES, Retries
+from recserv.gateway.settings import GatewaySettings
 from tests.gateway.support import LiveGateway
 from tests.server.harness import Service
 
@@ -32,11 +35,11 @@ class Failed(grpc.RpcError):
 class Calls:
     """Outcomes one after the other, each after `takes_s`, on a clock by hand."""
 
-    def __init__(self, *outcomes: Any, takes_s: float = 0.0):
+    def __init__(self, *outcomes: Any, takes_s: float = 0.0, free_failures: int = FREE_FAILURES):
         self.outcomes, self.takes_s, self.now_s = list(outcomes), takes_s, 0.0
         self.given_s: list[float] = []
         self.slept_s: list[float] = []
-        self.retries = Retries(lambda: self.now_s, self._sleep, lambda low, high: 1.0)
+        self.retries = Retries(lambda: self.now_s, self._sleep, lambda low, high: 1.0, free_failures)
 
     async def _sleep(self, delay_s: float) -> None:
         self.slept_s.append(delay_s)
@@ -99,8 +102,25 @@ async def test_the_server_says_when_and_whether(pushback: str, slept_s: list[flo
     assert calls.slept_s == (slept_s or [])
 
 
+async def test_as_many_as_a_gateway_has_in_flight_survive_a_connection_that_breaks_under_them() -> None:
+    retries = Retries(sleep=lambda _: asyncio.sleep(0))
+    tried: Counter[int] = Counter()
+
+    async def attempt(number: int) -> int:
+        # All of them fail before any is tried again.
+        await asyncio.sleep(0)
+        tried[number] += 1
+        if tried[number] < ATTEMPTS_MAX:
+            raise Failed(UNAVAILABLE)
+        return number
+
+    in_flight = GatewaySettings(target="127.0.0.1:1").max_in_flight
+    calls = [retries.call(lambda _, number=number: attempt(number), 2.0) for number in range(in_flight)]  # type: ignore[misc]
+    assert await asyncio.gather(*calls) == list(range(in_flight))
+
+
 async def test_an_outage_is_not_made_worse() -> None:
-    calls = Calls()
+    calls = Calls(free_failures=10)
     for _ in range(100):
         calls.outcomes = [Failed(UNAVAILABLE)] * ATTEMPTS_MAX
         with pytest.raises(Failed):
