@@ -23,9 +23,11 @@ from tests.processes import read_line
 
 
 @contextmanager
-def looking(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The process and the page's address."""
-    command = [sys.executable, "-m", "recserv", "look", "--no-browser", *arguments]
+def looking(*arguments: str, under: str = "--default-signal=HUP,INT") -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The process and the page's address. `under`: how its signals are when it begins; whoever runs the tests, as with
+    nohup, may ignore some.
+    """
+    command = ["env", under, sys.executable, "-m", "recserv", "look", "--no-browser", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -56,6 +58,14 @@ def test_a_model_is_served_with_its_page_until_it_is_told_to_end(tiny_model: Pat
         _, told = process.communicate(timeout=HANG_GUARD_S)
         assert (process.returncode, told) == (0, "")
         eventually(lambda: not os.path.exists(f"/proc/{server}"), "its server has ended")
+
+
+def test_with_nohup_it_outlives_its_terminal(recserv_server: ServerProcess) -> None:
+    with looking("--target", recserv_server.target, under="--ignore-signal=HUP") as (process, url):
+        process.send_signal(signal.SIGHUP)
+        assert "<title>" in _get(url).text
+        process.terminate()
+        assert process.wait(HANG_GUARD_S) == 0
 
 
 def test_a_server_that_runs_is_looked_at_beside_another(recserv_server: ServerProcess) -> None:
