@@ -24,6 +24,6 @@ cdef extern from "perceptron.h":
         float limit
 
     void score_rows(const Perceptron* p, const float* table, Py_ssize_t rows, float* scores) noexcept nogil
-    void share_rows(
-        const Perceptron* p, const float* table, const int32_t* which, Py_ssize_t count, float* shares
+    void contribution_rows(
+        const Perceptron* p, const float* table, const int32_t* which, Py_ssize_t count, float* contributions
     ) noexcept nogil

@@ -91,10 +91,11 @@ static void score_rows(const perceptron *p, const float *table, ptrdiff_t rows, 
     }
 }
 
-/* What each group of features adds: the score less what it would be with the group at its neutral values. shares
-   [count, groups] of the rows of `table` whose numbers stand in `which`. */
+/* What each group of features adds: the score less what it would be with the group at its neutral values.
+   contributions [count, groups] of the rows of `table` whose numbers stand in `which`. */
 FOR_EACH_WIDTH
-static void share_rows(const perceptron *p, const float *table, const int32_t *which, ptrdiff_t count, float *shares)
+static void contribution_rows(
+    const perceptron *p, const float *table, const int32_t *which, ptrdiff_t count, float *contributions)
 {
     const lanes zero = {0};
     float x[FEATURES_MAX], hidden[HIDDEN_MAX];
@@ -134,7 +135,7 @@ static void share_rows(const perceptron *p, const float *table, const int32_t *w
                 LOAD(w, p->out + t * LANES);
                 without += (lanes)((lane_mask)sum & (sum > zero)) * w;
             }
-            shares[r * p->groups + g] = whole - less - SUM(without);
+            contributions[r * p->groups + g] = whole - less - SUM(without);
         }
     }
 }

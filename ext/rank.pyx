@@ -1,8 +1,8 @@
 """Ranking: the candidates of all sources in one table, a row of features each, a score, the best k.
 
     CandidateTable.begin     what may be recommended
-    .add, .put               the sources' lists; a candidate is one row, whichever sources named it
-    .rank                    features -> Scorer -> top k with the share each source has in the score
+    .add, .put               the sources' lists; a candidate is one row, whichever sources brought it up
+    .rank                    features -> Scorer -> top k with what each source contributes to the score
 
 Features (float32 [rows, FEATURES], columns as in ranking_features.FEATURES) are what sources, session and popularity say
 of an item. The NumPy twins stand in tests/ext/oracles.py.
@@ -20,7 +20,7 @@ from columns cimport (
     SESSION_LENGTH, SESSION_RECENCY, SESSION_UNIQUE, SESSION_WEIGHT, SESSION_WIDTH, TABLE, WEIGHT,
 )
 from facts cimport Fact, add_to_total, categorise
-from mlp cimport FEATURES_MAX, HIDDEN_MAX, LANES, Perceptron, score_rows, share_rows
+from mlp cimport FEATURES_MAX, HIDDEN_MAX, LANES, Perceptron, contribution_rows, score_rows
 from prefetch cimport prefetch
 from topk cimport offer, worse
 from vectors cimport dot, prefetch_row, scale_by_largest, two_dots
@@ -144,7 +144,7 @@ cdef class CandidateTable:
     cdef const uint8_t[::1] allowed
     cdef int32_t[::1] row_of
     cdef int32_t[::1] rows
-    cdef uint8_t[::1] named
+    cdef uint8_t[::1] source_masks
     cdef float[::1] scores
     cdef float[:, ::1] table
     cdef int32_t[::1] best_items
@@ -173,7 +173,7 @@ cdef class CandidateTable:
         self.row_of = np.zeros(max(n, 1), np.int32)
         self.capacity = capacity
         self.rows = np.empty(capacity, np.int32)
-        self.named = np.zeros(capacity, np.uint8)
+        self.source_masks = np.zeros(capacity, np.uint8)
         self.scores = np.empty(capacity, np.float32)
         self.table = np.zeros((capacity, ROW), np.float32)
         self.best_items = np.empty(capacity, np.int32)
@@ -208,10 +208,10 @@ cdef class CandidateTable:
             r = self.count
             self.row_of[item] = <int32_t>r
             self.rows[r] = item
-            self.named[r] = 0
+            self.source_masks[r] = 0
             memset(&self.table[r, 0], 0, ROW * sizeof(float))
             self.count += 1
-        self.named[r] |= source
+        self.source_masks[r] |= source
         return r
 
     def add(
@@ -357,8 +357,9 @@ cdef class CandidateTable:
     ):
         """The k best candidates, best first; ties by position; arguments as of `features`.
 
-        Returns items int32 [k], scores float32 [k], features float32 [k, FEATURES], shares float32 [k, 6] (columns as
-        in SHARE_NAMES), named uint8 [k] (the bits of the sources); fewer rows if there are fewer candidates.
+        Returns items int32 [k], scores float32 [k], features float32 [k, FEATURES], contributions float32 [k, 6]
+        (columns as in CONTRIBUTION_NAMES), source_masks uint8 [k] (the bits of the sources); fewer rows if there are
+        fewer candidates.
         """
         cdef Py_ssize_t i, r, m
         self.check(context, items, session)
@@ -370,23 +371,25 @@ cdef class CandidateTable:
         best_items = np.empty(m, np.int32)
         best_scores = np.empty(m, np.float32)
         features = np.empty((m, FEATURES), np.float32)
-        best_shares = np.empty((m, GROUPS), np.float32)
-        named = np.empty(m, np.uint8)
+        best_contributions = np.empty((m, GROUPS), np.float32)
+        source_masks = np.empty(m, np.uint8)
         cdef int32_t[::1] items_view = best_items
         cdef float[::1] scores_view = best_scores
         cdef float[:, ::1] features_view = features
-        cdef float[:, ::1] shares_view = best_shares
-        cdef uint8_t[::1] named_view = named
+        cdef float[:, ::1] contributions_view = best_contributions
+        cdef uint8_t[::1] source_masks_view = source_masks
         with nogil:
             for i in range(m):
                 r = self.best_rows[i]
                 items_view[i] = self.rows[r]
                 scores_view[i] = self.scores[r]
-                named_view[i] = self.named[r]
+                source_masks_view[i] = self.source_masks[r]
                 memcpy(&features_view[i, 0], &self.table[r, 0], FEATURES * sizeof(float))
             if m:
-                share_rows(&scorer.perceptron, &self.table[0, 0], &self.best_rows[0], m, &shares_view[0, 0])
-        return best_items, best_scores, features, best_shares, named
+                contribution_rows(
+                    &scorer.perceptron, &self.table[0, 0], &self.best_rows[0], m, &contributions_view[0, 0]
+                )
+        return best_items, best_scores, features, best_contributions, source_masks
 
     cdef Py_ssize_t top(self, Py_ssize_t k) noexcept nogil:
         """Rows of the k best into best_rows, sorted by insertion; how many there are."""

@@ -2,7 +2,7 @@
 
     FEATURES   name, what it speaks for, what stands for its absence; the place in the table is the column
       -> columns.pxd, which setup.py writes for the kernels       IN_SESSION = 13, FEATURES = 24, ROW = 24
-      -> FEATURE_NAMES, SHARE_NAMES, column(name)                 for Python, and for the oracle of the tests
+      -> FEATURE_NAMES, CONTRIBUTION_NAMES, column(name)          for Python, and for the oracle of the tests
       -> TABLE, a number that stands for those columns             kernels of another table refuse to be imported
 
 To add a feature, three files:
@@ -27,8 +27,8 @@ from typing import NamedTuple
 LANES = 8
 """Floats that a kernel reads at once: as in ext/lanes.h, whose number rank.pyx compares with the rows' width."""
 
-SHARE_NAMES = ("context_vector", "covisitation", "session_knn", "popular", "trending", "session")
-"""What a feature can speak for. The share of each in a score decides which source a result is told by."""
+CONTRIBUTION_NAMES = ("context_vector", "covisitation", "session_knn", "popular", "trending", "session")
+"""What a feature can speak for. The contribution of each to a score decides which source a result is told by."""
 
 
 class Neutral(Enum):
@@ -41,9 +41,9 @@ class Neutral(Enum):
 
 
 class Feature(NamedTuple):
-    """`group`: one of SHARE_NAMES, None where it says something of the request as a whole. `log`: the feature that gets
-    log(1 + value) when this one, a source's score, is scaled by the largest of the request: sums over a context of any
-    length are not comparable from one request to the next.
+    """`group`: one of CONTRIBUTION_NAMES, None where it says something of the request as a whole. `log`: the feature
+    that gets log(1 + value) when this one, a source's score, is scaled by the largest of the request: sums over a
+    context of any length are not comparable from one request to the next.
     """
 
     name: str
@@ -85,7 +85,7 @@ SESSION_COLUMNS = ("count", "after", "weight")
 """Of the session matrix: how often the item occurs, events after its last occurrence, its largest type weight."""
 
 NO_COLUMN = -1
-NO_GROUP = len(SHARE_NAMES)
+NO_GROUP = len(CONTRIBUTION_NAMES)
 
 
 def column(name: str) -> int:
@@ -93,13 +93,13 @@ def column(name: str) -> int:
     return FEATURE_NAMES.index(name) if name else NO_COLUMN
 
 
-def share(name: str) -> int:
-    """Column of the shares. Raises ValueError for a name that is not among them."""
-    return SHARE_NAMES.index(name)
+def contribution(name: str) -> int:
+    """Column of the contributions. Raises ValueError for a name that is not among them."""
+    return CONTRIBUTION_NAMES.index(name)
 
 
-GROUPS = tuple(NO_GROUP if feature.group is None else share(feature.group) for feature in FEATURES)
-"""Column of the shares that each feature adds to; NO_GROUP for none."""
+GROUPS = tuple(NO_GROUP if feature.group is None else contribution(feature.group) for feature in FEATURES)
+"""Column of the contributions that each feature adds to; NO_GROUP for none."""
 
 SCALED = tuple((column(feature.name), column(feature.log)) for feature in FEATURES if feature.log)
 """Columns of the sources' scores, each with that of its logarithm."""
@@ -115,7 +115,7 @@ def _columns() -> str:
     session = [(name.upper(), number) for number, name in enumerate(SESSION_COLUMNS)]
     parts = (
         [*features, ("FEATURES", len(FEATURES)), ("ROW", width)],
-        [("SCALED", len(SCALED)), ("GROUPS", len(SHARE_NAMES)), ("NO_GROUP", NO_GROUP)],
+        [("SCALED", len(SCALED)), ("GROUPS", len(CONTRIBUTION_NAMES)), ("NO_GROUP", NO_GROUP)],
         [*session, ("SESSION_WIDTH", len(SESSION_COLUMNS))],
     )
     return "\n".join(_enum(part) for part in parts)

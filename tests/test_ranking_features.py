@@ -14,14 +14,23 @@ from setuptools import Extension
 from recserv import ranking_features
 from recserv._rank import CandidateTable, Scorer, linear_scorer
 from recserv.pipeline.engine import COLD_WEIGHTS, PLAIN_WEIGHTS
-from recserv.ranking_features import FEATURE_NAMES, FEATURES, GROUPS, NO_GROUP, SCALED, SHARE_NAMES, TABLE, column
+from recserv.ranking_features import (
+    CONTRIBUTION_NAMES,
+    FEATURE_NAMES,
+    FEATURES,
+    GROUPS,
+    NO_GROUP,
+    SCALED,
+    TABLE,
+    column,
+)
 from tests.patience import HANG_GUARD_S
 from tests.project_files import ROOT, project_files
 
 
 def test_names_are_different_and_those_referred_to_are_there() -> None:
     assert len(set(FEATURE_NAMES)) == len(FEATURES)
-    assert {feature.group for feature in FEATURES if feature.group} == set(SHARE_NAMES)
+    assert {feature.group for feature in FEATURES if feature.group} == set(CONTRIBUTION_NAMES)
     assert {feature.log for feature in FEATURES} - {""} <= set(FEATURE_NAMES)
     assert set(PLAIN_WEIGHTS) | set(COLD_WEIGHTS) <= set(FEATURE_NAMES)
 
@@ -31,7 +40,7 @@ def test_columns_are_the_places_in_the_table() -> None:
     assert column("") == -1
     with pytest.raises(ValueError):
         column("no such feature")
-    assert GROUPS[column("covisitation_log")] == SHARE_NAMES.index("covisitation")
+    assert GROUPS[column("covisitation_log")] == CONTRIBUTION_NAMES.index("covisitation")
     assert GROUPS[column("session_length")] == NO_GROUP
     assert (column("session_knn"), column("session_knn_log")) in SCALED
 
@@ -77,7 +86,7 @@ def test_a_table_gives_as_many_columns_as_there_are_features() -> None:
         (n,),
         (n,),
         (n, len(FEATURES)),
-        (n, len(SHARE_NAMES)),
+        (n, len(CONTRIBUTION_NAMES)),
         (n,),
     ]
 

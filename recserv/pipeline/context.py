@@ -131,19 +131,19 @@ class ContextBuilder:
         self._list_places = (settings.position_decay ** np.arange(SESSION_EVENTS_MAX)).astype(np.float32)
 
     def build(self, state: ShopperState, query: RecommendQuery, now_ms: int) -> Context:
-        draft = _Draft(self._engine)
+        accumulator = ContextAccumulator(self._engine)
         settings = self._settings
         taste_weight, items_max = settings.taste_weight, settings.context_items_max
         if state.profile.taste or state.profile.cart:
             if returning(state, query):
                 taste_weight, items_max = settings.returning_taste_weight, settings.returning_items_max
-            self._add_profile(draft, state, now_ms, taste_weight, items_max)
-        self._add_events(draft, state, query, now_ms)
-        self._add_request(draft, query)
-        return draft.context(items_max)
+            self._add_profile(accumulator, state, now_ms, taste_weight, items_max)
+        self._add_events(accumulator, state, query, now_ms)
+        self._add_request(accumulator, query)
+        return accumulator.context(items_max)
 
     def _add_profile(
-        self, draft: _Draft, state: ShopperState, now_ms: int, taste_weight: float, items_max: int
+        self, accumulator: ContextAccumulator, state: ShopperState, now_ms: int, taste_weight: float, items_max: int
     ) -> None:
         settings, position = self._settings, self._engine.items.position
         profile = state.profile
@@ -154,14 +154,16 @@ class ContextBuilder:
             largest = max(1.0, *(weight for weight, _ in decayed))
             for weight, item in sorted(decayed)[-items_max:]:
                 if weight > 0:
-                    draft.put_standing(position(item), taste_weight * weight / largest, Role.TASTE)
+                    accumulator.put_standing(position(item), taste_weight * weight / largest, Role.TASTE)
             for taste in profile.taste:
                 if taste.weight < 0:
-                    draft.put_disliked(position(taste.item_id))
+                    accumulator.put_disliked(position(taste.item_id))
         for item in profile.cart:
-            draft.put_standing(position(item), settings.cart_weight, Role.IN_CART)
+            accumulator.put_standing(position(item), settings.cart_weight, Role.IN_CART)
 
-    def _add_events(self, draft: _Draft, state: ShopperState, query: RecommendQuery, now_ms: int) -> None:
+    def _add_events(
+        self, accumulator: ContextAccumulator, state: ShopperState, query: RecommendQuery, now_ms: int
+    ) -> None:
         stored, brought = self._stored_events(state.session, now_ms), self._brought_events(query, now_ms)
         if stored is not None and brought is not None:
             # A session with events of the request behind it, which is rare.
@@ -174,14 +176,14 @@ class ContextBuilder:
             return
         half_life_s = self._settings.half_life_s
         weights = weigh(kinds, ages_s, self._type_weights, half_life_s, self._list_places).tolist()
-        shares = weigh(kinds, ages_s, self._type_weights, half_life_s, self._engine.position_weights).tolist()
+        term_weights = weigh(kinds, ages_s, self._type_weights, half_life_s, self._engine.position_weights).tolist()
         type_weights = self._type_weights_by_kind
-        entries = zip(kinds.tolist(), positions.tolist(), weights, shares, strict=True)
-        for place, (kind, at, weight, share) in enumerate(entries):
+        entries = zip(kinds.tolist(), positions.tolist(), weights, term_weights, strict=True)
+        for place, (kind, at, weight, term_weight) in enumerate(entries):
             if kind == EventType.SEARCH:
-                draft.put_search(texts.get(place, ""), share)
+                accumulator.put_search(texts.get(place, ""), term_weight)
             else:
-                draft.put_event(at, kind, weight, share, type_weights[kind])
+                accumulator.put_event(at, kind, weight, term_weight, type_weights[kind])
 
     def _stored_events(self, session: SessionState | PackedSession, now_ms: int) -> _Columns | None:
         """Of the kinds that count; None if there are none. Packed ones are read in place."""
@@ -214,23 +216,23 @@ class ContextBuilder:
             {place: event.search_query for place, event in enumerate(events) if event.search_query},
         )
 
-    def _add_request(self, draft: _Draft, query: RecommendQuery) -> None:
+    def _add_request(self, accumulator: ContextAccumulator, query: RecommendQuery) -> None:
         position = self._engine.items.position
         for event in query.context_events:
             if event.item_id and position(event.item_id) < 0:
-                draft.missing[event.item_id] = None
+                accumulator.missing[event.item_id] = None
         for item in query.anchor_item_ids:
             at = position(item)
             if at >= 0:
-                draft.put_anchor(at, self._settings.anchor_weight)
+                accumulator.put_anchor(at, self._settings.anchor_weight)
             else:
-                draft.missing[item] = None
+                accumulator.missing[item] = None
         for item in query.candidate_item_ids:
             if position(item) < 0:
-                draft.missing[item] = None
+                accumulator.missing[item] = None
 
 
-class _Draft:
+class ContextAccumulator:
     """A context in the making: entries by position, oldest first, and the terms of the vector's sum."""
 
     def __init__(self, engine: Engine):
@@ -256,7 +258,7 @@ class _Draft:
         if at >= 0:
             self._disliked.add(at)
 
-    def put_event(self, at: int, kind: int, weight: float, share: float, type_weight: float) -> None:
+    def put_event(self, at: int, kind: int, weight: float, term_weight: float, type_weight: float) -> None:
         if at < 0:
             return
         self._events += 1
@@ -264,19 +266,19 @@ class _Draft:
         if role is not Role.REJECTED:  # Whoever throws something out of what was found is still looking.
             self._asked = None
         self._put(at, weight, role, 1, type_weight)
-        self._term(at, share)
+        self._term(at, term_weight)
         if kind == EventType.DISLIKE:
             self._disliked.add(at)
         else:
             self._disliked.discard(at)
 
-    def put_search(self, text: str, share: float) -> None:
+    def put_search(self, text: str, term_weight: float) -> None:
         meaning = self._engine.snapshot.words.vector(text)
         self._asked = self._engine.word_search.query(text)
         if meaning is not None or self._asked is not None:
             self._search = (text, meaning)
         if meaning is not None:
-            term = meaning * np.float32(share)
+            term = meaning * np.float32(term_weight)
             self._beside = term if self._beside is None else self._beside + term
 
     def put_anchor(self, at: int, weight: float) -> None:

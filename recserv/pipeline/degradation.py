@@ -22,7 +22,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from recserv.errors import RecservError
-from recserv.pipeline.trail import Trail
+from recserv.pipeline.trace import Trace
 from recserv.resilience.breaker import BreakerSettings, CircuitBreaker, OnTransition
 from recserv.resilience.deadline import Deadline, MonotonicClock
 from recserv.resilience.quiet_log import QuietLog
@@ -57,36 +57,36 @@ class Guard:
         self._unavailable, self._timeout = unavailable, timeout
         self._clock = clock
 
-    def call(self, trail: Trail, instead: T, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What `work` gives; `instead`, and a label in the trail, if it must not run or raises. For work that waits for
+    def call(self, trace: Trace, instead: T, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `work` gives; `instead`, and a label in the trace, if it must not run or raises. For work that waits for
         nothing: a third of the price of `run`, which nearly every request would pay twice.
         """
         permit = self.breaker.acquire()
         if not permit:
-            trail.degrade(self._unavailable)
+            trace.degrade(self._unavailable)
             return instead
         began_s = self._clock()
         try:
             found = work(*args, **kwargs)
         except Exception as error:
-            self._failed(trail, permit, began_s, error)
+            self._failed(trace, permit, began_s, error)
             return instead
         self.breaker.succeed(permit, self._clock() - began_s)
         return found
 
     async def run(
-        self, trail: Trail, instead: T, work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
+        self, trace: Trace, instead: T, work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """As `call`, for work that is awaited. A caller that goes away says nothing of the dependency."""
         permit = self.breaker.acquire()
         if not permit:
-            trail.degrade(self._unavailable)
+            trace.degrade(self._unavailable)
             return instead
         began_s = self._clock()
         try:
             found = await work(*args, **kwargs)
         except Exception as error:
-            self._failed(trail, permit, began_s, error)
+            self._failed(trace, permit, began_s, error)
             return instead
         except BaseException:
             self.breaker.release(permit)
@@ -94,13 +94,13 @@ class Guard:
         self.breaker.succeed(permit, self._clock() - began_s)
         return found
 
-    def _failed(self, trail: Trail, permit: int, began_s: float, error: Exception) -> None:
+    def _failed(self, trace: Trace, permit: int, began_s: float, error: Exception) -> None:
         self.breaker.fail(permit, self._clock() - began_s)
         if isinstance(error, TimeoutError):
-            trail.degrade(self._timeout)
+            trace.degrade(self._timeout)
             return
         logger.log(logging.ERROR, self.breaker.name, f"{self.breaker.name} failed", error=error)
-        trail.degrade(self._unavailable)
+        trace.degrade(self._unavailable)
 
 
 class Guards:

@@ -1,10 +1,9 @@
-"""Reasons: from the shares that ranked a result to its source, and to words that name the item behind it.
+"""Reasons: from the contributions that ranked a result to its source, and to words that name the item behind it.
 
-Nothing is computed anew but which item of the context weighs most. The source is, of those that named the item, the one
-with the largest share of the score.
-Reasons go by how strong the evidence is, not by how much the ranker makes of it, the most telling first: "often bought
-with X" says more than "chosen by shoppers like you". That an item was in the session already says most of all; it is
-never a reason for itself.
+Nothing is computed anew but which item of the context weighs most. The source is, of those that brought the item up,
+the one that contributes most to the score. Reasons go by how strong the evidence is, not by how much the ranker makes
+of it, the most telling first: "often bought with X" says more than "chosen by shoppers like you". That an item was in
+the session already says most of all; it is never a reason for itself.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ VOTES = np.array([column(name) for name in ("context_cosine", "covisitation", "s
 IN_SESSION_COUNT = SESSION_COLUMNS.index("count")
 NOT_PERSONAL = {public for kind in SOURCES if not kind.personal for _, public in kind.credits} | {Source.REQUESTED}
 """No item of the context stands behind what these name."""
-TELLING = 0.2
+REASON_SCORE_MIN = 0.2
 """Of the request's strongest co-visitation or session vote: from here on it is worth a sentence."""
-TELLING_COSINE = 0.3
+REASON_COSINE_MIN = 0.3
 REASONS_MAX = 2
 LINKED = {
     "bought": (ReasonType.OFTEN_BOUGHT_WITH, "Often bought with"),
@@ -66,7 +65,7 @@ BEFORE = {role: Reason(ReasonType.SIMILAR_TO, (), text) for role, text in AGAIN.
 NOT_ITSELF = np.float32("-inf")
 
 
-class Because:
+class ReasonBuilder:
     """Which item of the context stands behind each result of a page: by co-visitation, by nearness; and its words. It
     is another item than the result, so there may be none: -1. `items`: those of the page. `searched`: what the newest
     search has to do with each result; None: there was none.
@@ -151,14 +150,19 @@ def _second(weights: Floats, largest: int) -> int:
 
 def explain(engine: Engine, page: Ranking, context: Context, query: RecommendQuery) -> tuple[Result, ...]:
     """The results of a page with source, and with reasons unless the query wants none."""
-    items, scores, shares, named = page.items.tolist(), page.scores.tolist(), page.shares.tolist(), page.named.tolist()
-    because = Because(engine, page, items, context) if query.explain != ExplainMode.NONE else None
-    votes = page.features[:, VOTES].tolist() if because else []
+    items, scores, contributions, source_masks = (
+        page.items.tolist(),
+        page.scores.tolist(),
+        page.contributions.tolist(),
+        page.source_masks.tolist(),
+    )
+    builder = ReasonBuilder(engine, page, items, context) if query.explain != ExplainMode.NONE else None
+    votes = page.features[:, VOTES].tolist() if builder else []
     ids = engine.items.ids
     results = []
     for row, at in enumerate(items):
-        source = source_of(shares[row], named[row])
-        reasons = reasons_of(engine, because, row, at, votes[row], source, query) if because else ()
+        source = source_of(contributions[row], source_masks[row])
+        reasons = reasons_of(engine, builder, row, at, votes[row], source, query) if builder else ()
         results.append(
             Result(
                 item_id=ids[at],
@@ -172,20 +176,20 @@ def explain(engine: Engine, page: Ranking, context: Context, query: RecommendQue
     return tuple(results)
 
 
-def source_of(shares: list[float], named: int) -> Source:
-    """Of the sources that named the item the one with the largest share; REQUESTED for an item that was asked for and
-    that nothing else speaks for.
+def source_of(contributions: list[float], source_mask: int) -> Source:
+    """Of the sources that brought the item up the one that contributes most; REQUESTED for an item that was asked for
+    and that nothing else speaks for.
     """
-    best, most = Source.REQUESTED, 0.0 if named & REQUESTED else float("-inf")
-    for place, source in credited(named):
-        if shares[place] > most:
-            best, most = source, shares[place]
+    best, most = Source.REQUESTED, 0.0 if source_mask & REQUESTED else float("-inf")
+    for place, source in credited(source_mask):
+        if contributions[place] > most:
+            best, most = source, contributions[place]
     return best
 
 
 def reasons_of(
     engine: Engine,
-    because: Because,
+    builder: ReasonBuilder,
     row: int,
     at: int,
     votes: list[float],
@@ -196,24 +200,24 @@ def reasons_of(
     its features at VOTES.
     """
     told: list[Reason] = []
-    if because.searched is not None and (searched := because.searched.reason(row, source)) is not None:
+    if builder.searched is not None and (searched := builder.searched.reason(row, source)) is not None:
         told.append(searched)
-    if (own := because.own[row]) >= 0:
-        told.append(because.again(own))
-    heaviest = because.heaviest_but(own)
+    if (own := builder.own[row]) >= 0:
+        told.append(builder.again(own))
+    heaviest = builder.heaviest_but(own)
     if heaviest < 0 or source in NOT_PERSONAL:
         if told:
             return tuple(told)
         return () if source == Source.REQUESTED else (_popular(engine, at, source, query),)
     cosine, covisitation, session_knn = votes
-    linked = because.linked[row]
-    if covisitation >= TELLING and linked >= 0:
-        told.append(because.reason(because.linked_kind, because.linked_words, linked))
-    if session_knn >= TELLING or (not told and source == Source.SESSION_KNN):
+    linked = builder.linked[row]
+    if covisitation >= REASON_SCORE_MIN and linked >= 0:
+        told.append(builder.reason(builder.linked_kind, builder.linked_words, linked))
+    if session_knn >= REASON_SCORE_MIN or (not told and source == Source.SESSION_KNN):
         place = linked if linked >= 0 else heaviest
-        told.append(because.reason(ReasonType.SIMILAR_SESSIONS, "Chosen by shoppers who also chose", place))
-    if len(told) < REASONS_MAX and (cosine >= TELLING_COSINE or not told):
-        told.append(because.reason(ReasonType.SIMILAR_TO, "Goes with", because.nearest[row]))
+        told.append(builder.reason(ReasonType.SIMILAR_SESSIONS, "Chosen by shoppers who also chose", place))
+    if len(told) < REASONS_MAX and (cosine >= REASON_COSINE_MIN or not told):
+        told.append(builder.reason(ReasonType.SIMILAR_TO, "Goes with", builder.nearest[row]))
     return tuple(told[:REASONS_MAX])
 
 

@@ -1,4 +1,5 @@
-"""The last answer: popular items, from memory, when there is no time or source for more; and what fills a short page.
+"""The last answer: popular items, from memory, when there is no time or source for more; and the backfill of a short
+page.
 
 It needs nothing but the model's popularity order, so it cannot fail for a dependency's sake.
 """
@@ -10,11 +11,11 @@ import numpy as np
 from recserv.pipeline.engine import Engine, Positions
 from recserv.pipeline.rank import Ranking
 from recserv.pipeline.sources.popular import Popular, PopularInCategory
-from recserv.ranking_features import FEATURE_NAMES, SHARE_NAMES, column, share
+from recserv.ranking_features import CONTRIBUTION_NAMES, FEATURE_NAMES, column, contribution
 from recserv.types import RecommendQuery
 
 POPULARITY = column("popularity")
-POPULAR_SHARE = share("popular")
+POPULAR_CONTRIBUTION = contribution("popular")
 
 
 NONE_TAKEN = np.empty(0, np.int32)
@@ -32,8 +33,8 @@ def popular(
     within = None
     if query.candidate_item_ids:
         within = category
-        given = {engine.items.position(item) for item in query.candidate_item_ids} - {-1}
-        wanted = np.fromiter(given, np.int32, len(given))
+        requested = {engine.items.position(item) for item in query.candidate_item_ids} - {-1}
+        wanted = np.fromiter(requested, np.int32, len(requested))
         order = wanted[np.lexsort((wanted, -engine.popularity[wanted]))]
     else:
         order = engine.popular_order if category is None else engine.category_items(category)
@@ -48,7 +49,7 @@ def popular(
     return _ranking(engine, items, category is not None)
 
 
-def filled(engine: Engine, ranking: Ranking, query: RecommendQuery, blocked: Positions) -> Ranking:
+def backfill(engine: Engine, ranking: Ranking, query: RecommendQuery, blocked: Positions) -> Ranking:
     """The ranking, with popular items behind it if it is shorter than a page and the shop has more to show."""
     missing = query.page_size - len(ranking.items)
     if missing <= 0 or query.candidate_item_ids:
@@ -64,8 +65,8 @@ def filled(engine: Engine, ranking: Ranking, query: RecommendQuery, blocked: Pos
         np.concatenate((ranking.items, more.items)),
         np.concatenate((ranking.scores, scores if len(ranking.scores) else more.scores)),
         np.concatenate((ranking.features, more.features)),
-        np.concatenate((ranking.shares, more.shares)),
-        np.concatenate((ranking.named, more.named)),
+        np.concatenate((ranking.contributions, more.contributions)),
+        np.concatenate((ranking.source_masks, more.source_masks)),
     )
 
 
@@ -73,8 +74,8 @@ def _ranking(engine: Engine, items: Positions, in_category: bool) -> Ranking:
     scores = engine.popularity[items]
     features = np.zeros((len(items), len(FEATURE_NAMES)), np.float32)
     features[:, POPULARITY] = scores
-    shares = np.zeros((len(items), len(SHARE_NAMES)), np.float32)
+    contributions = np.zeros((len(items), len(CONTRIBUTION_NAMES)), np.float32)
     # A trace of popularity even for an item never bought: popular is what this source is, however little.
-    shares[:, POPULAR_SHARE] = np.maximum(scores, np.float32(1e-6))
-    named = np.full(len(items), (PopularInCategory if in_category else Popular).bit, np.uint8)
-    return Ranking(items, scores, features, shares, named)
+    contributions[:, POPULAR_CONTRIBUTION] = np.maximum(scores, np.float32(1e-6))
+    source_masks = np.full(len(items), (PopularInCategory if in_category else Popular).bit, np.uint8)
+    return Ranking(items, scores, features, contributions, source_masks)

@@ -7,10 +7,10 @@
     retrieve  candidates of all sources, merged                       retrieve.py
     rank      features -> scores -> the best                          rank.py
     rerank    the page: one of a product's variants, diversity        rerank.py
-    explain   source and reasons from the shares that ranked          explain.py
+    explain   source and reasons from the contributions that ranked   explain.py
     enrich    texts of a language model: what is known, a token for the rest (if asked for)   enrich.py
 
-Each stage degrades on its own and says so in the trail: no stored state -> the request's own context; no index -> the
+Each stage degrades on its own and says so in the trace: no stored state -> the request's own context; no index -> the
 other sources; too little time -> popular items (fallback.py; mostly a page that is the same for all, popular_pages.py).
 Only a wrong request raises. What answers for what stands in degradation.py.
 """
@@ -31,7 +31,7 @@ from recserv.pipeline.degradation import Guards, popular_only
 from recserv.pipeline.engine import Engine
 from recserv.pipeline.enrich import ExplanationBoard
 from recserv.pipeline.explain import explain
-from recserv.pipeline.fallback import filled, popular
+from recserv.pipeline.fallback import backfill, popular
 from recserv.pipeline.guarded_store import GuardedStore, StoreGuard
 from recserv.pipeline.observer import PipelineObserver, SilentObserver
 from recserv.pipeline.popular_pages import PopularPage, PopularPages, popular_page, shareable
@@ -41,7 +41,7 @@ from recserv.pipeline.retrieve import Retrieval
 from recserv.pipeline.settings import PipelineSettings
 from recserv.pipeline.shopper import shopper_context
 from recserv.pipeline.state import NOTHING_STORED, StateStage
-from recserv.pipeline.trail import Trail
+from recserv.pipeline.trace import Trace
 from recserv.pipeline.watch_answers import is_news
 from recserv.resilience.deadline import Deadline
 from recserv.resilience.quiet_log import QuietLog
@@ -101,56 +101,56 @@ class RecommendationPipeline:
         """Ranked products within the deadline; popular ones at once if the server is `overloaded`. Raises InvalidInput
         for a consistency token that is none of ours, and nothing else.
         """
-        engine, settings, trail = self._engine, self._settings, Trail(self._observer)
+        engine, settings, trace = self._engine, self._settings, Trace(self._observer)
         if overloaded:
-            return self._popular(query, NOTHING_STORED, self._nothing_known, trail, DegradedReason.OVERLOAD)
-        state = await trail.wait("state", self._state.of_query(query, deadline, trail))
+            return self._popular(query, NOTHING_STORED, self._nothing_known, trace, DegradedReason.OVERLOAD)
+        state = await trace.wait("state", self._state.of_query(query, deadline, trace))
         context = self._nothing_known
         try:
-            context = trail.run("context", self._build_context, state, query)
-            blocked = trail.run("filter", blocked_items, engine, state, context, query, settings)
+            context = trace.run("context", self._build_context, state, query)
+            blocked = trace.run("filter", blocked_items, engine, state, context, query, settings)
             if lost := popular_only(deadline, settings.full_answer_min_ms, engine):
-                return self._popular(query, state, context, trail, lost)
-            found = await trail.wait("search", self._retrieval.search(context, query, blocked, deadline, trail))
-            matching = trail.run("retrieve", self._retrieval.fill, context, query, blocked, found, trail)
+                return self._popular(query, state, context, trace, lost)
+            found = await trace.wait("search", self._retrieval.search(context, query, blocked, deadline, trace))
+            matching = trace.run("retrieve", self._retrieval.fill, context, query, blocked, found, trace)
             keep = places_to_rank(engine, query)
-            ranking = await trail.wait("rank", self._ranking.rank(context, keep, deadline, trail, matching))
-            page = trail.run("rerank", rerank, engine, ranking, query)
-            page = filled(engine, page, query, blocked)
+            ranking = await trace.wait("rank", self._ranking.rank(context, keep, deadline, trace, matching))
+            page = trace.run("rerank", rerank, engine, ranking, query)
+            page = backfill(engine, page, query, blocked)
         except Exception as error:
             logger.log(logging.ERROR, "path", "a stage failed; popular items answer", error=error)
-            return self._popular(query, state, context, trail, DegradedReason.STAGE_FAILED)
-        results = trail.run("explain", self._explain, page, context, query, trail)
-        return self._answer(query, page, results, context, trail)
+            return self._popular(query, state, context, trace, DegradedReason.STAGE_FAILED)
+        results = trace.run("explain", self._explain, page, context, query, trace)
+        return self._answer(query, page, results, context, trace)
 
     def _popular(
-        self, query: RecommendQuery, state: ShopperState, context: Context, trail: Trail, lost: DegradedReason
+        self, query: RecommendQuery, state: ShopperState, context: Context, trace: Trace, lost: DegradedReason
     ) -> Recommendation:
         """The last answer: popular items, without those that the query and what is known of the shopper rule out."""
-        trail.degrade(lost)
+        trace.degrade(lost)
         blocked = blocked_items(self._engine, state, context, query, self._settings)
         if context is self._nothing_known and shareable(query):
             try:
-                made = trail.run("fallback", self._popular_pages.get, query, self._popular_to_all)
+                made = trace.run("fallback", self._popular_pages.get, query, self._popular_to_all)
                 page, results, sources, positions = made
                 if positions.isdisjoint(blocked.tolist()):
-                    return self._answer(query, page, results, context, trail, sources)
+                    return self._answer(query, page, results, context, trace, sources)
             except Exception as error:
                 logger.log(logging.ERROR, "shared", "no page could be shared", error=error)
-        page = trail.run("fallback", popular, self._engine, query, blocked, query.page_size)
-        results = self._explain(page, context, query, trail)
-        return self._answer(query, page, results, context, trail)
+        page = trace.run("fallback", popular, self._engine, query, blocked, query.page_size)
+        results = self._explain(page, context, query, trace)
+        return self._answer(query, page, results, context, trace)
 
     def _popular_to_all(self, query: RecommendQuery) -> PopularPage:
         page = popular(self._engine, query, NOTHING_BLOCKED, query.page_size)
         return popular_page(page, explain(self._engine, page, self._nothing_known, query))
 
-    def _explain(self, page: Ranking, context: Context, query: RecommendQuery, trail: Trail) -> tuple[Result, ...]:
+    def _explain(self, page: Ranking, context: Context, query: RecommendQuery, trace: Trace) -> tuple[Result, ...]:
         try:
             return explain(self._engine, page, context, query)
         except Exception as error:
             logger.log(logging.ERROR, "explain", "no reasons could be given", error=error)
-            trail.degrade(DegradedReason.EXPLANATION_UNAVAILABLE)
+            trace.degrade(DegradedReason.EXPLANATION_UNAVAILABLE)
             return explain(self._engine, page, context, msgspec.structs.replace(query, explain=ExplainMode.NONE))
 
     async def context(self, tenant: str, key: ShopperKey, deadline: Deadline) -> ShopperContext:
@@ -170,13 +170,13 @@ class RecommendationPipeline:
         return context
 
     def _enrich(
-        self, query: RecommendQuery, page: Ranking, results: tuple[Result, ...], context: Context, trail: Trail
+        self, query: RecommendQuery, page: Ranking, results: tuple[Result, ...], context: Context, trace: Trace
     ) -> tuple[tuple[Result, ...], str]:
         try:
             return self.board.post(query, context, self._engine.items, page.items.tolist(), results)
         except Exception as error:
             logger.log(logging.ERROR, "enrich", "no explanations could be asked for", error=error)
-            trail.degrade(DegradedReason.EXPLANATION_UNAVAILABLE)
+            trace.degrade(DegradedReason.EXPLANATION_UNAVAILABLE)
             return results, ""
 
     def _answer(
@@ -185,7 +185,7 @@ class RecommendationPipeline:
         page: Ranking,
         results: tuple[Result, ...],
         context: Context,
-        trail: Trail,
+        trace: Trace,
         sources: Counter[Source] | None = None,
     ) -> Recommendation:
         """`sources`: of results that are shared."""
@@ -198,12 +198,12 @@ class RecommendationPipeline:
             results=results,
             recommendation_id=next(self._ids),
             model_version=self._engine.version,
-            degraded_reasons=trail.reasons,
+            degraded_reasons=trace.reasons,
             missing_item_ids=context.missing_item_ids,
             missing_categories=(query.category,) if query.category and self._engine.lacks(query.category) else (),
             shared=shared,
         )
         if query.explain != ExplainMode.LLM_ASYNC or not is_news(answer, query.known_answer):
             return answer
-        results, token = trail.run("enrich", self._enrich, query, page, results, context, trail)
-        return msgspec.structs.replace(answer, results=results, explanation_token=token, degraded_reasons=trail.reasons)
+        results, token = trace.run("enrich", self._enrich, query, page, results, context, trace)
+        return msgspec.structs.replace(answer, results=results, explanation_token=token, degraded_reasons=trace.reasons)

@@ -1,4 +1,4 @@
-"""Ranking: the table of candidates -> a score for each -> the best, with the share each source has in the score."""
+"""Ranking: the table of candidates -> a score for each -> the best, with what each source contributes to it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from recserv.pipeline.ranker import Ranker, checked
 from recserv.pipeline.settings import PipelineSettings
 from recserv.pipeline.side_thread import within
 from recserv.pipeline.sources.context_vector import ContextVector
-from recserv.pipeline.trail import Trail
+from recserv.pipeline.trace import Trace
 from recserv.pipeline.vector_search import Neighbours
 from recserv.ranking_features import column
 from recserv.resilience.deadline import Deadline
@@ -28,19 +28,21 @@ NONE_MATCHES: Neighbours = (np.empty(0, np.int32), np.empty(0, np.float32))
 
 class Ranking(msgspec.Struct, frozen=True):
     """Best first. items: int32 [m]; scores: float32 [m]; features: float32 [m, FEATURES], columns as in
-    `ranking_features.FEATURES`; shares: float32 [m, 6], as in `ranking_features.SHARE_NAMES`; named: uint8 [m], the
-    bits of the sources.
+    `ranking_features.FEATURES`; contributions: float32 [m, 6], as in `ranking_features.CONTRIBUTION_NAMES`;
+    source_masks: uint8 [m], the bits of the sources.
     """
 
     items: Positions
     scores: Floats
     features: Floats
-    shares: Floats
-    named: npt.NDArray[np.uint8]
+    contributions: Floats
+    source_masks: npt.NDArray[np.uint8]
 
     def rows(self, rows: Positions | slice) -> Ranking:
         """These rows, in this order."""
-        return Ranking(self.items[rows], self.scores[rows], self.features[rows], self.shares[rows], self.named[rows])
+        return Ranking(
+            self.items[rows], self.scores[rows], self.features[rows], self.contributions[rows], self.source_masks[rows]
+        )
 
 
 def words_first(ranking: Ranking, matching: Neighbours, keep: int, *, cold: bool) -> Ranking:
@@ -56,11 +58,11 @@ def words_first(ranking: Ranking, matching: Neighbours, keep: int, *, cold: bool
     held = np.where(items[at] == ranking.items, rarity[at], np.float32(0))
     top = max(0.0, float(ranking.scores[held == 0].max(initial=0.0)))
     scores = np.where(held > 0, held + np.float32(top), ranking.scores).astype(np.float32)
-    # The search is what brought them here, whoever else named them.
-    named = np.where(held > 0, np.uint8(ContextVector.bit), ranking.named)
+    # The search is what brought them here, whoever else brought them up.
+    source_masks = np.where(held > 0, np.uint8(ContextVector.bit), ranking.source_masks)
     nearness = np.where(held > 0, ranking.features[:, COSINE], 0) if cold else np.zeros(len(held))
     rows = np.lexsort((np.arange(len(held)), -nearness, -held))[:keep]
-    return msgspec.structs.replace(ranking, scores=scores, named=named).rows(rows.astype(np.int32))
+    return msgspec.structs.replace(ranking, scores=scores, source_masks=source_masks).rows(rows.astype(np.int32))
 
 
 class RankStage:
@@ -72,22 +74,22 @@ class RankStage:
         self._engine, self._settings, self._guard = engine, settings, guard
 
     def rank(
-        self, context: Context, keep: int, deadline: Deadline, trail: Trail, matching: Neighbours = NONE_MATCHES
+        self, context: Context, keep: int, deadline: Deadline, trace: Trace, matching: Neighbours = NONE_MATCHES
     ) -> Awaitable[Ranking]:
         """The `keep` best candidates; ties by position. `matching`: what holds the words of a search comes before
         everything else, whatever the ranker makes of it.
         """
         if not len(matching[0]):
-            return self._ranked(context, keep, deadline, trail)
-        return self._words_first(context, keep, deadline, trail, matching)
+            return self._ranked(context, keep, deadline, trace)
+        return self._words_first(context, keep, deadline, trace, matching)
 
     async def _words_first(
-        self, context: Context, keep: int, deadline: Deadline, trail: Trail, matching: Neighbours
+        self, context: Context, keep: int, deadline: Deadline, trace: Trace, matching: Neighbours
     ) -> Ranking:
-        everything = await self._ranked(context, self._engine.table.count, deadline, trail)
+        everything = await self._ranked(context, self._engine.table.count, deadline, trace)
         return words_first(everything, matching, keep, cold=context.empty)
 
-    async def _ranked(self, context: Context, keep: int, deadline: Deadline, trail: Trail) -> Ranking:
+    async def _ranked(self, context: Context, keep: int, deadline: Deadline, trace: Trace) -> Ranking:
         """The `keep` best.
 
         Without a session there is nothing that the ranker has learned from, and a ranker that fails ranks nothing:
@@ -97,8 +99,8 @@ class RankStage:
         if context.empty:
             return self._scored(engine.cold_scorer, context, keep)
         if engine.ranker is not None:
-            return await self._by_another(engine.ranker, context, keep, deadline, trail)
-        ranking = self._guard.call(trail, None, self._by_model, context, keep)
+            return await self._by_another(engine.ranker, context, keep, deadline, trace)
+        ranking = self._guard.call(trace, None, self._by_model, context, keep)
         return ranking or self._scored(engine.plain_scorer, context, keep)
 
     def _by_model(self, context: Context, keep: int) -> Ranking | None:
@@ -108,11 +110,11 @@ class RankStage:
         return ranking
 
     async def _by_another(
-        self, ranker: Ranker, context: Context, keep: int, deadline: Deadline, trail: Trail
+        self, ranker: Ranker, context: Context, keep: int, deadline: Deadline, trace: Trace
     ) -> Ranking:
         engine = self._engine
         plain = self._scored(engine.plain_scorer, context, engine.table.count)
-        scores = await self._guard.run(trail, None, self._asked, ranker, plain.features, deadline)
+        scores = await self._guard.run(trace, None, self._asked, ranker, plain.features, deadline)
         if scores is None:
             return plain.rows(slice(0, keep))
         best = np.lexsort((plain.items, -scores))[:keep].astype(np.int32)

@@ -26,7 +26,7 @@ from recserv.pipeline.settings import PipelineSettings
 from recserv.pipeline.side_thread import within
 from recserv.pipeline.sources.base import REQUESTED, Inquiry
 from recserv.pipeline.sources.context_vector import ContextVector
-from recserv.pipeline.trail import Trail
+from recserv.pipeline.trace import Trace
 from recserv.pipeline.vector_search import Neighbours
 from recserv.pipeline.word_search import WordQuery
 from recserv.resilience.deadline import Deadline
@@ -56,7 +56,7 @@ class Retrieval:
         return self._engine.snapshot.category_position(query.category) if query.category else None
 
     async def search(
-        self, context: Context, query: RecommendQuery, blocked: Positions, deadline: Deadline, trail: Trail
+        self, context: Context, query: RecommendQuery, blocked: Positions, deadline: Deadline, trace: Trace
     ) -> Neighbours:
         """What the context vector finds in the index, within its share of the deadline."""
         category = self.category(query)
@@ -64,15 +64,15 @@ class Retrieval:
         if not wanted or not context.directed or self._small(category):
             return EMPTY
         if self._engine.search is None:
-            trail.degrade(DegradedReason.INDEX_UNAVAILABLE)
+            trace.degrade(DegradedReason.INDEX_UNAVAILABLE)
             return EMPTY
         # The index knows nothing of what is blocked, and it may be all of what it finds first.
         width = self._settings.search_candidates + self._extra(query) + min(self._findable(blocked), BLOCKED_EXTRA_MAX)
         self._observer.index_search()
         near = context.near if category is None and self._settings.search_near else NOWHERE
         if self._engine.search.on_the_spot:
-            return self._index.call(trail, EMPTY, self._found_now, context.vector, width, near)
-        return await self._index.run(trail, EMPTY, self._found_later, context.vector, width, near, deadline)
+            return self._index.call(trace, EMPTY, self._found_now, context.vector, width, near)
+        return await self._index.run(trace, EMPTY, self._found_later, context.vector, width, near, deadline)
 
     def _small(self, category: int | None) -> bool:
         """Whether all members of the category asked for are candidates: a search would find too few of them."""
@@ -101,7 +101,7 @@ class Retrieval:
         return found
 
     def fill(
-        self, context: Context, query: RecommendQuery, blocked: Positions, found: Neighbours, trail: Trail
+        self, context: Context, query: RecommendQuery, blocked: Positions, found: Neighbours, trace: Trace
     ) -> Neighbours:
         """The candidates of all sources into the engine's table. Returns those that hold words of what was searched for
         last, best first, with the rarity of these words.
@@ -126,25 +126,25 @@ class Retrieval:
                 query.page_size,
                 self._extra(query),
             )
-            if inquiry.wanted is not None:
-                table.put(inquiry.wanted, REQUESTED)
-            matching = EMPTY if context.asked is None else self._matching(context.asked, inquiry, trail)
+            if inquiry.requested is not None:
+                table.put(inquiry.requested, REQUESTED)
+            matching = EMPTY if context.asked is None else self._matching(context.asked, inquiry, trace)
             for source in engine.sources:
                 try:
                     source.fill(table, inquiry)
                 except Exception as error:
-                    _failed(trail, error)
+                    _failed(trace, error)
         return matching
 
-    def _matching(self, asked: WordQuery, inquiry: Inquiry, trail: Trail) -> Neighbours:
+    def _matching(self, asked: WordQuery, inquiry: Inquiry, trace: Trace) -> Neighbours:
         """What holds words of the newest search. It is of the search that the context vector speaks for, too."""
         words = self._engine.word_search
         try:
-            if inquiry.wanted is not None:
-                return words.among(asked, inquiry.wanted)
+            if inquiry.requested is not None:
+                return words.among(asked, inquiry.requested)
             matching = words.top(asked, inquiry.allowed)
         except Exception as error:
-            _failed(trail, error)
+            _failed(trace, error)
             return EMPTY
         self._engine.table.put(matching[0], ContextVector.bit)
         return matching
@@ -161,6 +161,6 @@ class Retrieval:
         return max(0, 2 * query.page_size - PAGE_CANDIDATES)
 
 
-def _failed(trail: Trail, error: Exception) -> None:
+def _failed(trace: Trace, error: Exception) -> None:
     logger.log(logging.ERROR, "source", "a candidate source failed", error=error)
-    trail.degrade(DegradedReason.SOURCE_UNAVAILABLE)
+    trace.degrade(DegradedReason.SOURCE_UNAVAILABLE)

@@ -6,7 +6,7 @@ from recserv.errors import DeadlineTooNear, StoreUnavailable
 from recserv.pipeline.guarded_store import GuardedStore
 from recserv.pipeline.settings import PipelineSettings
 from recserv.pipeline.tokens import decode_token
-from recserv.pipeline.trail import Trail
+from recserv.pipeline.trace import Trace
 from recserv.resilience.deadline import Deadline
 from recserv.types import DegradedReason, RecommendQuery, ShopperKey, ShopperState
 
@@ -19,7 +19,7 @@ class StateStage:
     def __init__(self, store: GuardedStore | None, settings: PipelineSettings):
         self._store, self._settings = store, settings
 
-    async def of_query(self, query: RecommendQuery, deadline: Deadline, trail: Trail) -> ShopperState:
+    async def of_query(self, query: RecommendQuery, deadline: Deadline, trace: Trace) -> ShopperState:
         """The stored state; STALE_STATE if it has not what the consistency token stands for, or never gave that token.
         There is nothing to wait for then: a store shows an event before it is acknowledged, so what the newest read has
         not got is lost, of another state, or was never there. Raises InvalidInput for text that is no token.
@@ -31,12 +31,12 @@ class StateStage:
         try:
             [state] = await self._store.read(query.tenant, (key,), deadline.share_s(self._settings.state_share))
         except (TimeoutError, StoreUnavailable):
-            trail.degrade(DegradedReason.STATE_UNAVAILABLE)
+            trace.degrade(DegradedReason.STATE_UNAVAILABLE)
             return NOTHING_STORED
         if token is not None and not (
             token.made_with(self._store.token_key) and token.reflected_in(state, query.tenant, key)
         ):
-            trail.degrade(DegradedReason.STALE_STATE)
+            trace.degrade(DegradedReason.STALE_STATE)
         return state
 
     async def of_shopper(self, tenant: str, key: ShopperKey, deadline: Deadline) -> ShopperState:

@@ -24,7 +24,7 @@ class Visits(Protocol):
     def leave(self) -> None: ...
 
 
-class Permits:
+class ConcurrencyLimiter:
     """A counter with a limit. A permit is taken by `enter` and given back exactly once by `leave`."""
 
     __slots__ = ("_drained", "_draining", "_full", "_retry_after_ms", "in_use", "limit", "turned_away")
@@ -67,26 +67,28 @@ class Admission:
     """
 
     def __init__(self, max_in_flight: int, max_streams: int, max_watches: int = 1_000):
-        def of_calls(what: str) -> Permits:
-            return Permits(max_in_flight, f"{max_in_flight} {what} are in flight already", _RETRY_CALL_MS)
+        def of_calls(what: str) -> ConcurrencyLimiter:
+            return ConcurrencyLimiter(max_in_flight, f"{max_in_flight} {what} are in flight already", _RETRY_CALL_MS)
 
         self.recommends = of_calls("recommendations")
         self.events = of_calls("event calls")
         self.others = of_calls("calls")
-        self.streams = Permits(max_streams, f"{max_streams} streams are open already", _RETRY_STREAM_MS)
+        self.streams = ConcurrencyLimiter(max_streams, f"{max_streams} streams are open already", _RETRY_STREAM_MS)
         # Of recommendations: they stay open for hours, and must not take the places of streams that end.
-        self.watches = Permits(max_watches, f"{max_watches} watches are open already", _RETRY_STREAM_MS)
+        self.watches = ConcurrencyLimiter(max_watches, f"{max_watches} watches are open already", _RETRY_STREAM_MS)
         # Of health and reflection: no drain waits for them, and they take no place of ours, nor we of theirs.
-        self.watchers = Permits(max_streams, f"{max_streams} such streams are open already", _RETRY_STREAM_MS)
+        self.watchers = ConcurrencyLimiter(
+            max_streams, f"{max_streams} such streams are open already", _RETRY_STREAM_MS
+        )
         self.closed = False
         self._stream_tasks: set[asyncio.Task[None]] = set()
 
     @property
-    def _unary(self) -> tuple[Permits, ...]:
+    def _unary(self) -> tuple[ConcurrencyLimiter, ...]:
         return self.recommends, self.events, self.others
 
     @property
-    def _all(self) -> tuple[Permits, ...]:
+    def _all(self) -> tuple[ConcurrencyLimiter, ...]:
         return *self._unary, self.streams, self.watches
 
     def interrupt_on_close(self, task: asyncio.Task[None]) -> None:
@@ -97,21 +99,21 @@ class Admission:
     def close(self) -> None:
         """New calls are refused, open streams finish what they took and end."""
         self.closed = True
-        for permits in self._all:
-            permits.close()
+        for limiter in self._all:
+            limiter.close()
         for task in tuple(self._stream_tasks):
             task.cancel()
 
     @property
     def turned_away(self) -> int:
         """How many calls and streams came after `close`."""
-        return sum(permits.turned_away for permits in self._all)
+        return sum(limiter.turned_away for limiter in self._all)
 
     @property
     def in_flight(self) -> int:
         """Unary calls being worked on."""
-        return sum(permits.in_use for permits in self._unary)
+        return sum(limiter.in_use for limiter in self._unary)
 
     async def drained(self) -> None:
-        for permits in self._all:
-            await permits.drained()
+        for limiter in self._all:
+            await limiter.drained()

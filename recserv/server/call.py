@@ -1,4 +1,4 @@
-"""One call: its deadline, its request id, and the guard that turns whatever goes wrong into a status.
+"""One call: its deadline, its request id, and the interceptor that turns whatever goes wrong into a status.
 
 in    admitted -> deadline read -> work -> counted
 out   any error -> google.rpc.Status -> counted, logged, sent
@@ -30,7 +30,7 @@ from recserv.errors import (
 from recserv.metrics import RequestDone
 from recserv.resilience.deadline import Deadline, MonotonicClock
 from recserv.resilience.quiet_log import QuietLog
-from recserv.server.admission import Permits, Visits
+from recserv.server.admission import ConcurrencyLimiter, Visits
 from recserv.server.status import Interrupted, ServerDraining, code_of, refuse, status_of, trailing_metadata
 from recserv.types import DEFAULT_TENANT, ID_BYTES_MAX
 
@@ -45,7 +45,7 @@ DEADLINE_MIN_S = 0.001
 
 M = TypeVar("M", bound=Message)
 R = TypeVar("R")
-Context = Any
+ServicerContext = Any
 """grpc.aio.ServicerContext, of raw bytes."""
 
 
@@ -58,7 +58,9 @@ class Call:
 
     __slots__ = ("_request_id", "client_deadline", "context", "deadline", "degraded", "rpc", "tenant")
 
-    def __init__(self, rpc: str, context: Context, default_deadline_s: float, clock: MonotonicClock = time.monotonic):
+    def __init__(
+        self, rpc: str, context: ServicerContext, default_deadline_s: float, clock: MonotonicClock = time.monotonic
+    ):
         self.rpc, self.context = rpc, context
         self.tenant = DEFAULT_TENANT
         self._request_id = ""
@@ -84,20 +86,20 @@ class Call:
         return self._request_id
 
 
-def _request_id_of(context: Context) -> str:
+def _request_id_of(context: ServicerContext) -> str:
     for key, value in context.invocation_metadata() or ():
         if key == "x-request-id" and isinstance(value, str) and 0 < len(value) <= ID_BYTES_MAX:
             return value
     return uuid.uuid4().hex[:16]
 
 
-class Guard:
+class CallInterceptor:
     """Around every call of one RPC: admission before, one status and one count after."""
 
     def __init__(
         self,
         rpc: str,
-        permits: Permits,
+        limiter: ConcurrencyLimiter,
         done: RequestDone,
         default_deadline_s: float,
         worker: str = "",
@@ -105,24 +107,26 @@ class Guard:
         visits: Visits | None = None,
         clock: MonotonicClock = time.monotonic,
     ):
-        self._rpc, self._permits, self._done = rpc, permits, done
+        self._rpc, self._limiter, self._done = rpc, limiter, done
         self._visits, self._clock = visits, clock
         self._default_deadline_s = default_deadline_s
         self._worker = ((WORKER_KEY, worker),) if worker else ()
 
-    async def run(self, work: Callable[[R, Call], Awaitable[bytes | None]], given: R, context: Context) -> bytes | None:
+    async def run(
+        self, work: Callable[[R, Call], Awaitable[bytes | None]], given: R, context: ServicerContext
+    ) -> bytes | None:
         """`work(given, call)`; returns what it returns, or None once the status of what it raised is sent."""
         started = perf_counter()
         call = Call(self._rpc, context, self._default_deadline_s, self._clock)
         if self._visits is not None:
             self._visits.enter()
         try:
-            self._permits.enter()
+            self._limiter.enter()
             try:
                 call.check_deadline()
                 answer = await work(given, call)
             finally:
-                self._permits.leave()
+                self._limiter.leave()
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():

@@ -16,7 +16,7 @@ import grpc
 import grpc.aio
 
 from recserv import v1 as pb
-from recserv.server.call import Call, Context, parser
+from recserv.server.call import Call, ServicerContext, parser
 from recserv.server.handlers import Handler, HandlerFactory
 from recserv.server.status import ServerDraining
 
@@ -62,7 +62,7 @@ class _Window:
 
 
 def event_stream(factory: HandlerFactory, method: GroupMethod) -> Handler:
-    run = factory.guard("StreamEvents", factory.admission.streams).run
+    run = factory.interceptor("StreamEvents", factory.admission.streams).run
     parse = parser(pb.StreamEventsRequest)
 
     async def read_groups(call: Call, window: _Window) -> None:
@@ -93,7 +93,7 @@ def event_stream(factory: HandlerFactory, method: GroupMethod) -> Handler:
             reader.cancel()
             window.cancel()
 
-    async def handle(_: object, context: Context) -> None:
+    async def handle(_: object, context: ServicerContext) -> None:
         await run(work, None, context)
 
     return grpc.stream_stream_rpc_method_handler(handle)

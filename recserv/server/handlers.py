@@ -18,8 +18,8 @@ from google.protobuf.message import Message
 from recserv.errors import DeadlineTooNear
 from recserv.metrics import Metrics
 from recserv.resilience.deadline import MonotonicClock
-from recserv.server.admission import Admission, Permits, Visits
-from recserv.server.call import Call, Context, Guard, M, parser, within
+from recserv.server.admission import Admission, ConcurrencyLimiter, Visits
+from recserv.server.call import Call, CallInterceptor, M, ServicerContext, parser, within
 from recserv.server.status import ServerDraining
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -44,20 +44,20 @@ class HandlerFactory:
         self._visits, self._clock = visits, clock
         self._metrics, self._default_deadline_s, self._worker = metrics, default_deadline_ms / 1000, worker
 
-    def guard(self, rpc: str, permits: Permits) -> Guard:
-        return Guard(
+    def interceptor(self, rpc: str, limiter: ConcurrencyLimiter) -> CallInterceptor:
+        return CallInterceptor(
             rpc,
-            permits,
+            limiter,
             self._metrics.rpc(rpc),
             self._default_deadline_s,
             self._worker,
             # A call that waits for the store is no sign of too many recommendations.
-            visits=self._visits if permits is self.admission.recommends else None,
+            visits=self._visits if limiter is self.admission.recommends else None,
             clock=self._clock,
         )
 
-    def unary(self, rpc: str, message_type: type[M], method: UnaryMethod[M], permits: Permits) -> Handler:
-        run, parse = self.guard(rpc, permits).run, parser(message_type)
+    def unary(self, rpc: str, message_type: type[M], method: UnaryMethod[M], limiter: ConcurrencyLimiter) -> Handler:
+        run, parse = self.interceptor(rpc, limiter).run, parser(message_type)
 
         async def work(raw: bytes, call: Call) -> bytes:
             message = parse(raw)
@@ -67,18 +67,18 @@ class HandlerFactory:
             late = DeadlineTooNear("no answer within the server's default deadline")
             return (await within(call.deadline.remaining_s(), method(message, call), late)).SerializeToString()
 
-        async def handle(raw: bytes, context: Context) -> bytes | None:
+        async def handle(raw: bytes, context: ServicerContext) -> bytes | None:
             return await run(work, raw, context)
 
         return grpc.unary_unary_rpc_method_handler(handle)
 
     def server_stream(
-        self, rpc: str, message_type: type[M], method: StreamMethod[M], permits: Permits | None = None
+        self, rpc: str, message_type: type[M], method: StreamMethod[M], limiter: ConcurrencyLimiter | None = None
     ) -> Handler:
         """A stream of answers. Without a deadline of the client's it may stay open as long as the client likes.
-        `permits` None: those of streams.
+        `limiter` None: those of streams.
         """
-        run, parse = self.guard(rpc, permits or self.admission.streams).run, parser(message_type)
+        run, parse = self.interceptor(rpc, limiter or self.admission.streams).run, parser(message_type)
 
         async def pump(raw: bytes, call: Call) -> None:
             # Closed at once when the client goes in the middle of a write, not when the collector comes by.
@@ -100,7 +100,7 @@ class HandlerFactory:
                 # It knows the error that it ended with, and that this frame.
                 del task
 
-        async def handle(raw: bytes, context: Context) -> None:
+        async def handle(raw: bytes, context: ServicerContext) -> None:
             await run(work, raw, context)
 
         return grpc.unary_stream_rpc_method_handler(handle)

@@ -16,8 +16,8 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from recserv.errors import NotFound, NotImplementedYet, Overloaded, RecservError
-from recserv.server.admission import Permits
-from recserv.server.call import Context, parser
+from recserv.server.admission import ConcurrencyLimiter
+from recserv.server.call import ServicerContext, parser
 from recserv.server.status import refuse_error
 
 HEALTH_SERVICE: str = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
@@ -27,7 +27,7 @@ SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERV
 class Health:
     """Serving from `begin` to `end`. "" is the server as a whole. `watchers` bounds the open streams."""
 
-    def __init__(self, service_names: tuple[str, ...], watchers: Permits):
+    def __init__(self, service_names: tuple[str, ...], watchers: ConcurrencyLimiter):
         self.serving = False
         self._names = ("", *service_names)
         self._watchers = watchers
@@ -59,16 +59,16 @@ class Health:
     def _status(self) -> Any:
         return SERVING if self.serving else NOT_SERVING
 
-    async def _check(self, request: Any, _: Context) -> HealthCheckResponse:
+    async def _check(self, request: Any, _: ServicerContext) -> HealthCheckResponse:
         if request.service not in self._names:
             raise NotFound("no service of that name is served here")
         return HealthCheckResponse(status=self._status())
 
-    async def _list(self, _: Any, __: Context) -> health_pb2.HealthListResponse:
+    async def _list(self, _: Any, __: ServicerContext) -> health_pb2.HealthListResponse:
         answer = HealthCheckResponse(status=self._status())
         return health_pb2.HealthListResponse(statuses=dict.fromkeys(self._names, answer))
 
-    async def _watch(self, request: Any, context: Context) -> None:
+    async def _watch(self, request: Any, context: ServicerContext) -> None:
         """The state as it is, then each that is another one. A state that passed while the client did not read is left
         out. Raises NotImplementedYet beyond the bound: what a gRPC client that balances by health (gRFC A17) takes for
         a server without health, and goes on to call. After any other status it would call nobody on that connection.
@@ -92,11 +92,11 @@ class Health:
 
 
 def _parsed(
-    method: Callable[[Any, Context], Awaitable[Any]], message_type: type[Any]
-) -> Callable[[bytes, Context], Awaitable[Any]]:
+    method: Callable[[Any, ServicerContext], Awaitable[Any]], message_type: type[Any]
+) -> Callable[[bytes, ServicerContext], Awaitable[Any]]:
     parse = parser(message_type)
 
-    async def handle(raw: bytes, context: Context) -> Any:
+    async def handle(raw: bytes, context: ServicerContext) -> Any:
         try:
             return await method(parse(raw), context)
         except RecservError as error:

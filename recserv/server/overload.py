@@ -17,7 +17,7 @@ Calls inside are those in handlers, the queue among them. What waits in gRPC its
 which there are enough for what comes within a turn.
 
 Events and health are not counted here and never rejected here: they have their own queues in gRPC (registered methods)
-and their own permits, so a flood of recommendations does not delay an acknowledgement.
+and their own limiters, so a flood of recommendations does not delay an acknowledgement.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from recserv.errors import RecservError
-from recserv.server.admission import Permits
-from recserv.server.call import Context, parser
+from recserv.server.admission import ConcurrencyLimiter
+from recserv.server.call import ServicerContext, parser
 from recserv.server.status import refuse_error
 
 _ALPHA, _V1 = "grpc.reflection.v1alpha", "grpc.reflection.v1"
@@ -24,7 +24,7 @@ REFLECTION_SERVICES = (f"{_V1}.ServerReflection", f"{_ALPHA}.ServerReflection")
 
 
 def reflection_handlers(
-    service_names: tuple[str, ...], streams: Permits
+    service_names: tuple[str, ...], streams: ConcurrencyLimiter
 ) -> tuple[grpc.GenericRpcHandler[Any, Any], ...]:
     """Describe these services and themselves. `streams` bounds the open ones."""
     names = (*service_names, *REFLECTION_SERVICES)
@@ -35,7 +35,7 @@ def reflection_handlers(
         async for raw in raws:
             yield parse(raw)
 
-    async def handle(raws: AsyncIterator[bytes], context: Context) -> None:
+    async def handle(raws: AsyncIterator[bytes], context: ServicerContext) -> None:
         try:
             streams.enter()
             try:

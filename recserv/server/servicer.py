@@ -1,6 +1,7 @@
 """The methods of RecommendationService: a parsed message in, a message out, and nothing of gRPC between.
 
-Each one checks, converts, asks the part behind it and converts back. Whatever it raises, the guard turns into a status.
+Each one checks, converts, asks the part behind it and converts back. Whatever it raises, the interceptor turns into a
+status.
 """
 
 from __future__ import annotations

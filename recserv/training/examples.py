@@ -20,7 +20,7 @@ from recserv.pipeline.engine import Engine
 from recserv.pipeline.observer import SilentObserver
 from recserv.pipeline.retrieve import Retrieval
 from recserv.pipeline.settings import PipelineSettings
-from recserv.pipeline.trail import Trail
+from recserv.pipeline.trace import Trace
 from recserv.resilience.deadline import Deadline
 from recserv.training.problems import Progress, no_progress
 from recserv.training.sessions import TYPE_WEIGHTS, Sessions
@@ -78,10 +78,10 @@ async def _examples(engine: Engine, sessions: Sessions, limit: int, seed: int, p
             progress("examples to rank", number, len(ends))
         prefix, wanted = sessions.items[begin:end], sessions.items[end]
         query = RecommendQuery(context_events=_events(engine, prefix, sessions.weights[begin:end]))
-        trail, deadline = Trail(SilentObserver()), Deadline(PATIENCE_S)
+        trace, deadline = Trace(SilentObserver()), Deadline(PATIENCE_S)
         context = builder.build(NO_STATE, query, 0)
-        found = await retrieval.search(context, query, NOTHING_BLOCKED, deadline, trail)
-        retrieval.fill(context, query, NOTHING_BLOCKED, found, trail)
+        found = await retrieval.search(context, query, NOTHING_BLOCKED, deadline, trace)
+        retrieval.fill(context, query, NOTHING_BLOCKED, found, trace)
         items, table = engine.table.features(context.vector, context.items, context.session, float(context.events))
         place = np.flatnonzero(items == wanted)
         if len(place):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recserv._rank import CandidateTable, Scorer, linear_scorer
-from recserv.ranking_features import FEATURE_NAMES, SHARE_NAMES, column
+from recserv.ranking_features import CONTRIBUTION_NAMES, FEATURE_NAMES, column
 from tests.ext import oracles
 from tests.ext.test_kernels import seeds, unit_rows
 
@@ -133,12 +133,12 @@ def test_a_share_is_what_the_score_loses_without_the_group():
     lists, *context = request(rng, 20, 4)
     filled(table, 20, lists)
     kernel, weights = scorer(rng, 16)
-    _, scores, features, shares, _ = table.rank(kernel, *context, 20)
+    _, scores, features, contributions, _ = table.rank(kernel, *context, 20)
     without = features.copy()
     for name in ("session_knn", "session_knn_log", "session_knn_rank"):
         without[:, FEATURE_NAMES.index(name)] = 0.0
     lost = scores - oracles.perceptron(without, *weights)
-    np.testing.assert_allclose(shares[:, SHARE_NAMES.index("session_knn")], lost, atol=1e-3)
+    np.testing.assert_allclose(contributions[:, CONTRIBUTION_NAMES.index("session_knn")], lost, atol=1e-3)
 
 
 def test_the_lists_that_named_a_candidate_are_remembered():
@@ -146,10 +146,10 @@ def test_the_lists_that_named_a_candidate_are_remembered():
     table.begin(np.ones(5, np.uint8))
     table.add(np.array([4, 3], np.int32), np.ones(2, np.float32), FIRST, *COVISITATION)
     table.put(np.array([3, 1], np.int32), SECOND)
-    items, *_, named = table.rank(linear_scorer({"covisitation": 1.0}), *NOTHING, 5)
+    items, *_, source_masks = table.rank(linear_scorer({"covisitation": 1.0}), *NOTHING, 5)
     both = FIRST | SECOND
     expected = {3: both, 4: FIRST, 1: SECOND}
-    assert dict(zip(items.tolist(), named.tolist(), strict=True)) == expected
+    assert dict(zip(items.tolist(), source_masks.tolist(), strict=True)) == expected
 
 
 def test_what_is_not_allowed_takes_no_place_in_a_list():

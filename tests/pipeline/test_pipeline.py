@@ -121,9 +121,9 @@ async def test_anchors_lead_and_do_not_come_back(pipeline):
 
 
 async def test_given_candidates_are_all_that_is_ranked(pipeline, recorder):
-    given = ("item-40", "item-3", "unknown", "item-3", "item-150")
+    requested = ("item-40", "item-3", "unknown", "item-3", "item-150")
     answer = await pipeline().recommend(
-        RecommendQuery(context_events=viewed("item-5"), candidate_item_ids=given), no_hurry()
+        RecommendQuery(context_events=viewed("item-5"), candidate_item_ids=requested), no_hurry()
     )
     assert set(ids(answer)) == {"item-40", "item-3", "item-150"}
     assert answer.missing_item_ids == ("unknown",)

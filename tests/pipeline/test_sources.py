@@ -14,13 +14,13 @@ from recserv.pipeline.sources.context_vector import ContextVector
 from recserv.pipeline.sources.covisitation import Covisitation
 from recserv.pipeline.sources.popular import Popular, PopularInCategory
 from recserv.pipeline.sources.session_knn import SessionKnn
-from recserv.ranking_features import SHARE_NAMES
+from recserv.ranking_features import CONTRIBUTION_NAMES
 from recserv.types import DegradedReason, RecommendQuery, Source
 from tests.pipeline.support import ids, no_hurry, viewed
 
 
-def shares(**values: float) -> list[float]:
-    return [values.get(name, 0.0) for name in SHARE_NAMES]
+def contributions(**values: float) -> list[float]:
+    return [values.get(name, 0.0) for name in CONTRIBUTION_NAMES]
 
 
 def test_each_source_has_a_bit_of_its_own_that_a_row_can_hold():
@@ -47,7 +47,7 @@ def inquiry(engine, *viewed_items: str, **changes) -> Inquiry:
         "allowed": np.ones(len(engine.items), np.uint8),
         "category": None,
         "small": False,
-        "wanted": None,
+        "requested": None,
         "page_size": 10,
         "extra": 0,
     }
@@ -93,18 +93,18 @@ def test_all_of_a_small_category_are_candidates_by_the_vector_if_there_is_one(en
     assert directed or vector == []
 
 
-NAMED = {
-    "the largest share": (
+CREDITED = {
+    "the largest contribution": (
         Covisitation.bit | SessionKnn.bit,
         {"covisitation": 1.0, "session_knn": 2.0},
         Source.SESSION_KNN,
     ),
-    "the largest share of those that named it": (
+    "the largest contribution of those that brought it up": (
         Covisitation.bit,
         {"covisitation": 1.0, "session_knn": 2.0},
         Source.COVISITATION,
     ),
-    "equal shares": (ContextVector.bit | SessionKnn.bit, {}, Source.CONTEXT_VECTOR),
+    "equal contributions": (ContextVector.bit | SessionKnn.bit, {}, Source.CONTEXT_VECTOR),
     "popular lately": (Popular.bit, {"popular": 1.0, "trending": 2.0}, Source.TRENDING),
     "popular lately in a category": (PopularInCategory.bit, {"trending": 2.0}, Source.POPULAR_IN_CATEGORY),
     "popular in a category and overall": (
@@ -118,19 +118,19 @@ NAMED = {
 }
 
 
-@pytest.mark.parametrize("case", NAMED)
-def test_a_result_is_told_by_the_source_with_the_largest_share(case):
-    named, values, expected = NAMED[case]
-    assert source_of(shares(**values), named) == expected
+@pytest.mark.parametrize("case", CREDITED)
+def test_a_result_is_told_by_the_source_that_contributes_most(case):
+    source_mask, values, expected = CREDITED[case]
+    assert source_of(contributions(**values), source_mask) == expected
 
 
 async def test_a_source_that_cannot_score_what_was_asked_for_is_named_and_the_others_do(engine, monkeypatch):
     def broken(*args):
         raise MemoryError
 
-    wanted = ("item-7", "item-9", "item-11")
+    requested = ("item-7", "item-9", "item-11")
     monkeypatch.setattr(SessionKnn, "score", broken)
-    query = RecommendQuery(context_events=viewed("item-5"), candidate_item_ids=wanted)
+    query = RecommendQuery(context_events=viewed("item-5"), candidate_item_ids=requested)
     answer = await RecommendationPipeline(engine, None, PipelineSettings()).recommend(query, no_hurry())
     assert answer.degraded_reasons == (DegradedReason.SOURCE_UNAVAILABLE,)
-    assert sorted(ids(answer)) == sorted(wanted)
+    assert sorted(ids(answer)) == sorted(requested)

@@ -135,8 +135,8 @@ async def test_a_category_exclusions_and_candidates_hold_for_a_search_too(pipeli
     whole = catalogue.holders("kettle toys")
     assert set(ids(toys)[: len(whole)]) == whole
     assert all("toy" in catalogue.words[item] for item in ids(toys))
-    given = ("item-1", first[0], "item-3", first[1])
-    assert set(ids(await found(pipeline, search("kettle"), candidate_item_ids=given))[:2]) == {first[0], first[1]}
+    requested = ("item-1", first[0], "item-3", first[1])
+    assert set(ids(await found(pipeline, search("kettle"), candidate_item_ids=requested))[:2]) == {first[0], first[1]}
 
 
 async def test_a_search_without_an_index_of_vectors_still_finds_what_holds_its_words(

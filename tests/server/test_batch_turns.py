@@ -64,7 +64,7 @@ class Served:
         return self.rig.control
 
     async def call(self, method: str, request: Any) -> Any:
-        """As the guard does it."""
+        """As the interceptor does it."""
         self.control.enter()
         try:
             return await getattr(self.servicer, method)(request, Call(method, Context(), 1.0))

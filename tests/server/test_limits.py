@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2
 
 from recserv import v1 as pb
 from recserv.errors import Overloaded, TooLarge
-from recserv.server.admission import Permits
+from recserv.server.admission import ConcurrencyLimiter
 from recserv.server.assembly import SERVICE, ServerLimits
 from recserv.server.call import MESSAGE_BYTES_MAX, parser
 from recserv.server.status import ServerDraining, rejection, status_of
@@ -145,17 +145,17 @@ def test_streams_have_a_limit_of_their_own(own_service: Callable[..., Service]) 
 
 
 async def test_permits_are_given_back_and_closed_permits_are_refused() -> None:
-    permits = Permits(2, "full", 100)
-    permits.enter(2)
+    limiter = ConcurrencyLimiter(2, "full", 100)
+    limiter.enter(2)
     with pytest.raises(Overloaded):
-        permits.enter()
-    permits.leave()
-    permits.close()
+        limiter.enter()
+    limiter.leave()
+    limiter.close()
     with pytest.raises(ServerDraining):
-        permits.enter()
-    permits.leave()
-    await permits.drained()
-    assert permits.in_use == 0
+        limiter.enter()
+    limiter.leave()
+    await limiter.drained()
+    assert limiter.in_use == 0
 
 
 def test_a_drain_lets_a_call_in_flight_finish(own_service: Callable[..., Service]) -> None:

@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from recserv import v1 as pb
 from recserv.client import ClientOptions, RecommendationClient
 from recserv.errors import StoreUnavailable, UsageError
-from recserv.server.admission import Permits
+from recserv.server.admission import ConcurrencyLimiter
 from recserv.server.assembly import SERVICE
 from recserv.server.health import Health
 from recserv.server.reflection import REFLECTION_SERVICES
@@ -75,7 +75,7 @@ async def test_a_watcher_that_does_not_read_does_not_hold_up_the_drain() -> None
             written.append(response.status)
             await asyncio.Event().wait()
 
-    watchers = Permits(1, "full", 100)
+    watchers = ConcurrencyLimiter(1, "full", 100)
     health = Health((SERVICE,), watchers)
     health.begin()
     watch = asyncio.create_task(health._watch(health_pb2.HealthCheckRequest(), Stuck()))
@@ -95,7 +95,7 @@ async def test_a_watcher_is_told_of_every_change_that_it_has_time_for() -> None:
         async def write(self, response: health_pb2.HealthCheckResponse) -> None:
             told.append(response.status)
 
-    health = Health((SERVICE,), Permits(1, "full", 100))
+    health = Health((SERVICE,), ConcurrencyLimiter(1, "full", 100))
     watch = asyncio.create_task(health._watch(health_pb2.HealthCheckRequest(service=SERVICE), Reads()))
     await eventually_async(lambda: told == [NOT_SERVING])
     health.begin()

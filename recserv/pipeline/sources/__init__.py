@@ -9,19 +9,19 @@ from recserv.pipeline.sources.context_vector import ContextVector
 from recserv.pipeline.sources.covisitation import Covisitation
 from recserv.pipeline.sources.popular import Popular, PopularInCategory
 from recserv.pipeline.sources.session_knn import SessionKnn
-from recserv.ranking_features import share
+from recserv.ranking_features import contribution
 from recserv.types import Source
 
 SOURCES: tuple[type[CandidateSource], ...] = (ContextVector, Covisitation, SessionKnn, PopularInCategory, Popular)
-"""Of equal shares in a score the first is credited."""
+"""Of equal contributions to a score the first is credited."""
 
 
 @cache
-def credited(named: int) -> tuple[tuple[int, Source], ...]:
-    """For a row with these bits: the public sources that it can be told by, each with its column of the shares."""
+def credited(source_mask: int) -> tuple[tuple[int, Source], ...]:
+    """For a row with these bits: the public sources that it can be told by, with their columns of the contributions."""
     return tuple(
-        (share(name), public)
+        (contribution(name), public)
         for kind in SOURCES
-        if named & (kind.bit | REQUESTED * kind.knows_all)
+        if source_mask & (kind.bit | REQUESTED * kind.knows_all)
         for name, public in kind.credits
     )

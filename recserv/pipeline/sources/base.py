@@ -64,8 +64,8 @@ class Inquiry(msgspec.Struct, frozen=True):
     items: int32 [n] of the context, distinct, oldest first, with weights float32 [n]; directed: the context has a
     vector, and neighbours are what the search found by it (empty where nothing was searched). allowed: uint8 [n of
     the catalogue], what may be recommended. category: the one asked for, None for any; small: one is, and all of its
-    members are candidates. wanted: int32, the items that the request names, distinct, if it names any. extra: how many
-    more of each source a page needs that is longer than most.
+    members are candidates. requested: int32, the items that the request names, distinct, if it names any. extra: how
+    many more of each source a page needs that is longer than most.
     """
 
     settings: PipelineSettings
@@ -76,7 +76,7 @@ class Inquiry(msgspec.Struct, frozen=True):
     allowed: npt.NDArray[np.uint8]
     category: int | None
     small: bool
-    wanted: Positions | None
+    requested: Positions | None
     page_size: int
     extra: int
 
@@ -111,10 +111,10 @@ class Parts(Protocol):
 
 
 class CandidateSource:
-    """`bit`: what a row of the table has that it named, one of its own for each source. `credits`: the public source
-    by which a result is told if that share of its score (ranking_features.SHARE_NAMES) is the largest. `knows_all`:
-    what it says of an item is known of every one, so it can be credited with those that only the request named.
-    `personal`: it goes by the context, so items of the context can stand in its reasons. `setting`, `alone`: the
+    """`bit`: what a row of the table has that it brought up, one of its own for each source. `credits`: the public
+    source by which a result is told if that part of its score (ranking_features.CONTRIBUTION_NAMES) is the largest.
+    `knows_all`: what it says of an item is known of every one, so it can be credited with those that only the request
+    named. `personal`: it goes by the context, so items of the context can stand in its reasons. `setting`, `alone`: the
     setting that is its limit, and the feature that ranks by it alone, for evaluation; "": it is not told apart there.
     """
 
@@ -144,11 +144,11 @@ class CandidateSource:
 
     def fill(self, table: CandidateTable, inquiry: Inquiry) -> None:
         """Its candidates into the table."""
-        if inquiry.wanted is not None:
-            scores = self.score(inquiry, inquiry.wanted)
+        if inquiry.requested is not None:
+            scores = self.score(inquiry, inquiry.requested)
             if scores is None:
                 return
-            items, scores = _descending(inquiry.wanted, scores)
+            items, scores = _descending(inquiry.requested, scores)
         else:
             k = self.limit(inquiry)
             if not k:

@@ -39,7 +39,7 @@ class PopularInCategory(CandidateSource):
         return self._items[self._offsets[category] : self._offsets[category + 1]], None
 
     def fill(self, table: CandidateTable, inquiry: Inquiry) -> None:
-        if inquiry.category is not None or inquiry.wanted is not None:
+        if inquiry.category is not None or inquiry.requested is not None:
             super().fill(table, inquiry)
         elif inquiry.settings.popular_candidates:
             # Which items are the first that may be shown, the table knows.

@@ -13,7 +13,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Trail:
+class Trace:
     """Runs stages and times them; collects each degradation once, in the order in which it happened."""
 
     __slots__ = ("_observer", "_reasons")
