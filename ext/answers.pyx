@@ -23,7 +23,7 @@ cdef class NeighbourCheck:
     def fault(self, const int32_t[::1] items not None, const float[::1] similarities not None, Py_ssize_t k):
         """What is wrong with an answer to a search for k: words, empty if nothing is.
 
-        Right are at most k distinct positions of items, a finite similarity for each, none larger than the one before
+        Right are at most k distinct item rows, a finite similarity for each, none larger than the one before
         it. Raises ValueError or TypeError for what is no pair of arrays int32 [m], float32 [m].
         """
         cdef Py_ssize_t i, n = items.shape[0]

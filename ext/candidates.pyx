@@ -168,7 +168,7 @@ cdef check_lists(str name, const int64_t[::1] offsets, Py_ssize_t n_values):
             raise ValueError(f"{name}: offsets fall at {i}")
 
 
-cdef check_positions(str name, const int32_t[::1] values, Py_ssize_t limit):
+cdef check_in_range(str name, const int32_t[::1] values, Py_ssize_t limit):
     cdef Py_ssize_t i
     for i in range(values.shape[0]):
         if not 0 <= values[i] < limit:
@@ -226,14 +226,14 @@ cdef class ListSource:
         raise NotImplementedError
 
     def top(self, const int32_t[::1] context, const float[::1] weights, const uint8_t[::1] allowed, Py_ssize_t k):
-        """The k best items with allowed[item] != 0: (int32 [m], float32 [m]), best first, ties by position."""
+        """The k best items with allowed[item] != 0: (int32 [m], float32 [m]), best first, ties by item row."""
         if allowed.shape[0] != self.items.size:
             raise ValueError("allowed: one entry for each item")
         return self.items.top(self.fill(context, weights), allowed, k)
 
     def score(self, const int32_t[::1] context, const float[::1] weights, const int32_t[::1] wanted):
         """The scores of given items: float32 [len(wanted)], 0 where nothing links them to the context."""
-        check_positions("wanted", wanted, self.items.size)
+        check_in_range("wanted", wanted, self.items.size)
         return self.items.gather(self.fill(context, weights), wanted)
 
 
@@ -251,7 +251,7 @@ cdef class Covisitation(ListSource):
     def __init__(self, const int64_t[::1] offsets, const int32_t[::1] neighbours, const float[::1] strengths):
         cdef Py_ssize_t n = offsets.shape[0] - 1
         check_lists("covisitation", offsets, neighbours.shape[0])
-        check_positions("covisitation", neighbours, n)
+        check_in_range("covisitation", neighbours, n)
         if strengths.shape[0] != neighbours.shape[0] or not np.all(np.asarray(strengths) > 0):
             raise ValueError("covisitation: a positive strength for each neighbour")
         self.offsets, self.neighbours, self.strengths = offsets, neighbours, strengths
@@ -269,15 +269,15 @@ cdef class Covisitation(ListSource):
             )
 
     def strongest(self, const int32_t[::1] items, const int32_t[::1] context, const float[::1] weights):
-        """For each item (int32 [m], distinct) the place in the context of the other item that contributes most to it: int32
+        """For each item (int32 [m], distinct) the context row of the other item that contributes most to it: int32
         [m], -1 where none does; ties go to the newest.
         """
         cdef Py_ssize_t j, p, r, m = items.shape[0]
         cdef float amount
         check_context(context, weights, self.items.size)
-        check_positions("items", items, self.items.size)
-        places = np.full(m, -1, np.int32)
-        cdef int32_t[::1] place = places
+        check_in_range("items", items, self.items.size)
+        context_rows = np.full(m, -1, np.int32)
+        cdef int32_t[::1] context_row_of = context_rows
         cdef float[::1] most = np.zeros(m, np.float32)
         for r in range(m):
             self.row_of[items[r]] = <int32_t>r
@@ -289,10 +289,10 @@ cdef class Covisitation(ListSource):
                         amount = weights[j] * self.strengths[p]
                         if amount > most[r]:
                             most[r] = amount
-                            place[r] = <int32_t>j
+                            context_row_of[r] = <int32_t>j
         for r in range(m):
             self.row_of[items[r]] = -1
-        return places
+        return context_rows
 
 
 cdef class SessionKnn(ListSource):
@@ -328,8 +328,8 @@ cdef class SessionKnn(ListSource):
         cdef Py_ssize_t s = session_offsets.shape[0] - 1
         check_lists("item sessions", item_offsets, item_sessions.shape[0])
         check_lists("session items", session_offsets, session_items.shape[0])
-        check_positions("item sessions", item_sessions, s)
-        check_positions("session items", session_items, n)
+        check_in_range("item sessions", item_sessions, s)
+        check_in_range("session items", session_items, n)
         if session_age.shape[0] != s or idf.shape[0] != n:
             raise ValueError("session-kNN: one age for each session, one IDF for each item")
         if session_items.shape[0] > INT32_MAX:

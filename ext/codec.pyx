@@ -1,8 +1,8 @@
 """Packed sessions (recserv/stores/packed.py), read where they lie: no Python object for an event.
 
     scan_session     bytes -> how many events are visible, the newest sequence; ValueError for what is not whole
-    session_columns  bytes -> kind, age and model position of every visible event; texts of its searches
-    ItemLookup       item id as UTF-8 -> position: open addressing over FNV-1a (Fowler, Noll, Vo), at most half full
+    session_columns  bytes -> kind, age and item row of every visible event; texts of its searches
+    ItemLookup       item id as UTF-8 -> item row: open addressing over FNV-1a (Fowler, Noll, Vo), at most half full
 
 The layout is little-endian, and so are the machines that this is compiled for; a check at import says so. The oracle is
 the decoder in Python.
@@ -133,19 +133,19 @@ cdef uint64_t fnv1a(const char* data, Py_ssize_t size) noexcept nogil:
 cdef int32_t find(
     const char* data, Py_ssize_t size, const char* ids, const int64_t* offsets, const int32_t* slots, uint64_t mask,
 ) noexcept nogil:
-    """The position of an id, or -1. There is always a free slot, so the search ends."""
+    """The row of an id, or -1. There is always a free slot, so the search ends."""
     cdef uint64_t slot = fnv1a(data, size) & mask
-    cdef int32_t position = slots[slot]
-    while position >= 0:
-        if offsets[position + 1] - offsets[position] == size and not memcmp(ids + offsets[position], data, size):
-            return position
+    cdef int32_t item_row = slots[slot]
+    while item_row >= 0:
+        if offsets[item_row + 1] - offsets[item_row] == size and not memcmp(ids + offsets[item_row], data, size):
+            return item_row
         slot = (slot + 1) & mask
-        position = slots[slot]
+        item_row = slots[slot]
     return -1
 
 
 cdef class ItemLookup:
-    """Positions of the ids of a model, 0..n-1 in the order given; the ids are distinct."""
+    """Rows of the ids of a model, 0..n-1 in the order given; the ids are distinct."""
 
     cdef bytes _ids
     cdef int64_t[::1] _offsets
@@ -153,7 +153,7 @@ cdef class ItemLookup:
     cdef uint64_t _mask
 
     def __init__(self, ids):
-        cdef Py_ssize_t n, position
+        cdef Py_ssize_t n, item_row
         cdef uint64_t slot
         cdef const char* data
         encoded = [item_id.encode() for item_id in ids]
@@ -165,14 +165,14 @@ cdef class ItemLookup:
         self._mask = (1 << max(n, 1).bit_length() + 1) - 1
         self._slots = np.full(self._mask + 1, -1, np.int32)
         data = self._ids
-        for position in range(n):
-            slot = fnv1a(data + self._offsets[position], self._offsets[position + 1] - self._offsets[position])
+        for item_row in range(n):
+            slot = fnv1a(data + self._offsets[item_row], self._offsets[item_row + 1] - self._offsets[item_row])
             slot &= self._mask
             while self._slots[slot] >= 0:
                 slot = (slot + 1) & self._mask
-            self._slots[slot] = <int32_t>position
+            self._slots[slot] = <int32_t>item_row
 
-    def position(self, str item_id not None):
+    def row(self, str item_id not None):
         """-1 for an id that is not there."""
         cdef bytes data = item_id.encode()
         return find(data, len(data), self._ids, &self._offsets[0], &self._slots[0], self._mask)
@@ -184,7 +184,7 @@ def session_columns(
 ):
     """Those of the last EVENTS_MAX events that arrived after `horizon_ms` and whose kind is wanted, oldest first.
 
-    wanted: uint8 [256], by kind. Returns kinds: uint8 [n]; ages_s: float32 [n], not negative; positions: int32 [n], -1
+    wanted: uint8 [256], by kind. Returns kinds: uint8 [n]; ages_s: float32 [n], not negative; item_rows: int32 [n], -1
     where the model does not know the item; texts: {place in the columns: search query}. Raises ValueError for what
     `scan_session` would not accept, and if `wanted` is too short.
     """
@@ -200,10 +200,10 @@ def session_columns(
     left = length_at(data + 2)
     kinds = np.empty(left, np.uint8)
     ages_s = np.empty(left, np.float32)
-    positions = np.empty(left, np.int32)
+    item_rows = np.empty(left, np.int32)
     cdef uint8_t[::1] kind_of = kinds
     cdef float[::1] age_of = ages_s
-    cdef int32_t[::1] position_of = positions
+    cdef int32_t[::1] row_of = item_rows
     texts = {}
     while left:
         at = read_record(data, at, end, &record)
@@ -215,10 +215,10 @@ def session_columns(
         kind_of[n] = record.kind
         age_ms = now_ms - record.time_ms
         age_of[n] = <float>((age_ms if age_ms > 0 else 0) / 1000.0)
-        position_of[n] = find(
+        row_of[n] = find(
             record.item, record.item_bytes, ids, &lookup._offsets[0], &lookup._slots[0], lookup._mask
         )
         if record.query_bytes:
             texts[n] = record.query[:record.query_bytes].decode("utf-8")
         n += 1
-    return kinds[:n], ages_s[:n], positions[:n], texts
+    return kinds[:n], ages_s[:n], item_rows[:n], texts

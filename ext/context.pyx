@@ -56,7 +56,7 @@ def weigh(
 ):
     """Weights of n events, oldest first.
 
-    kinds: uint8 [n], positions in type_weights; ages_s: float32 [n], seconds, not negative; half_life_s > 0; places:
+    kinds: uint8 [n], indices of type_weights; ages_s: float32 [n], seconds, not negative; half_life_s > 0; places:
     float32 [p], newest first, the last one holds for all older events.
     Returns float32 [n]. Raises ValueError if lengths differ or a kind has no weight.
     """

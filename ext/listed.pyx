@@ -47,7 +47,7 @@ cdef class ListedNeighbours:
 
     def nearest(self, const float[::1] query not None, const int32_t[::1] items not None, Py_ssize_t k):
         """Of all that stand in the lists of `items` (int32 [m]; the last `items_max` are looked at) the k most similar to
-        `query` (float32 [d]): positions int32 [k], cosines float32 [k], best first, ties by position. None if the lists
+        `query` (float32 [d]): item rows int32 [k], cosines float32 [k], best first, ties by item row. None if the lists
         hold fewer. Raises ValueError or IndexError.
         """
         cdef Py_ssize_t i, p, count = 0, size = 0, m = items.shape[0]
@@ -71,11 +71,11 @@ cdef class ListedNeighbours:
         gathered_dots(
             &self.embeddings[0, 0], &self.candidates[0], count, &query[0], query.shape[0], &self.similarities[0]
         )
-        positions = np.empty(k, np.int32)
+        item_rows = np.empty(k, np.int32)
         cosines = np.empty(k, np.float32)
-        cdef int32_t[::1] at = positions
+        cdef int32_t[::1] at = item_rows
         cdef float[::1] near = cosines
         for p in range(count):
             size = offer(&near[0], &at[0], size, k, self.similarities[p], self.candidates[p])
         finish(&near[0], &at[0], size)
-        return (positions, cosines) if size == k else None
+        return (item_rows, cosines) if size == k else None

@@ -2,7 +2,7 @@
 
 What holds every word comes first, then what holds the rarer ones: a word weighs the more, the fewer items hold it. The
 lists of a word are ascending, so those of several words are walked together, in leaps (galloping search: Bentley & Yao
-1976), and a position says how popular an item is: of equal ones the first are taken.
+1976), and a row says how popular an item is: of equal ones the first are taken.
 
 Of variants of one product the best is found, if it is known which they are: 1,500 sizes of a shirt would be all that there
 is of "shirt".
@@ -194,7 +194,8 @@ cdef class WordMatches:
         """The k best items with allowed[item] != 0 (uint8 [size]) that hold any of the words: int32 [m], float32 [m].
 
         words: int32 [at most 16], distinct, rarest first; weights: float32, > 0. Those that hold every word come first,
-        then the larger the sum of the weights held the better; ties by position. k is at most 4096. Of a group the best.
+        then the larger the sum of the weights held the better; ties by item row. k is at most 4096. Of a group the
+        best.
         """
         cdef int64_t begins[WORDS_MAX]
         cdef int64_t ends[WORDS_MAX]

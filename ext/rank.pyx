@@ -355,7 +355,7 @@ cdef class CandidateTable:
         self, Scorer scorer, const float[::1] context, const int32_t[::1] items, const float[:, ::1] session,
         float events, Py_ssize_t k,
     ):
-        """The k best candidates, best first; ties by position; arguments as of `features`.
+        """The k best candidates, best first; ties by item row; arguments as of `features`.
 
         Returns items int32 [k], scores float32 [k], features float32 [k, FEATURES], contributions float32 [k, 6]
         (columns as in CONTRIBUTION_NAMES), source_masks uint8 [k] (the bits of the sources); fewer rows if there are

@@ -1,6 +1,6 @@
 """The k best of a stream of (score, item) pairs, kept in two parallel buffers as a binary heap with the worst on top.
 
-Order: higher score first; equal scores by lower item position; a NaN score is never taken. So results do not depend
+Order: higher score first; equal scores by lower item row; a NaN score is never taken. So results do not depend
 on the order in which pairs arrive.
 """
 

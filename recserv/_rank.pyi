@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
-Positions = npt.NDArray[np.int32]
+ItemRows = npt.NDArray[np.int32]
 Numbers = Floats | Sequence[float]
 
 class Scorer:
@@ -32,28 +32,26 @@ class CandidateTable:
         popularity: Floats,
         popularity_recent: Floats,
         importance: Floats,
-        categories: Positions,
+        categories: npt.NDArray[np.int32],
         neighbour_offsets: npt.NDArray[np.int64],
-        neighbours: Positions,
+        neighbours: ItemRows,
         strengths: Floats,
         capacity: int = 2048,
     ) -> None: ...
     def begin(self, allowed: npt.NDArray[np.uint8]) -> None: ...
-    def add(self, items: Positions, scores: Floats, source: int, score_column: int, rank_column: int) -> None: ...
-    def put(self, items: Positions, source: int, limit: int = -1) -> None: ...
+    def add(self, items: ItemRows, scores: Floats, source: int, score_column: int, rank_column: int) -> None: ...
+    def put(self, items: ItemRows, source: int, limit: int = -1) -> None: ...
     def put_categories(
         self,
-        items: Positions,
+        items: ItemRows,
         weights: Floats,
         offsets: npt.NDArray[np.int64],
-        listed: Positions,
+        listed: ItemRows,
         source: int,
         most: int,
         each: int,
     ) -> None: ...
-    def features(
-        self, context: Floats, items: Positions, session: Floats, events: float
-    ) -> tuple[Positions, Floats]: ...
+    def features(self, context: Floats, items: ItemRows, session: Floats, events: float) -> tuple[ItemRows, Floats]: ...
     def rank(
-        self, scorer: Scorer, context: Floats, items: Positions, session: Floats, events: float, k: int
-    ) -> tuple[Positions, Floats, Floats, Floats, npt.NDArray[np.uint8]]: ...
+        self, scorer: Scorer, context: Floats, items: ItemRows, session: Floats, events: float, k: int
+    ) -> tuple[ItemRows, Floats, Floats, Floats, npt.NDArray[np.uint8]]: ...

@@ -2,7 +2,7 @@
 
 Plain structs without behaviour of any one layer: the server translates the wire into them, the stores keep them, the
 pipeline turns a `RecommendQuery` into a `Recommendation`. Times are integers of milliseconds since the Unix epoch and
-end in `_ms`; spans end in their unit. Item ids are the shop's own strings: nothing stored names an item by its position
+end in `_ms`; spans end in their unit. Item ids are the shop's own strings: nothing stored names an item by its row
 in a model, so a new model needs no migration.
 """
 

@@ -117,9 +117,7 @@ async def running(
             stack,
             "explanations",
             # Asked only once jobs run, when there is a live model.
-            explanation_board(
-                settings, metrics, resilience, known_id=lambda word: live.engine.items.position(word) >= 0
-            ),
+            explanation_board(settings, metrics, resilience, known_id=lambda word: live.engine.items.row(word) >= 0),
         )
         watch_metrics = WatchMetrics(metrics.registry)
         watches = Watches(_WatchHooks(watch_metrics))
@@ -187,7 +185,7 @@ def _make_server(parts: Parts, engine: Engine, worker: str) -> tuple[LiveModel, 
         store,
         wall_clock_ms,
         retention_ms=round(settings.id_retention_hours * HOUR_MS),
-        known_item=lambda item_id: live.engine.items.position(item_id) >= 0,
+        known_item=lambda item_id: live.engine.items.row(item_id) >= 0,
         hooks=_IngestHooks(EventMetrics(metrics)),
         store_guard=store_guard,
         watches=parts.watches,

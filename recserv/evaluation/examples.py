@@ -127,6 +127,6 @@ def _example(
 def _products(items: ItemTable, ids: Sequence[str]) -> tuple[Product, ...]:
     found = []
     for item_id in ids:
-        position = items.position(item_id)
-        found.append(Product(item_id, items.get(position).title if position >= 0 else ""))
+        item_row = items.row(item_id)
+        found.append(Product(item_id, items.get(item_row).title if item_row >= 0 else ""))
     return tuple(found)

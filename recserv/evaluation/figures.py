@@ -32,9 +32,9 @@ class TargetKinds(NamedTuple):
 
 
 def target_kinds(snapshot: ModelSnapshot, questions: Questions) -> TargetKinds:
-    positions = np.array([snapshot.items.position(target) for _, target in questions.lines], np.int64)
-    sessions = np.append(np.diff(snapshot.knn_item_offsets), 0)  # Position -1 is the last.
-    return TargetKinds(positions < 0, (positions >= 0) & (sessions[positions] < RARE_SESSIONS))
+    item_rows = np.array([snapshot.items.row(target) for _, target in questions.lines], np.int64)
+    sessions = np.append(np.diff(snapshot.knn_item_offsets), 0)  # Row -1 is the last.
+    return TargetKinds(item_rows < 0, (item_rows >= 0) & (sessions[item_rows] < RARE_SESSIONS))
 
 
 class SourceFigures(msgspec.Struct, frozen=True):

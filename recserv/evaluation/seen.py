@@ -75,7 +75,7 @@ def _looked_for(model: ModelSnapshot, lines: Sequence[Line]) -> Seen:
     sets = []
     step = max(len(lines) // LINES_MAX, 1)
     for prefix, target in lines[::step]:
-        known = _positions(model, prefix, target)
+        known = _item_rows(model, prefix, target)
         if len(known) >= ITEMS_MIN:
             sets.append(known)
     inside = sum(_inside_one(model, known) for known in sets)
@@ -93,10 +93,10 @@ def _looked_for(model: ModelSnapshot, lines: Sequence[Line]) -> Seen:
     return Seen("unseen", f"There is no sign that the model has seen these sessions: {what}.", inside, len(sets))
 
 
-def _positions(model: ModelSnapshot, prefix: list[str], target: str) -> list[int]:
+def _item_rows(model: ModelSnapshot, prefix: list[str], target: str) -> list[int]:
     """Of the last items and the target, each once."""
     names = list(dict.fromkeys((target, *reversed(prefix))))[:ITEMS_MAX]
-    return [position for name in names if (position := model.items.position(name)) >= 0]
+    return [item_row for name in names if (item_row := model.items.row(name)) >= 0]
 
 
 def _inside_one(model: ModelSnapshot, known: list[int]) -> bool:

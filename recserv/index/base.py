@@ -29,8 +29,8 @@ class VectorIndex(Protocol):
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         """The (at most) k nearest items by cosine similarity.
 
-        query: float32 [dimensions], finite, of unit length. Returns item positions int32 [m] and similarities
-        float32 [m], best first, ties by position; m = min(k, size). k <= 0 gives empty arrays. Safe to call from
+        query: float32 [dimensions], finite, of unit length. Returns item rows int32 [m] and similarities
+        float32 [m], best first, ties by item row; m = min(k, size). k <= 0 gives empty arrays. Safe to call from
         several threads. Raises IndexUnavailable if the backend fails.
 
         `near`, int32, the newest last: the items that the query was made of, where it was. An index may look in their

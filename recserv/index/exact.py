@@ -15,12 +15,12 @@ class ExactIndex:
     def __init__(self, embeddings: npt.NDArray[np.float32]):
         if embeddings.ndim != 2 or not np.isfinite(embeddings).all():
             raise IndexUnavailable("embeddings must be a finite matrix")
-        self._positions = np.flatnonzero((embeddings != 0).any(axis=1)).astype(np.int32)
-        self._vectors = np.ascontiguousarray(embeddings[self._positions], dtype=np.float32)
+        self._item_rows = np.flatnonzero((embeddings != 0).any(axis=1)).astype(np.int32)
+        self._vectors = np.ascontiguousarray(embeddings[self._item_rows], dtype=np.float32)
 
     @property
     def size(self) -> int:
-        return len(self._positions)
+        return len(self._item_rows)
 
     @property
     def dimensions(self) -> int:
@@ -37,5 +37,5 @@ class ExactIndex:
         if k <= 0:
             return np.empty(0, np.int32), np.empty(0, np.float32)
         similarities = self._vectors @ query
-        best = np.lexsort((self._positions, -similarities))[:k]
-        return self._positions[best], similarities[best].astype(np.float32)
+        best = np.lexsort((self._item_rows, -similarities))[:k]
+        return self._item_rows[best], similarities[best].astype(np.float32)

@@ -55,7 +55,7 @@ class Graph:
         self._graph.save_index(str(path))
 
     def neighbours(self, width: int) -> npt.NDArray[np.int32]:
-        """Of every row the nearest in the graph and itself: int32 [n, width], nearest first, ties by position, a row
+        """Of every row the nearest in the graph and itself: int32 [n, width], nearest first, ties by item row, a row
         that is not in the graph before all others; filled up with -1; a zero row has none.
         """
         lists = np.full((len(self._embeddings), width), -1, np.int32)

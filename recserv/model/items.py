@@ -1,4 +1,4 @@
-"""The item table: ids to positions and back, and the catalogue's fields decoded only when somebody asks."""
+"""The item table: ids to rows and back, and the catalogue's fields decoded only when somebody asks."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def pack_items(items: Iterable[Item]) -> tuple[bytes, Offsets]:
 
 
 class ItemTable:
-    """Positions 0..n-1 of a model and the items they stand for. Immutable; safe to share."""
+    """Rows 0..n-1 of a model and the items they stand for. Immutable; safe to share."""
 
-    __slots__ = ("_data", "_digests", "_offsets", "_positions", "ids")
+    __slots__ = ("_data", "_digests", "_item_rows", "_offsets", "ids")
 
     def __init__(self, ids: list[str], data: memoryview | None, offsets: Offsets | None):
         """`data` None: nothing but ids is known."""
         self.ids = ids
-        self._positions = {item_id: position for position, item_id in enumerate(ids)}
+        self._item_rows = {item_id: item_row for item_row, item_id in enumerate(ids)}
         self._data = data
         self._offsets = [] if offsets is None else offsets.tolist()
         self._digests: dict[int, bytes] = {}
@@ -62,35 +62,35 @@ class ItemTable:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def position(self, item_id: str) -> int:
+    def row(self, item_id: str) -> int:
         """-1 for an id that the model does not know."""
-        return self._positions.get(item_id, -1)
+        return self._item_rows.get(item_id, -1)
 
-    def id(self, position: int) -> str:
-        return self.ids[position]
+    def id(self, item_row: int) -> str:
+        return self.ids[item_row]
 
-    def get(self, position: int) -> Item:
+    def get(self, item_row: int) -> Item:
         if self._data is None:
-            return Item(item_id=self.ids[position])
-        return _DECODER.decode(self._encoded(position))
+            return Item(item_id=self.ids[item_row])
+        return _DECODER.decode(self._encoded(item_row))
 
-    def title(self, position: int) -> str:
+    def title(self, item_row: int) -> str:
         """Empty where the catalogue has none."""
-        return "" if self._data is None else _TITLE_DECODER.decode(self._encoded(position)).title
+        return "" if self._data is None else _TITLE_DECODER.decode(self._encoded(item_row)).title
 
-    def digest(self, position: int) -> bytes:
+    def digest(self, item_row: int) -> bytes:
         """16 bytes that stand for everything the catalogue says of an item."""
-        known = self._digests.get(position)
+        known = self._digests.get(item_row)
         if known is None:
-            content = self.ids[position].encode() if self._data is None else self._encoded(position)
+            content = self.ids[item_row].encode() if self._data is None else self._encoded(item_row)
             if len(self._digests) >= DIGESTS_MAX:
                 self._digests.clear()
-            known = self._digests[position] = hashlib.blake2b(content, digest_size=16).digest()
+            known = self._digests[item_row] = hashlib.blake2b(content, digest_size=16).digest()
         return known
 
-    def _encoded(self, position: int) -> memoryview:
+    def _encoded(self, item_row: int) -> memoryview:
         assert self._data is not None
-        return self._data[self._offsets[position] : self._offsets[position + 1]]
+        return self._data[self._offsets[item_row] : self._offsets[item_row + 1]]
 
 
 def decode_ids(data: memoryview, offsets: npt.NDArray[Any]) -> list[str]:
@@ -109,10 +109,10 @@ def decode_ids(data: memoryview, offsets: npt.NDArray[Any]) -> list[str]:
 
 def check_items(table: ItemTable) -> None:
     """Decodes every item once, so that no request meets one that cannot be. Raises ModelError."""
-    for position, item_id in enumerate(table.ids):
+    for item_row, item_id in enumerate(table.ids):
         try:
-            found = table.get(position).item_id
+            found = table.get(item_row).item_id
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise ModelError(ITEMS_FILE, f"item {position} cannot be decoded: {error}") from error
+            raise ModelError(ITEMS_FILE, f"item {item_row} cannot be decoded: {error}") from error
         if found != item_id:
-            raise ModelError(ITEMS_FILE, f"item {position} is {found!r}; {ITEM_IDS_FILE} says {item_id!r}")
+            raise ModelError(ITEMS_FILE, f"item {item_row} is {found!r}; {ITEM_IDS_FILE} says {item_id!r}")

@@ -38,7 +38,7 @@ _HEADER = re.compile(
 
 class ArraySpec(NamedTuple):
     """`shape` by the counts of the manifest; "*" is any length. `optional`: a model has its file only if there is
-    something in it. `of`: these are offsets into that array. `points`: its numbers are positions 0..that count - 1.
+    something in it. `of`: these are offsets into that array. `points`: its numbers are rows 0..that count - 1.
     `not_negative`: so are they, and finite.
     """
 

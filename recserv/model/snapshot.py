@@ -7,13 +7,13 @@
     available.npy                 uint8 [n]
     item_groups.npy               int32 [n], or no such file: which items are variants of one product have the same
                                   code, those of none have -1
-    categories.json               category names; positions name them       (c names)
+    categories.json               category names; numbers name them        (c names)
     item_category_offsets.npy     int64 [n + 1]     item_categories.npy     int32   general to specific
     embeddings.npy                float32 [n, d], rows of unit length; a zero row: no vector, not in the index
     embedding_origin.npy          uint8 [n]: 0 none, 1 behaviour, 2 content
     nearest_items.npy             int32 [n, w]: per item itself and the most similar ones of the index by their vectors,
                                   nearest first, filled up with -1; w = 0: none are listed
-    index.hnsw                    hnswlib, inner product over embeddings.npy, labels are item positions; of items that
+    index.hnsw                    hnswlib, inner product over embeddings.npy, labels are item rows; of items that
                                   nothing tells apart, and of variants, some stand for all
     covisitation_offsets.npy      int64 [n + 1]     covisitation_items.npy  int32   covisitation_weights.npy float32
                                   per item its neighbours, heaviest first, weights > 0
@@ -26,7 +26,7 @@
     popularity.npy                float32 [n], weighted event counts        popularity_recent.npy      float32 [n]
     popular_items.npy             int32, at most 1000, most popular first   trending_items.npy         int32, by recency
     category_popular_offsets.npy  int64 [c + 1]     category_popular_items.npy  int32, at most 200 a category
-    words.json                    words of the catalogue, most frequent first; positions name them     (w words)
+    words.json                    words of the catalogue, most frequent first; numbers name them      (w words)
     word_vectors.npy              float32 [w, d], rows of unit length or zero
     word_rarity.npy               float32 [w], > 0: the weight of a word in a query
     search_words.npy              int64, ascending: a key of each word of title, brand, tags and categories (`words`)
@@ -73,7 +73,7 @@ _SEAL_BYTES_MAX = 4096
 _MANIFEST_BYTES_MAX = 4 << 20
 
 Floats = npt.NDArray[np.float32]
-Positions = npt.NDArray[np.int32]
+Indices = npt.NDArray[np.int32]
 Offsets = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 
@@ -97,31 +97,31 @@ class ModelSnapshot:
     popular_only: bool
     embeddings: Floats
     embedding_origin: Bytes
-    nearest_items: Positions
+    nearest_items: Indices
     available: Bytes
-    item_groups: Positions
+    item_groups: Indices
     item_category_offsets: Offsets
-    item_categories: Positions
+    item_categories: Indices
     covisitation_offsets: Offsets
-    covisitation_items: Positions
+    covisitation_items: Indices
     covisitation_weights: Floats
     knn_item_offsets: Offsets
-    knn_item_sessions: Positions
+    knn_item_sessions: Indices
     knn_session_offsets: Offsets
-    knn_session_items: Positions
+    knn_session_items: Indices
     knn_session_age: Floats
     knn_item_idf: Floats
     popularity: Floats
     popularity_recent: Floats
-    popular_items: Positions
-    trending_items: Positions
+    popular_items: Indices
+    trending_items: Indices
     category_popular_offsets: Offsets
-    category_popular_items: Positions
+    category_popular_items: Indices
     word_vectors: Floats
     word_rarity: Floats
     search_words: Offsets
     search_word_offsets: Offsets
-    search_word_items: Positions
+    search_word_items: Indices
     item_importance: Floats
     position_weights: Floats
     arrays: Mapping[str, Array] = field(repr=False)
@@ -141,7 +141,7 @@ class ModelSnapshot:
         """Either "bought" if most item events of the training data are purchases, or "viewed"."""
         return self.manifest.behaviour
 
-    def category_position(self, name: str) -> int:
+    def category_number(self, name: str) -> int:
         """-1 for a category that the model does not know."""
         return self._categories.get(name, -1)
 
@@ -242,7 +242,7 @@ def _snapshot(  # noqa: PLR0913
         index_path=None if index is None else path / INDEX_FILE,
         popular_only=popular_only,
         arrays=arrays,
-        _categories={name: position for position, name in enumerate(categories)},
+        _categories={name: number for number, name in enumerate(categories)},
         _index=index,
         **served,
     )

@@ -29,7 +29,7 @@ def check_arrays(arrays: Mapping[str, Array], items: int, sessions: int, categor
         if spec.of:
             check_offsets(name, arrays[name], len(arrays[spec.of]))
         if spec.points:
-            check_positions(name, arrays[name], known[spec.points])
+            check_in_range(name, arrays[name], known[spec.points])
     for name in ("popular_items", "trending_items"):
         check_popular(name, arrays[name], items)
     if np.diff(arrays["category_popular_offsets"]).max(initial=0) > CATEGORY_POPULAR_MAX:
@@ -81,7 +81,7 @@ def check_word_lists(arrays: Mapping[str, Array], items: int) -> None:
     if len(offsets) != len(keys) + 1:
         raise ModelError(file_name("search_word_offsets"), f"has {len(offsets)} offsets for {len(keys)} words")
     check_offsets("search_word_offsets", offsets, len(held))
-    check_positions("search_word_items", held, items)
+    check_in_range("search_word_items", held, items)
     falls = held[1:] <= held[:-1]
     starts = offsets[1:-1]
     falls[starts[(starts > 0) & (starts < len(held))] - 1] = False
@@ -97,13 +97,13 @@ def check_offsets(name: str, offsets: Array, length: int) -> None:
         raise ModelError(file_name(name), "falls somewhere; offsets must not")
 
 
-def check_positions(name: str, values: Array, bound: int) -> None:
+def check_in_range(name: str, values: Array, bound: int) -> None:
     if len(values) and (values.min() < 0 or values.max() >= bound):
         raise ModelError(file_name(name), f"points outside of 0..{bound - 1}")
 
 
 def check_popular(name: str, values: Array, items: int) -> None:
-    check_positions(name, values, items)
+    check_in_range(name, values, items)
     if len(values) > POPULAR_ITEMS_MAX:
         raise ModelError(file_name(name), f"has {len(values)} items; at most {POPULAR_ITEMS_MAX} are expected")
     if len(np.unique(values)) != len(values):

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from recserv._codec import session_columns
 from recserv._context import aggregate, weigh
 from recserv.index.base import NOWHERE
-from recserv.pipeline.engine import Engine, Floats, Positions
+from recserv.pipeline.engine import Engine, Floats, ItemRows
 from recserv.pipeline.settings import PipelineSettings
 from recserv.pipeline.word_search import WordQuery
 from recserv.types import (
@@ -70,7 +70,7 @@ class Context(msgspec.Struct, frozen=True):
     `asked`: what that index knows of it, if the shopper has turned to no item since; `disliked` are never recommended.
     """
 
-    items: Positions
+    items: ItemRows
     weights: Floats
     session: Floats
     events: int
@@ -87,7 +87,7 @@ class Context(msgspec.Struct, frozen=True):
         return len(self.items) == 0
 
     @property
-    def near(self) -> Positions:
+    def near(self) -> ItemRows:
         """The items whose neighbourhood the vector lies in, newest last: those that were not rejected; none where a
         search or a taste alone has made it.
         """
@@ -103,8 +103,8 @@ def returning(state: ShopperState, query: RecommendQuery) -> bool:
     return bool(query.user_id) and not (state.session.size or query.context_events or query.anchor_item_ids)
 
 
-_Columns = tuple[npt.NDArray[np.uint8], Floats, Positions, dict[int, str]]
-"""Of events, oldest first: kinds, ages in seconds, positions, and the texts of searches by place."""
+_Columns = tuple[npt.NDArray[np.uint8], Floats, ItemRows, dict[int, str]]
+"""Of events, oldest first: kinds, ages in seconds, item rows, and the texts of searches by place."""
 
 
 class _Entry(msgspec.Struct, gc=False):
@@ -145,7 +145,7 @@ class ContextBuilder:
     def _add_profile(
         self, accumulator: ContextAccumulator, state: ShopperState, now_ms: int, taste_weight: float, items_max: int
     ) -> None:
-        settings, position = self._settings, self._engine.items.position
+        settings, row_of = self._settings, self._engine.items.row
         profile = state.profile
         if profile.taste:
             decayed = [
@@ -154,12 +154,12 @@ class ContextBuilder:
             largest = max(1.0, *(weight for weight, _ in decayed))
             for weight, item in sorted(decayed)[-items_max:]:
                 if weight > 0:
-                    accumulator.put_standing(position(item), taste_weight * weight / largest, Role.TASTE)
+                    accumulator.put_standing(row_of(item), taste_weight * weight / largest, Role.TASTE)
             for taste in profile.taste:
                 if taste.weight < 0:
-                    accumulator.put_disliked(position(taste.item_id))
+                    accumulator.put_disliked(row_of(taste.item_id))
         for item in profile.cart:
-            accumulator.put_standing(position(item), settings.cart_weight, Role.IN_CART)
+            accumulator.put_standing(row_of(item), settings.cart_weight, Role.IN_CART)
 
     def _add_events(
         self, accumulator: ContextAccumulator, state: ShopperState, query: RecommendQuery, now_ms: int
@@ -168,22 +168,22 @@ class ContextBuilder:
         if stored is not None and brought is not None:
             # A session with events of the request behind it, which is rare.
             kinds, ages_s = np.concatenate((stored[0], brought[0])), np.concatenate((stored[1], brought[1]))
-            positions = np.concatenate((stored[2], brought[2]))
+            item_rows = np.concatenate((stored[2], brought[2]))
             texts = stored[3] | {place + len(stored[0]): text for place, text in brought[3].items()}
         elif (only := stored or brought) is not None:
-            kinds, ages_s, positions, texts = only
+            kinds, ages_s, item_rows, texts = only
         else:
             return
         half_life_s = self._settings.half_life_s
         weights = weigh(kinds, ages_s, self._type_weights, half_life_s, self._list_places).tolist()
         term_weights = weigh(kinds, ages_s, self._type_weights, half_life_s, self._engine.position_weights).tolist()
         type_weights = self._type_weights_by_kind
-        entries = zip(kinds.tolist(), positions.tolist(), weights, term_weights, strict=True)
-        for place, (kind, at, weight, term_weight) in enumerate(entries):
+        entries = zip(kinds.tolist(), item_rows.tolist(), weights, term_weights, strict=True)
+        for place, (kind, item_row, weight, term_weight) in enumerate(entries):
             if kind == EventType.SEARCH:
                 accumulator.put_search(texts.get(place, ""), term_weight)
             else:
-                accumulator.put_event(at, kind, weight, term_weight, type_weights[kind])
+                accumulator.put_event(item_row, kind, weight, term_weight, type_weights[kind])
 
     def _stored_events(self, session: SessionState | PackedSession, now_ms: int) -> _Columns | None:
         """Of the kinds that count; None if there are none. Packed ones are read in place."""
@@ -208,32 +208,32 @@ class ContextBuilder:
     def _columns(self, events: Sequence[Event | SessionEvent], ages_s: list[float]) -> _Columns | None:
         if not events:
             return None
-        position = self._engine.items.position
+        row_of = self._engine.items.row
         return (
             np.array([event.event_type for event in events], np.uint8),
             np.array(ages_s, np.float32),
-            np.array([position(event.item_id) for event in events], np.int32),
+            np.array([row_of(event.item_id) for event in events], np.int32),
             {place: event.search_query for place, event in enumerate(events) if event.search_query},
         )
 
     def _add_request(self, accumulator: ContextAccumulator, query: RecommendQuery) -> None:
-        position = self._engine.items.position
+        row_of = self._engine.items.row
         for event in query.context_events:
-            if event.item_id and position(event.item_id) < 0:
+            if event.item_id and row_of(event.item_id) < 0:
                 accumulator.missing[event.item_id] = None
         for item in query.anchor_item_ids:
-            at = position(item)
-            if at >= 0:
-                accumulator.put_anchor(at, self._settings.anchor_weight)
+            item_row = row_of(item)
+            if item_row >= 0:
+                accumulator.put_anchor(item_row, self._settings.anchor_weight)
             else:
                 accumulator.missing[item] = None
         for item in query.candidate_item_ids:
-            if position(item) < 0:
+            if row_of(item) < 0:
                 accumulator.missing[item] = None
 
 
 class ContextAccumulator:
-    """A context in the making: entries by position, oldest first, and the terms of the vector's sum."""
+    """A context in the making: entries by item row, oldest first, and the terms of the vector's sum."""
 
     def __init__(self, engine: Engine):
         self._engine = engine
@@ -247,30 +247,30 @@ class ContextAccumulator:
         self._events = 0
         self.missing: dict[str, None] = {}
 
-    def put_standing(self, at: int, weight: float, role: Role) -> None:
+    def put_standing(self, item_row: int, weight: float, role: Role) -> None:
         """Of the profile: it has no place in the session."""
-        if at >= 0:
-            self._put(at, weight, role, 0, 0.0)
-            self._term(at, weight * self._engine.oldest_position_weight)
+        if item_row >= 0:
+            self._put(item_row, weight, role, 0, 0.0)
+            self._term(item_row, weight * self._engine.oldest_position_weight)
 
-    def put_disliked(self, at: int) -> None:
+    def put_disliked(self, item_row: int) -> None:
         """Of the profile: what the session says of the item later counts more."""
-        if at >= 0:
-            self._disliked.add(at)
+        if item_row >= 0:
+            self._disliked.add(item_row)
 
-    def put_event(self, at: int, kind: int, weight: float, term_weight: float, type_weight: float) -> None:
-        if at < 0:
+    def put_event(self, item_row: int, kind: int, weight: float, term_weight: float, type_weight: float) -> None:
+        if item_row < 0:
             return
         self._events += 1
         role = ROLE_OF[kind]
         if role is not Role.REJECTED:  # Whoever throws something out of what was found is still looking.
             self._asked = None
-        self._put(at, weight, role, 1, type_weight)
-        self._term(at, term_weight)
+        self._put(item_row, weight, role, 1, type_weight)
+        self._term(item_row, term_weight)
         if kind == EventType.DISLIKE:
-            self._disliked.add(at)
+            self._disliked.add(item_row)
         else:
-            self._disliked.discard(at)
+            self._disliked.discard(item_row)
 
     def put_search(self, text: str, term_weight: float) -> None:
         meaning = self._engine.snapshot.words.vector(text)
@@ -281,26 +281,26 @@ class ContextAccumulator:
             term = meaning * np.float32(term_weight)
             self._beside = term if self._beside is None else self._beside + term
 
-    def put_anchor(self, at: int, weight: float) -> None:
+    def put_anchor(self, item_row: int, weight: float) -> None:
         self._asked = None
         self._events += 1
-        self._put(at, weight, Role.ANCHOR, 1, 1.0)
-        self._term(at, weight)
+        self._put(item_row, weight, Role.ANCHOR, 1, 1.0)
+        self._term(item_row, weight)
 
-    def _term(self, at: int, weight: float) -> None:
-        self._terms.append(at)
+    def _term(self, item_row: int, weight: float) -> None:
+        self._terms.append(item_row)
         self._term_weights.append(weight)
 
-    def _put(self, at: int, weight: float, role: Role, count: int, type_weight: float) -> None:
+    def _put(self, item_row: int, weight: float, role: Role, count: int, type_weight: float) -> None:
         """The newest place; the largest weight unless the newest word on the item is a rejection."""
-        known = self._entries.pop(at, None)
+        known = self._entries.pop(item_row, None)
         if known is not None:
             count += known.count
             if Role.REJECTED not in (role, known.role):
                 weight, type_weight = max(weight, known.weight), max(type_weight, known.type_weight)
                 if known.role in (Role.IN_CART, Role.BOUGHT) and role == Role.VIEWED:
                     role = known.role
-        self._entries[at] = _Entry(weight, role, count, self._events, type_weight)
+        self._entries[item_row] = _Entry(weight, role, count, self._events, type_weight)
 
     def context(self, items_max: int) -> Context:
         kept = list(self._entries.items())[-items_max:]
@@ -315,7 +315,7 @@ class ContextAccumulator:
             self._beside,
         )
         return Context(
-            items=np.array([at for at, _ in kept], np.int32),
+            items=np.array([item_row for item_row, _ in kept], np.int32),
             weights=np.array([entry.weight for entry in entries], np.float32),
             session=np.array(table, np.float32).reshape(-1, 3),
             events=self._events,

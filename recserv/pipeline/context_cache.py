@@ -24,7 +24,7 @@ Version = tuple[int, int, int]
 _CONTEXT_BYTES = 1_140
 """Of an entry with its key, version and arrays, but for what is in them."""
 _ITEM_BYTES = 28
-"""Position, weight, columns of the session, role."""
+"""Item row, weight, columns of the session, role."""
 _DISLIKED_BYTES = 36
 _WORD_BYTES = 72
 _SEARCH_BYTES = 260

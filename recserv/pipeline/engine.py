@@ -35,7 +35,7 @@ from recserv.resilience.deadline import MonotonicClock
 if TYPE_CHECKING:
     from recserv.model.snapshot import ModelSnapshot
 
-Positions = npt.NDArray[np.int32]
+ItemRows = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 
 CATEGORY_MASKS_MAX = 32
@@ -119,22 +119,22 @@ class Engine:
 
     @cached_property
     def lookup(self) -> ItemLookup:
-        """Positions of ids as bytes, for packed sessions: a store that keeps structs needs none."""
+        """Rows of ids as bytes, for packed sessions: a store that keeps structs needs none."""
         return ItemLookup(self.items.ids)
 
-    def _head(self) -> Positions:
+    def _head(self) -> ItemRows:
         """The most popular items and the most popular lately, each once, available ones only; of variants the first."""
         heads = [self._first(order, POPULAR_HEAD) for order in (self.popular_order, self.trending_order)]
         return np.array(list(dict.fromkeys(np.concatenate(heads).tolist())), np.int32)
 
-    def _first(self, order: Positions, count: int) -> Positions:
+    def _first(self, order: ItemRows, count: int) -> ItemRows:
         return order[:count] if self.variants is None else order[self.variants.first(order, count)]
 
-    def _in_stock(self, order: Positions) -> Positions:
+    def _in_stock(self, order: ItemRows) -> ItemRows:
         return np.asarray(order[self._available[order] != 0], np.int32)
 
-    def category_items(self, category: int) -> Positions:
-        """Positions of the category's available items, the most popular first; a view."""
+    def category_items(self, category: int) -> ItemRows:
+        """Rows of the category's available items, the most popular first; a view."""
         return self.members.of(category)
 
     def category_size(self, category: int) -> int:
@@ -143,14 +143,14 @@ class Engine:
 
     def lacks(self, category: str) -> bool:
         """Whether a category was named that the model does not know. Of a damaged model none is known, nor missing."""
-        return bool(category) and not self.popular_only and self.snapshot.category_position(category) < 0
+        return bool(category) and not self.popular_only and self.snapshot.category_number(category) < 0
 
-    def categories_of(self, position: int) -> npt.NDArray[np.int32]:
+    def categories_of(self, item_row: int) -> npt.NDArray[np.int32]:
         offsets = self.snapshot.item_category_offsets
-        return np.asarray(self.snapshot.item_categories[offsets[position] : offsets[position + 1]], np.int32)
+        return np.asarray(self.snapshot.item_categories[offsets[item_row] : offsets[item_row + 1]], np.int32)
 
     @contextmanager
-    def allowing(self, category: int | None, blocked: Positions) -> Iterator[npt.NDArray[np.uint8]]:
+    def allowing(self, category: int | None, blocked: ItemRows) -> Iterator[npt.NDArray[np.uint8]]:
         """A mask uint8 [n] of the items that may be recommended: available, of the category, not blocked.
 
         The mask is shared and changed in place for the length of the block, which is cheaper than a copy for each
@@ -187,13 +187,13 @@ def log_scaled(counts: Floats) -> Floats:
     return np.asarray(logs / largest if largest > 0 else logs, np.float32)
 
 
-def descending(counts: Floats, first: Positions) -> Positions:
-    """All positions: those listed in `first`, then the others, largest count first, ties by position."""
+def descending(counts: Floats, first: ItemRows) -> ItemRows:
+    """All item rows: those listed in `first`, then the others, largest count first, ties by item row."""
     order = np.argsort(-np.asarray(counts), kind="stable").astype(np.int32)
     return np.concatenate((np.asarray(first, np.int32), order[~np.isin(order, first)]))
 
 
-def members_by_popularity(snapshot: ModelSnapshot, order: Positions) -> CategoryMembers:
+def members_by_popularity(snapshot: ModelSnapshot, order: ItemRows) -> CategoryMembers:
     """Of each category the items that are in `order` (int32, distinct), in that order. Made once: a request must not
     look through the catalogue for the few items of its category.
     """
@@ -207,7 +207,7 @@ def members_by_popularity(snapshot: ModelSnapshot, order: Positions) -> Category
     return CategoryMembers(np.searchsorted(keys, categories * count), order[keys % count])
 
 
-def main_categories(snapshot: ModelSnapshot) -> Positions:
+def main_categories(snapshot: ModelSnapshot) -> npt.NDArray[np.int32]:
     """The most specific category of each item: int32 [n], -1 for none."""
     ends = np.asarray(snapshot.item_category_offsets[1:])
     last = np.full(len(ends), -1, np.int32)

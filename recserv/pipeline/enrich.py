@@ -87,12 +87,12 @@ class ExplanationBoard:
         query: RecommendQuery,
         context: Context,
         items: ItemTable,
-        places: Sequence[int],
+        item_rows: Sequence[int],
         results: Sequence[Result],
     ) -> tuple[tuple[Result, ...], str]:
         """The results with what is known of their explanations, and an unguessable token for the rest.
 
-        `places`: where each result is in `items`.
+        `item_rows`: where each result is in `items`.
         """
         now_ms = self._clock()
         token = new_token(now_ms)
@@ -104,7 +104,7 @@ class ExplanationBoard:
             ]
         else:
             situation = asked(query, context, items, self._settings, self._prompt_version)
-            entries = self._entries(situation, places, template, results, now_ms)
+            entries = self._entries(situation, item_rows, template, results, now_ms)
         posted = Posted(tuple(entries), now_ms + self._life_ms, now_ms + self._token_ttl_ms)
         self._drop_expired(now_ms)
         self._tokens.put((query.tenant, token), posted)
@@ -113,15 +113,15 @@ class ExplanationBoard:
         return tuple(map(_told, results, entries)), token
 
     def _entries(
-        self, situation: Asked, places: Sequence[int], template: list[str], results: Sequence[Result], now_ms: int
+        self, situation: Asked, item_rows: Sequence[int], template: list[str], results: Sequence[Result], now_ms: int
     ) -> list[Entry]:
         """An entry for each result. Those whose text nobody writes yet become jobs."""
         runner = self._runner
         assert runner is not None
         tenant, entries, fresh, joined, hits = situation.tenant, [], [], 0, 0
         closed = runner.closed(situation.priority)
-        for at, text, result in zip(places, template, results, strict=True):
-            key = situation.key(at, text)
+        for item_row, text, result in zip(item_rows, template, results, strict=True):
+            key = situation.key(item_row, text)
             known = runner.texts.get(tenant, key, now_ms)
             if known:
                 hits += 1
@@ -135,7 +135,7 @@ class ExplanationBoard:
                 continue
             else:
                 slot = runner.open_slot(tenant, key)
-                fresh.append((slot, (key, at, text)))
+                fresh.append((slot, (key, item_row, text)))
             entries.append(Entry(result.item_id, text, key, slot=slot))
         misses = len(results) - hits - joined
         self._observer.cache(hits, misses, joined)

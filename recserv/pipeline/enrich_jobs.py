@@ -74,8 +74,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """`wanted`: key, place and template text of each item, in the order of `slots`; with `asked` it makes the task once
-    that is needed.
+    """`wanted`: key, item row and template text of each item, in the order of `slots`; with `asked` it makes the task
+    once that is needed.
     """
 
     job_id: str

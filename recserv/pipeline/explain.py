@@ -85,36 +85,36 @@ class ReasonBuilder:
         closeness = (engine.embeddings[page.items] @ engine.embeddings[context.items].T) * context.weights
         self.linked = engine.covisitation.strongest(page.items, context.items, context.weights).tolist()
         self.heaviest = int(context.weights.argmax())
-        places = context.items.tolist()
+        context_items = context.items.tolist()
         # Most pages repeat little of a session, many nothing.
-        if not set(places).isdisjoint(items):
-            place_of = {at: place for place, at in enumerate(places)}
-            self.own = [place_of.get(at, -1) for at in items]
-            for row, place in enumerate(self.own):
-                if place >= 0:
-                    closeness[row, place] = NOT_ITSELF
+        if not set(context_items).isdisjoint(items):
+            context_row_of = {item_row: context_row for context_row, item_row in enumerate(context_items)}
+            self.own = [context_row_of.get(item_row, -1) for item_row in items]
+            for row, context_row in enumerate(self.own):
+                if context_row >= 0:
+                    closeness[row, context_row] = NOT_ITSELF
         self.nearest = closeness.argmax(axis=1).tolist()
 
     def heaviest_but(self, own: int) -> int:
-        """The place of the largest weight, but for that of the result itself; -1 if there is no other."""
+        """The context row of the largest weight, but for that of the result itself; -1 if there is no other."""
         return self.heaviest if own != self.heaviest or own < 0 else _second(self._context.weights, own)
 
-    def again(self, place: int) -> Reason:
-        """What is said of the item at a place of the context itself: of its session, or of what outlives it."""
-        role = self._context.roles[place]
-        return IN_SESSION[role] if self._context.session[place, IN_SESSION_COUNT] else BEFORE[role]
+    def again(self, context_row: int) -> Reason:
+        """What is said of the item at a row of the context itself: of its session, or of what outlives it."""
+        role = self._context.roles[context_row]
+        return IN_SESSION[role] if self._context.session[context_row, IN_SESSION_COUNT] else BEFORE[role]
 
-    def reason(self, kind: ReasonType, words: str, place: int) -> Reason:
-        """`words` and the item at a place of the context: "Often bought with COFFEE FILTERS in your cart"."""
+    def reason(self, kind: ReasonType, words: str, context_row: int) -> Reason:
+        """`words` and the item at a row of the context: "Often bought with COFFEE FILTERS in your cart"."""
         # A page says the same of many of its results.
-        known = self._reasons.get((words, place))
+        known = self._reasons.get((words, context_row))
         if known is None:
-            at = int(self._context.items[place])
-            item = self._engine.items.id(at)
+            item_row = int(self._context.items[context_row])
+            item = self._engine.items.id(item_row)
             # An id says nothing to a shopper, and this text is a model's hint, too.
-            name = self._engine.items.title(at) or NAMELESS
-            text = f"{words} {name} {WHERE[self._context.roles[place]]}".rstrip()
-            known = self._reasons[words, place] = Reason(kind, (item,), text)
+            name = self._engine.items.title(item_row) or NAMELESS
+            text = f"{words} {name} {WHERE[self._context.roles[context_row]]}".rstrip()
+            known = self._reasons[words, context_row] = Reason(kind, (item,), text)
         return known
 
 
@@ -142,7 +142,7 @@ class Searched:
 
 
 def _second(weights: Floats, largest: int) -> int:
-    """The place of the largest weight but one; -1 if there is no other."""
+    """The context row of the largest weight but one; -1 if there is no other."""
     others = weights.copy()
     others[largest] = NOT_ITSELF
     return int(others.argmax()) if len(others) > 1 else -1
@@ -160,17 +160,17 @@ def explain(engine: Engine, page: Ranking, context: Context, query: RecommendQue
     votes = page.features[:, VOTES].tolist() if builder else []
     ids = engine.items.ids
     results = []
-    for row, at in enumerate(items):
+    for row, item_row in enumerate(items):
         source = source_of(contributions[row], source_masks[row])
-        reasons = reasons_of(engine, builder, row, at, votes[row], source, query) if builder else ()
+        reasons = reasons_of(engine, builder, row, item_row, votes[row], source, query) if builder else ()
         results.append(
             Result(
-                item_id=ids[at],
+                item_id=ids[item_row],
                 score=scores[row],
                 rank=row + 1,
                 source=source,
                 reasons=reasons,
-                item=engine.items.get(at) if query.return_items else None,
+                item=engine.items.get(item_row) if query.return_items else None,
             )
         )
     return tuple(results)
@@ -181,9 +181,9 @@ def source_of(contributions: list[float], source_mask: int) -> Source:
     and that nothing else speaks for.
     """
     best, most = Source.REQUESTED, 0.0 if source_mask & REQUESTED else float("-inf")
-    for place, source in credited(source_mask):
-        if contributions[place] > most:
-            best, most = source, contributions[place]
+    for group, source in credited(source_mask):
+        if contributions[group] > most:
+            best, most = source, contributions[group]
     return best
 
 
@@ -191,7 +191,7 @@ def reasons_of(
     engine: Engine,
     builder: ReasonBuilder,
     row: int,
-    at: int,
+    item_row: int,
     votes: list[float],
     source: Source,
     query: RecommendQuery,
@@ -208,22 +208,22 @@ def reasons_of(
     if heaviest < 0 or source in NOT_PERSONAL:
         if told:
             return tuple(told)
-        return () if source == Source.REQUESTED else (_popular(engine, at, source, query),)
+        return () if source == Source.REQUESTED else (_popular(engine, item_row, source, query),)
     cosine, covisitation, session_knn = votes
     linked = builder.linked[row]
     if covisitation >= REASON_SCORE_MIN and linked >= 0:
         told.append(builder.reason(builder.linked_kind, builder.linked_words, linked))
     if session_knn >= REASON_SCORE_MIN or (not told and source == Source.SESSION_KNN):
-        place = linked if linked >= 0 else heaviest
-        told.append(builder.reason(ReasonType.SIMILAR_SESSIONS, "Chosen by shoppers who also chose", place))
+        context_row = linked if linked >= 0 else heaviest
+        told.append(builder.reason(ReasonType.SIMILAR_SESSIONS, "Chosen by shoppers who also chose", context_row))
     if len(told) < REASONS_MAX and (cosine >= REASON_COSINE_MIN or not told):
         told.append(builder.reason(ReasonType.SIMILAR_TO, "Goes with", builder.nearest[row]))
     return tuple(told[:REASONS_MAX])
 
 
-def _popular(engine: Engine, at: int, source: Source, query: RecommendQuery) -> Reason:
+def _popular(engine: Engine, item_row: int, source: Source, query: RecommendQuery) -> Reason:
     if source == Source.POPULAR_IN_CATEGORY:
-        categories = engine.categories_of(at).tolist()
+        categories = engine.categories_of(item_row).tolist()
         name = query.category or (engine.snapshot.category_names[categories[-1]] if categories else "")
         return Reason(ReasonType.POPULAR_IN_CATEGORY, (), f"Popular in {name}")
     if source == Source.TRENDING:

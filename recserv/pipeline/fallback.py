@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recserv.pipeline.engine import Engine, Positions
+from recserv.pipeline.engine import Engine, ItemRows
 from recserv.pipeline.rank import Ranking
 from recserv.pipeline.sources.popular import Popular, PopularInCategory
 from recserv.ranking_features import CONTRIBUTION_NAMES, FEATURE_NAMES, column, contribution
@@ -22,18 +22,18 @@ NONE_TAKEN = np.empty(0, np.int32)
 
 
 def popular(
-    engine: Engine, query: RecommendQuery, blocked: Positions, size: int, taken: Positions = NONE_TAKEN
+    engine: Engine, query: RecommendQuery, blocked: ItemRows, size: int, taken: ItemRows = NONE_TAKEN
 ) -> Ranking:
     """The `size` most popular items that may be shown; of the query's category or candidates if it names some. Of the
     variants of a product one, unless they are candidates; of those of `taken` (int32) none.
     """
-    category = engine.snapshot.category_position(query.category) if query.category else None
+    category = engine.snapshot.category_number(query.category) if query.category else None
     if category is not None and category < 0:
         return _ranking(engine, np.empty(0, np.int32), False)
     within = None
     if query.candidate_item_ids:
         within = category
-        requested = {engine.items.position(item) for item in query.candidate_item_ids} - {-1}
+        requested = {engine.items.row(item) for item in query.candidate_item_ids} - {-1}
         wanted = np.fromiter(requested, np.int32, len(requested))
         order = wanted[np.lexsort((wanted, -engine.popularity[wanted]))]
     else:
@@ -49,7 +49,7 @@ def popular(
     return _ranking(engine, items, category is not None)
 
 
-def backfill(engine: Engine, ranking: Ranking, query: RecommendQuery, blocked: Positions) -> Ranking:
+def backfill(engine: Engine, ranking: Ranking, query: RecommendQuery, blocked: ItemRows) -> Ranking:
     """The ranking, with popular items behind it if it is shorter than a page and the shop has more to show."""
     missing = query.page_size - len(ranking.items)
     if missing <= 0 or query.candidate_item_ids:
@@ -70,7 +70,7 @@ def backfill(engine: Engine, ranking: Ranking, query: RecommendQuery, blocked: P
     )
 
 
-def _ranking(engine: Engine, items: Positions, in_category: bool) -> Ranking:
+def _ranking(engine: Engine, items: ItemRows, in_category: bool) -> Ranking:
     scores = engine.popularity[items]
     features = np.zeros((len(items), len(FEATURE_NAMES)), np.float32)
     features[:, POPULARITY] = scores

@@ -132,8 +132,8 @@ class RecommendationPipeline:
         if context is self._nothing_known and shareable(query):
             try:
                 made = trace.run("fallback", self._popular_pages.get, query, self._popular_to_all)
-                page, results, sources, positions = made
-                if positions.isdisjoint(blocked.tolist()):
+                page, results, sources, item_rows = made
+                if item_rows.isdisjoint(blocked.tolist()):
                     return self._answer(query, page, results, context, trace, sources)
             except Exception as error:
                 logger.log(logging.ERROR, "shared", "no page could be shared", error=error)

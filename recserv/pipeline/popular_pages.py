@@ -23,7 +23,7 @@ class PopularPage(NamedTuple):
     results: tuple[Result, ...]
     sources: Counter[Source]
     """Results by source."""
-    positions: frozenset[int]
+    item_rows: frozenset[int]
     """Of its items. Whoever rules out none of them would get the same page by themselves."""
 
 

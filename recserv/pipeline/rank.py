@@ -12,7 +12,7 @@ import numpy.typing as npt
 from recserv._rank import Scorer
 from recserv.pipeline.context import Context
 from recserv.pipeline.degradation import BadAnswer, Guard
-from recserv.pipeline.engine import Engine, Floats, Positions
+from recserv.pipeline.engine import Engine, Floats, ItemRows
 from recserv.pipeline.ranker import Ranker, checked
 from recserv.pipeline.settings import PipelineSettings
 from recserv.pipeline.side_thread import within
@@ -32,13 +32,13 @@ class Ranking(msgspec.Struct, frozen=True):
     source_masks: uint8 [m], the bits of the sources.
     """
 
-    items: Positions
+    items: ItemRows
     scores: Floats
     features: Floats
     contributions: Floats
     source_masks: npt.NDArray[np.uint8]
 
-    def rows(self, rows: Positions | slice) -> Ranking:
+    def rows(self, rows: npt.NDArray[np.int32] | slice) -> Ranking:
         """These rows, in this order."""
         return Ranking(
             self.items[rows], self.scores[rows], self.features[rows], self.contributions[rows], self.source_masks[rows]
@@ -76,7 +76,7 @@ class RankStage:
     def rank(
         self, context: Context, keep: int, deadline: Deadline, trace: Trace, matching: Neighbours = NONE_MATCHES
     ) -> Awaitable[Ranking]:
-        """The `keep` best candidates; ties by position. `matching`: what holds the words of a search comes before
+        """The `keep` best candidates; ties by item row. `matching`: what holds the words of a search comes before
         everything else, whatever the ranker makes of it.
         """
         if not len(matching[0]):

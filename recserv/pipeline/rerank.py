@@ -18,7 +18,7 @@ import numpy as np
 
 from recserv._rerank import diversify
 from recserv.pipeline.context import Context
-from recserv.pipeline.engine import Engine, Positions
+from recserv.pipeline.engine import Engine, ItemRows
 from recserv.pipeline.rank import Ranking
 from recserv.pipeline.settings import PipelineSettings
 from recserv.types import EventType, RecommendQuery, ShopperState
@@ -28,8 +28,8 @@ DIVERSIFIED_MIN = 100
 
 def blocked_items(
     engine: Engine, state: ShopperState, context: Context, query: RecommendQuery, settings: PipelineSettings
-) -> Positions:
-    """Distinct positions (int32) that must not be recommended: excluded, anchors, disliked, by setting in the cart, and
+) -> ItemRows:
+    """Distinct item rows (int32) that must not be recommended: excluded, anchors, disliked, by setting in the cart, and
     purchased if asked for, with their variants but for those that were excluded. An item that was asked for by name in
     `candidate_item_ids` may be in the cart.
     """
@@ -43,9 +43,9 @@ def blocked_items(
         ids.update(e.item_id for e in query.context_events if e.event_type == EventType.PURCHASE)
     if engine.variants is None or query.candidate_item_ids:
         ids.update(query.exclude_item_ids)
-        return positions(engine, ids, context.disliked)
-    products = engine.variants.with_siblings(positions(engine, ids, context.disliked))
-    return positions(engine, query.exclude_item_ids, products.tolist()) if query.exclude_item_ids else products
+        return item_rows(engine, ids, context.disliked)
+    products = engine.variants.with_siblings(item_rows(engine, ids, context.disliked))
+    return item_rows(engine, query.exclude_item_ids, products.tolist()) if query.exclude_item_ids else products
 
 
 def _carted(query: RecommendQuery) -> set[str]:
@@ -59,9 +59,9 @@ def _carted(query: RecommendQuery) -> set[str]:
     return cart
 
 
-def positions(engine: Engine, ids: Iterable[str], more: Iterable[int] = ()) -> Positions:
-    """Distinct known positions of ids, with `more` of them."""
-    known = {engine.items.position(item) for item in ids}
+def item_rows(engine: Engine, ids: Iterable[str], more: Iterable[int] = ()) -> ItemRows:
+    """Distinct rows of the known ids, with `more` of them."""
+    known = {engine.items.row(item) for item in ids}
     known.update(more)
     known.discard(-1)
     return np.fromiter(known, np.int32, len(known))

@@ -20,7 +20,7 @@ import numpy as np
 from recserv.index.base import NOWHERE
 from recserv.pipeline.context import Context
 from recserv.pipeline.degradation import BadAnswer, Guard
-from recserv.pipeline.engine import Engine, Floats, Positions
+from recserv.pipeline.engine import Engine, Floats, ItemRows
 from recserv.pipeline.observer import PipelineObserver
 from recserv.pipeline.settings import PipelineSettings
 from recserv.pipeline.side_thread import within
@@ -53,10 +53,10 @@ class Retrieval:
 
     def category(self, query: RecommendQuery) -> int | None:
         """None: any. NO_CATEGORY: one that the model does not know."""
-        return self._engine.snapshot.category_position(query.category) if query.category else None
+        return self._engine.snapshot.category_number(query.category) if query.category else None
 
     async def search(
-        self, context: Context, query: RecommendQuery, blocked: Positions, deadline: Deadline, trace: Trace
+        self, context: Context, query: RecommendQuery, blocked: ItemRows, deadline: Deadline, trace: Trace
     ) -> Neighbours:
         """What the context vector finds in the index, within its share of the deadline."""
         category = self.category(query)
@@ -78,17 +78,17 @@ class Retrieval:
         """Whether all members of the category asked for are candidates: a search would find too few of them."""
         return category is not None and self._engine.category_size(category) <= self._settings.exact_category_items_max
 
-    def _findable(self, blocked: Positions) -> int:
+    def _findable(self, blocked: ItemRows) -> int:
         """How many of these the index may find: one of the variants of a product."""
         variants = self._engine.variants
         return len(blocked) if variants is None else len(variants.first(blocked, len(blocked)))
 
-    def _found_now(self, vector: Floats, width: int, near: Positions) -> Neighbours:
+    def _found_now(self, vector: Floats, width: int, near: ItemRows) -> Neighbours:
         """Raises what the search raises, and BadAnswer for neighbours that cannot be."""
         assert self._engine.search is not None
         return self._checked(self._engine.search.now(vector, width, near), width)
 
-    async def _found_later(self, vector: Floats, width: int, near: Positions, deadline: Deadline) -> Neighbours:
+    async def _found_later(self, vector: Floats, width: int, near: ItemRows, deadline: Deadline) -> Neighbours:
         """As `_found_now`; raises TimeoutError as well."""
         assert self._engine.search is not None
         found = self._engine.search.later(vector, width, near)
@@ -101,7 +101,7 @@ class Retrieval:
         return found
 
     def fill(
-        self, context: Context, query: RecommendQuery, blocked: Positions, found: Neighbours, trace: Trace
+        self, context: Context, query: RecommendQuery, blocked: ItemRows, found: Neighbours, trace: Trace
     ) -> Neighbours:
         """The candidates of all sources into the engine's table. Returns those that hold words of what was searched for
         last, best first, with the rarity of these words.
@@ -149,11 +149,11 @@ class Retrieval:
         self._engine.table.put(matching[0], ContextVector.bit)
         return matching
 
-    def _requested(self, query: RecommendQuery) -> Positions | None:
-        """The candidates that the request names, by position; None if it names none."""
+    def _requested(self, query: RecommendQuery) -> ItemRows | None:
+        """The candidates that the request names, by item row; None if it names none."""
         if not query.candidate_item_ids:
             return None
-        known = dict.fromkeys(self._engine.items.position(item) for item in query.candidate_item_ids)
+        known = dict.fromkeys(self._engine.items.row(item) for item in query.candidate_item_ids)
         return np.array([at for at in known if at >= 0], np.int32)
 
     def _extra(self, query: RecommendQuery) -> int:

@@ -35,11 +35,11 @@ PLACEMENT_PRIORITY = {
 
 
 Wanted = tuple[bytes, int, str]
-"""Key, place and template text of an item."""
+"""Key, item row and template text of an item."""
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """Of one Recommend: the situation, by places in `items`, and what its explanations need besides."""
+    """Of one Recommend: the situation, by rows of `items`, and what its explanations need besides."""
 
     tenant: str
     locale: str
@@ -50,23 +50,23 @@ class Asked(msgspec.Struct, frozen=True):
     search: str
     digest: bytes
 
-    def key(self, at: int, evidence: str) -> bytes:
-        """Of the text for the item at a place, recommended for a reason."""
+    def key(self, item_row: int, evidence: str) -> bytes:
+        """Of the text for the item at a row, recommended for a reason."""
         return hashlib.blake2b(
-            self.digest + self.items.digest(at) + evidence.encode("utf-8", "surrogatepass"), digest_size=KEY_BYTES
+            self.digest + self.items.digest(item_row) + evidence.encode("utf-8", "surrogatepass"), digest_size=KEY_BYTES
         ).digest()
 
     def task(self, wanted: Sequence[Wanted]) -> WritingTask:
-        """`wanted`: key, place and template text of each item."""
+        """`wanted`: key, item row and template text of each item."""
         items = self.items
         situation = Situation(
-            tuple(ContextItem(_named(items.get(at)), TOLD[role]) for at, role in self.told), self.search
+            tuple(ContextItem(_named(items.get(item_row)), TOLD[role]) for item_row, role in self.told), self.search
         )
         return WritingTask(self.tenant, self.locale, self.tier, situation, tuple(_facts(items, *one) for one in wanted))
 
 
-def _facts(items: ItemTable, key: bytes, at: int, evidence: str) -> ItemFacts:
-    item = items.get(at)
+def _facts(items: ItemTable, key: bytes, item_row: int, evidence: str) -> ItemFacts:
+    item = items.get(item_row)
     return ItemFacts(key, _named(item), item.brand, item.categories, item.description, evidence)
 
 
@@ -80,15 +80,17 @@ def asked(
 ) -> Asked:
     """The situation behind an answer. Cheap: it runs on the request path."""
     newest = settings.context_items_max
-    places = context.items.tolist()
+    item_rows = context.items.tolist()
     told = (
-        [(at, role) for at, role in zip(places, context.roles, strict=True) if role in TOLD][-newest:] if newest else []
+        [(item_row, role) for item_row, role in zip(item_rows, context.roles, strict=True) if role in TOLD][-newest:]
+        if newest
+        else []
     )
     search = context.search[0][:SEARCH_CHARS_MAX].casefold().strip() if context.search else ""
     parts = [query.tenant, query.locale, prompt_version, search]
     digest = hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=KEY_BYTES)
-    for at, role in told:
-        digest.update(items.digest(at) + bytes((role,)))
+    for item_row, role in told:
+        digest.update(items.digest(item_row) + bytes((role,)))
     return Asked(
         query.tenant,
         query.locale,

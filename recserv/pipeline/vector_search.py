@@ -21,9 +21,9 @@ from recserv.index.base import NOWHERE, VectorIndex
 from recserv.pipeline.side_thread import SideThread
 from recserv.resilience.deadline import MonotonicClock
 
-Positions = npt.NDArray[np.int32]
+ItemRows = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
-Neighbours = tuple[Positions, Floats]
+Neighbours = tuple[ItemRows, Floats]
 
 SLOW_S = 0.005
 SLOW_STREAK = 3
@@ -43,11 +43,11 @@ class VectorSearch:
         """Whether the next search is."""
         return self._clock() >= self._on_the_spot_from_s
 
-    def later(self, query: Floats, k: int, near: Positions = NOWHERE) -> asyncio.Future[Neighbours]:
+    def later(self, query: Floats, k: int, near: ItemRows = NOWHERE) -> asyncio.Future[Neighbours]:
         """On the thread. Raises TooManyWaiting."""
         return self.thread.start(self._index.search, query, k, near)
 
-    def now(self, query: Floats, k: int, near: Positions = NOWHERE) -> Neighbours:
+    def now(self, query: Floats, k: int, near: ItemRows = NOWHERE) -> Neighbours:
         """On the spot. Raises what the search raises."""
         began_s = self._clock()
         found = self._index.search(query, k, near)

@@ -19,7 +19,7 @@ from recserv.model.words import QUERY_TOKENS_MAX, tokens, word_keys
 if TYPE_CHECKING:
     from recserv.model.snapshot import ModelSnapshot
 
-Positions = npt.NDArray[np.int32]
+ItemRows = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 
 MATCHES_MAX = 200
@@ -53,7 +53,7 @@ class WordSearch:
         rarity = np.maximum(np.log((1 + self._matches.size) / (1 + counts[order])), RARITY_MIN)
         return WordQuery(tuple(rows[order].tolist()), tuple(rarity.tolist()))
 
-    def holding(self, words: Iterable[str], wanted: Positions) -> npt.NDArray[np.uint8]:
+    def holding(self, words: Iterable[str], wanted: ItemRows) -> npt.NDArray[np.uint8]:
         """Who of the wanted items holds which of the words, as `tokens` gives them: uint8 [wanted, words]."""
         return self._matches.holding(self._rows(words).astype(np.int32), wanted)
 
@@ -65,13 +65,13 @@ class WordSearch:
         rows = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
         return np.where(self._keys[rows] == keys, rows, -1)
 
-    def top(self, query: WordQuery, allowed: npt.NDArray[np.uint8]) -> tuple[Positions, Floats]:
+    def top(self, query: WordQuery, allowed: npt.NDArray[np.uint8]) -> tuple[ItemRows, Floats]:
         """At most MATCHES_MAX allowed items (uint8 [n]), those that hold every word first, then by the rarity of what
-        they hold; ties by position, so the most popular first. Of the variants of a product the best.
+        they hold; ties by item row, so the most popular first. Of the variants of a product the best.
         """
         return self._matches.top(*_arrays(query), allowed, MATCHES_MAX)
 
-    def among(self, query: WordQuery, wanted: Positions) -> tuple[Positions, Floats]:
+    def among(self, query: WordQuery, wanted: ItemRows) -> tuple[ItemRows, Floats]:
         """Of the wanted items (int32) those that hold any of the words, in the order of `top`."""
         scores = self._matches.score(*_arrays(query), wanted)
         order = np.lexsort((wanted, -scores))
@@ -79,5 +79,5 @@ class WordSearch:
         return wanted[order], scores[order]
 
 
-def _arrays(query: WordQuery) -> tuple[Positions, Floats]:
+def _arrays(query: WordQuery) -> tuple[npt.NDArray[np.int32], Floats]:
     return np.array(query.words, np.int32), np.array(query.rarity, np.float32)

@@ -125,7 +125,7 @@ class Servicer:
         try:
             places = asyncio.Semaphore(at_once)
             entries = await asyncio.gather(
-                *[self._entry(position, request, call, places) for position, request in enumerate(batch.requests)]
+                *[self._entry(index, request, call, places) for index, request in enumerate(batch.requests)]
             )
         finally:
             self._admission.recommends.leave(at_once - 1)
@@ -139,7 +139,7 @@ class Servicer:
         return pb.BatchRecommendResponse(responses=entries, summary=summary)
 
     async def _entry(
-        self, position: int, request: pb.RecommendRequest, call: Call, places: asyncio.Semaphore
+        self, index: int, request: pb.RecommendRequest, call: Call, places: asyncio.Semaphore
     ) -> pb.BatchRecommendEntry:
         async with places:
             # Others have their turn between two entries, also where one of them waits for nothing.
@@ -148,16 +148,16 @@ class Servicer:
                 check_recommend(request, self._clock())
                 answer = await self._answer(request, call)
             except InvalidInput as error:
-                return self._failed_entry(position, request, call, with_prefix(error, f"requests[{position}]"))
+                return self._failed_entry(index, request, call, with_prefix(error, f"requests[{index}]"))
             except Exception as error:
-                return self._failed_entry(position, request, call, error)
+                return self._failed_entry(index, request, call, error)
             return pb.BatchRecommendEntry(response=recommendation_to_wire(answer, self._shared_results))
 
     def _failed_entry(
-        self, position: int, request: pb.RecommendRequest, call: Call, error: Exception
+        self, index: int, request: pb.RecommendRequest, call: Call, error: Exception
     ) -> pb.BatchRecommendEntry:
         request_id = request.request_id[:ID_BYTES_MAX] or call.request_id()
-        log_failure(f"{call.rpc}[{position}]", error, request_id)
+        log_failure(f"{call.rpc}[{index}]", error, request_id)
         return pb.BatchRecommendEntry(error=status_of(error, request_id))
 
     async def ingest_event(self, request: pb.IngestEventRequest, call: Call) -> pb.IngestEventResponse:
@@ -205,18 +205,18 @@ class Servicer:
         now_ms = self._clock()
         refused: dict[int, Status] = {}
         valid = []
-        for position, event in enumerate(events):
+        for index, event in enumerate(events):
             try:
-                self._check_event(event, position, now_ms)
+                self._check_event(event, index, now_ms)
             except InvalidInput as error:
                 # Not the error, which knows this frame.
-                refused[position] = status_of(error, call.request_id())
+                refused[index] = status_of(error, call.request_id())
             else:
                 valid.append(event_from_wire(event))
         outcomes = iter(await self._ingestor.ingest(call.tenant, valid) if valid else ())
         results = []
-        for position, event in enumerate(events):
-            status = refused.get(position)
+        for index, event in enumerate(events):
+            status = refused.get(index)
             if status is None:
                 results.append(_result(event.event_id, next(outcomes), call.request_id))
             else:
@@ -230,12 +230,12 @@ class Servicer:
                 )
         return results
 
-    def _check_event(self, event: pb.Event, position: int | None, now_ms: int) -> None:
-        """`position`: in a group of events."""
+    def _check_event(self, event: pb.Event, index: int | None, now_ms: int) -> None:
+        """`index`: in a group of events."""
         if is_plain_event(event, now_ms):
             return
         try:
-            check_event(event, "event" if position is None else f"events[{position}]", now_ms)
+            check_event(event, "event" if index is None else f"events[{index}]", now_ms)
         except InvalidInput as error:
             self._events.outcome(event.event_type, error.reason.lower())
             raise

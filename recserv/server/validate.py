@@ -80,9 +80,9 @@ class Violations:
         if len(values) > count_max:
             self.add(field, f"has {len(values)} entries; at most {count_max} are allowed", "TOO_MANY")
             return
-        for position, value in enumerate(values):
+        for index, value in enumerate(values):
             if not value or not _plain(value):
-                self.required_id(f"{field}[{position}]", value)
+                self.required_id(f"{field}[{index}]", value)
 
     def text(self, field: str, value: str, bytes_max: int) -> None:
         if len(value) > bytes_max or len(value.encode()) > bytes_max:
@@ -263,8 +263,8 @@ def _check_context_events(out: Violations, events: Sequence[pb.Event], now_ms: i
     if len(events) > SESSION_EVENTS_MAX:
         out.add("context_events", f"has {len(events)} entries; at most {SESSION_EVENTS_MAX} are allowed", "TOO_MANY")
         return
-    for position, event in enumerate(events):
-        _check_event_body(out, event, f"context_events[{position}]", now_ms)
+    for index, event in enumerate(events):
+        _check_event_body(out, event, f"context_events[{index}]", now_ms)
 
 
 def check_count(field: str, count: int, count_max: int) -> None:

@@ -276,11 +276,11 @@ def _purchases_after(purchases: tuple[Purchase, ...], event: Event, time_ms: int
 def _with_purchase(purchases: tuple[Purchase, ...], new: Purchase) -> tuple[Purchase, ...]:
     """One entry an item, with its latest time, oldest first; a purchase reported late takes its place by time."""
     rest = purchases
-    for position, held in enumerate(purchases):
+    for index, held in enumerate(purchases):
         if held.item_id == new.item_id:
             if held.time_ms > new.time_ms:
                 return purchases
-            rest = purchases[:position] + purchases[position + 1 :]
+            rest = purchases[:index] + purchases[index + 1 :]
             break
     place = bisect_right(rest, new.time_ms, key=_purchase_time_ms)
     return (*rest[:place], new, *rest[place:])[-PURCHASES_MAX:]
@@ -312,9 +312,9 @@ def taste_weight(event: Event) -> float:
 
 
 def _with_taste(taste: tuple[Taste, ...], new: Taste) -> tuple[Taste, ...]:
-    for position, held in enumerate(taste):
+    for index, held in enumerate(taste):
         if held.item_id == new.item_id:
-            return (*taste[:position], *taste[position + 1 :], _joined(held, new))
+            return (*taste[:index], *taste[index + 1 :], _joined(held, new))
     taste = (*taste, new)
     return taste if len(taste) <= TASTE_ITEMS_MAX else _without_weakest(taste)
 

@@ -76,11 +76,11 @@ def assemble(
 
     space = item_space(log, catalog)
     stage("sessions")
-    sessions = build_sessions(log, space.position_of_code, seed=options.seed)
+    sessions = build_sessions(log, space.item_row_of_code, seed=options.seed)
     stage("covisitation")
     baskets = covisitation.basket_pairs(sessions, space.count)
     # With repeats: that a shopper looks at the same item again is part of what comes next, one time in five or more.
-    repeating = build_sessions(log, space.position_of_code, seed=options.seed, keep_repeats=True)
+    repeating = build_sessions(log, space.item_row_of_code, seed=options.seed, keep_repeats=True)
     arrays = covisitation.arrays(repeating, space.count, baskets=baskets, groups=space.groups)
     stage("embeddings")
     spectral = behaviour_vectors(sessions, space.count, options.dimensions, seed=options.seed, baskets=baskets)

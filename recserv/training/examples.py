@@ -61,7 +61,7 @@ class Examples:
 def ranking_examples(
     engine: Engine, sessions: Sessions, *, limit: int, seed: int, progress: Progress = no_progress
 ) -> Examples:
-    """Of at most `limit` prefixes, drawn evenly. `sessions.items` are positions of the engine's model, -1 for items
+    """Of at most `limit` prefixes, drawn evenly. `sessions.items` are rows of the engine's model, -1 for items
     that it does not know.
     """
     return asyncio.run(_examples(engine, sessions, limit, seed, progress))

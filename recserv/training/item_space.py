@@ -17,14 +17,14 @@ from recserv.types import Item
 
 @dataclass(frozen=True)
 class ItemSpace:
-    """By position 0..n-1. `position_of_code` int32: the position of each item code of the event log; `catalog_row`
+    """By item row 0..n-1. `item_row_of_code` int32: the row of each item code of the event log; `catalog_row`
     int64 [n], -1 for an item that the catalogue does not have; `categories` int32 behind `category_offsets` int64
     [n + 1]; `groups` int32 [n] as in the model, empty without any.
     """
 
     ids: list[str]
     items: list[Item]
-    position_of_code: npt.NDArray[np.int32]
+    item_row_of_code: npt.NDArray[np.int32]
     catalog_row: npt.NDArray[np.int64]
     has_events: npt.NDArray[np.bool_]
     available: npt.NDArray[np.uint8]
@@ -46,8 +46,8 @@ def item_space(log: EventLog, catalog: Catalog | None) -> ItemSpace:
     ids = log.item_ids + ([] if catalog is None else [item_id for item_id in catalog.ids if item_id not in known])
     overall, recent = popularity(log, len(ids))
     order = np.array(sorted(range(len(ids)), key=lambda code: (-overall[code], ids[code])), np.int64)
-    position = np.empty(len(ids), np.int32)
-    position[order] = np.arange(len(ids), dtype=np.int32)
+    item_row = np.empty(len(ids), np.int32)
+    item_row[order] = np.arange(len(ids), dtype=np.int32)
 
     sorted_ids = [ids[code] for code in order]
     rows = {} if catalog is None else {item_id: row for row, item_id in enumerate(catalog.ids)}
@@ -61,7 +61,7 @@ def item_space(log: EventLog, catalog: Catalog | None) -> ItemSpace:
     return ItemSpace(
         ids=sorted_ids,
         items=items,
-        position_of_code=position[: len(log.item_ids)],
+        item_row_of_code=item_row[: len(log.item_ids)],
         catalog_row=catalog_row,
         has_events=order < len(log.item_ids),
         available=np.array([item.available for item in items], np.uint8),
@@ -92,10 +92,10 @@ def _categories(items: list[Item]) -> tuple[list[str], npt.NDArray[np.int64], np
     """
     listed = [(*_last_names(item.categories), *item.categories) for item in items]
     names = sorted({name for each in listed for name in each})
-    position = {name: place for place, name in enumerate(names)}
+    number = {name: place for place, name in enumerate(names)}
     offsets = np.zeros(len(items) + 1, np.int64)
     np.cumsum([len(each) for each in listed], out=offsets[1:])
-    return names, offsets, np.array([position[name] for each in listed for name in each], np.int32)
+    return names, offsets, np.array([number[name] for each in listed for name in each], np.int32)
 
 
 def _last_names(categories: tuple[str, ...]) -> list[str]:

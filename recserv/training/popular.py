@@ -39,7 +39,7 @@ def _decay(log: EventLog, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64
 
 
 def top_items(counts: Counts, available: npt.NDArray[np.uint8], limit: int) -> npt.NDArray[np.int32]:
-    """The available items of the highest count above 0, ties by position: int32, at most `limit`."""
+    """The available items of the highest count above 0, ties by item row: int32, at most `limit`."""
     items = np.flatnonzero((available > 0) & (counts > 0))
     order = np.argsort(-counts[items], kind="stable")
     return items[order[:limit]].astype(np.int32)

@@ -34,7 +34,7 @@ class Contexts:
 class Prefixes:
     """Sequences over a vocabulary and the events in them that can be asked for.
 
-    `vocabulary` int32 [m]: item positions, ascending; items are numbered by it from here on. `items` int32 [e],
+    `vocabulary` int32 [m]: item rows, ascending; items are numbered by it from here on. `items` int32 [e],
     `weights` float32 [e], `place` int32 [e] (events before it in its session), `targets` int32 [t]: events whose place
     is not 0.
     """

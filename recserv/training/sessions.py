@@ -29,7 +29,7 @@ _DAY_MS = 24 * 3600 * 1000
 
 @dataclass(frozen=True)
 class Sessions:
-    """`items` int32 [m] positions and `weights` float32 [m], session after session; `offsets` int64 [s + 1];
+    """`items` int32 [m] rows of the model and `weights` float32 [m], session after session; `offsets` int64 [s + 1];
     `unordered` bool [s]; `age_days` float32 [s], days between a session's last event and the newest one of all, 0
     where the data carry no time.
     """
@@ -54,9 +54,9 @@ class Sessions:
 
 
 def build_sessions(
-    log: EventLog, positions: npt.NDArray[np.int32], *, seed: int, keep_repeats: bool = False
+    log: EventLog, item_rows: npt.NDArray[np.int32], *, seed: int, keep_repeats: bool = False
 ) -> Sessions:
-    """Sequences of the events whose type has a weight. `positions` int32: the model's position of each item code.
+    """Sequences of the events whose type has a weight. `item_rows` int32: the model's row of each item code.
 
     An item that follows itself directly (viewed, put into the cart, bought) becomes one entry of the largest weight;
     with `keep_repeats` only where the weights differ: an item viewed twice is then two entries.
@@ -67,7 +67,7 @@ def build_sessions(
     time = np.zeros(len(rows), np.int64) if log.time_ms is None else log.time_ms[rows]
     order = np.lexsort((time, session))
     rows, session, time = rows[order], session[order], time[order]
-    items = positions[log.item[rows]]
+    items = item_rows[log.item[rows]]
     offsets = _offsets(session, len(last))
 
     unordered = _unordered(log, rows, offsets, time)

@@ -22,7 +22,7 @@ _STEPS = 1 << 12
 def indexed_rows(
     vectors: Matrix, groups: npt.NDArray[np.int32], available: npt.NDArray[np.uint8]
 ) -> npt.NDArray[np.int64]:
-    """Ascending positions of the items that are to be found by their vector. vectors float32 [n, d], rows of unit
+    """Ascending rows of the items that are to be found by their vector. vectors float32 [n, d], rows of unit
     length or zero (those are left out); groups int32 [n], -1 for an item on its own, or empty; available uint8 [n].
     """
     rows = np.flatnonzero(vectors.any(axis=1))

@@ -46,6 +46,6 @@ def asked(
     engine: Engine, log: EventLog, *, limit: int, seed: int, keep_repeats: bool = True, progress: Progress = no_progress
 ) -> Examples:
     """At most `limit` questions of the log's sessions: what came before, and which candidate came next."""
-    positions = np.array([engine.items.position(item) for item in log.item_ids], np.int32)
-    sessions = build_sessions(log, positions, seed=seed, keep_repeats=keep_repeats)
+    item_rows = np.array([engine.items.row(item) for item in log.item_ids], np.int32)
+    sessions = build_sessions(log, item_rows, seed=seed, keep_repeats=keep_repeats)
     return ranking_examples(engine, sessions, limit=limit, seed=seed, progress=progress)

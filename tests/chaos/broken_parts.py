@@ -21,7 +21,7 @@ from recserv.ranking_features import FEATURE_NAMES
 
 HANG_S = 10.0
 Floats = npt.NDArray[np.float32]
-Positions = npt.NDArray[np.int32]
+ItemRows = npt.NDArray[np.int32]
 
 
 class LibraryError(Exception):
@@ -64,7 +64,7 @@ class BreakableIndex:
     def dimensions(self) -> int:
         return self._index.dimensions
 
-    def search(self, query: Floats, k: int, near: Positions = NOWHERE) -> Any:
+    def search(self, query: Floats, k: int, near: ItemRows = NOWHERE) -> Any:
         fault = self._faults.index
         _misbehave(fault)
         items, similarities = self._index.search(query, k, near)

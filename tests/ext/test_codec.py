@@ -47,15 +47,15 @@ def test_columns_are_those_of_the_decoder(session: SessionState, horizon_ms: int
     packed = pack_session(session)
     visible = [event for event in session.events if event.arrival_ms > horizon_ms]
     assert scan_session(packed, horizon_ms) == (len(visible), session.version)
-    kinds, ages_s, positions, texts = session_columns(packed, horizon_ms, NOW_MS, wanted, lookup())
+    kinds, ages_s, item_rows, texts = session_columns(packed, horizon_ms, NOW_MS, wanted, lookup())
     kept = [event for event in visible if event.event_type != EventType.RATE]
     assert kinds.tolist() == [event.event_type for event in kept]
     ages = [max(NOW_MS - event.event_time_ms, 0) / 1000 for event in kept]
     np.testing.assert_array_equal(ages_s, np.array(ages, np.float32))
-    place = {item: position for position, item in enumerate(ITEMS)}
-    assert positions.tolist() == [place.get(event.item_id, -1) for event in kept]
+    place = {item: item_row for item_row, item in enumerate(ITEMS)}
+    assert item_rows.tolist() == [place.get(event.item_id, -1) for event in kept]
     assert texts == {n: event.search_query for n, event in enumerate(kept) if event.search_query}
-    assert (kinds.dtype, ages_s.dtype, positions.dtype) == (np.uint8, np.float32, np.int32)
+    assert (kinds.dtype, ages_s.dtype, item_rows.dtype) == (np.uint8, np.float32, np.int32)
 
 
 def damaged(packed: bytes, data: st.DataObject) -> bytes:
@@ -97,8 +97,8 @@ def test_garbage_is_refused(data: bytes) -> None:
 @given(st.lists(ids, unique=True, max_size=60), ids)
 def test_the_item_lookup_agrees_with_a_dictionary(known: list[str], asked: str) -> None:
     table = ItemLookup(known)
-    assert [table.position(item) for item in known] == list(range(len(known)))
-    assert table.position(asked) == {item: n for n, item in enumerate(known)}.get(asked, -1)
+    assert [table.row(item) for item in known] == list(range(len(known)))
+    assert table.row(asked) == {item: n for n, item in enumerate(known)}.get(asked, -1)
 
 
 def test_bounds_are_checked_before_anything_is_read() -> None:

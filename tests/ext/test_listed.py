@@ -38,15 +38,15 @@ def test_the_best_of_the_lists_are_those_of_the_twin(seed, n, d, width, k):
             assert found is None
             continue
         assert found is not None
-        positions, cosines = found
-        assert (positions.dtype, cosines.dtype, len(positions), len(cosines)) == (np.int32, np.float32, k, k)
-        assert len(set(positions.tolist())) == k
-        assert set(positions.tolist()) <= set(union.tolist())
-        np.testing.assert_allclose(cosines, embeddings[positions] @ query, atol=1e-4)
+        item_rows, cosines = found
+        assert (item_rows.dtype, cosines.dtype, len(item_rows), len(cosines)) == (np.int32, np.float32, k, k)
+        assert len(set(item_rows.tolist())) == k
+        assert set(item_rows.tolist()) <= set(union.tolist())
+        np.testing.assert_allclose(cosines, embeddings[item_rows] @ query, atol=1e-4)
         np.testing.assert_allclose(cosines, np.sort(embeddings[union] @ query)[::-1][:k], atol=1e-4)
 
 
-def test_equal_similarities_come_in_order_of_position():
+def test_equal_similarities_come_in_order_of_item_row():
     embeddings = np.ones((5, 4), np.float32) / 2
     lists = np.array([[4, 2], [0, 3], [1, -1], [-1, -1], [-1, -1]], np.int32)
     found = ListedNeighbours(embeddings, lists, LOOKED_AT).nearest(embeddings[0], np.array([0, 1, 2], np.int32), 5)

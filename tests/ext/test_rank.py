@@ -111,7 +111,7 @@ def test_scores_agree_with_the_twin(seed, hidden, m):
 
 
 @given(seeds, st.integers(5, 30), st.integers(-1, 40))
-def test_the_best_are_those_of_the_scores_ties_by_position(seed, n, k):
+def test_the_best_are_those_of_the_scores_ties_by_item_row(seed, n, k):
     rng = np.random.default_rng(seed)
     table = CandidateTable(*model(rng, n, 4))
     lists, *context = request(rng, n, 4)

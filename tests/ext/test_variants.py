@@ -43,7 +43,7 @@ def test_group_codes_outside_the_range_are_refused(groups):
 
 
 @pytest.mark.parametrize("item", [-1, 2])
-def test_positions_outside_the_model_are_refused(item):
+def test_item_rows_outside_the_model_are_refused(item):
     kernel, items = Variants(np.zeros(2, np.int32)), np.array([item], np.int32)
     for ask in (
         lambda: kernel.first(items, 1),

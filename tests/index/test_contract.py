@@ -50,26 +50,26 @@ def index(make):
 def test_it_knows_its_size_and_dimensions_and_leaves_zero_rows_out(index):
     assert (index.size, index.dimensions) == (N - N // 10, D)
     assert index.bounded != isinstance(index, ExactIndex)
-    positions, _ = index.search(vectors()[1], N)
-    assert not set(positions.tolist()) & set(range(0, N, 10))
+    item_rows, _ = index.search(vectors()[1], N)
+    assert not set(item_rows.tolist()) & set(range(0, N, 10))
 
 
 def test_the_nearest_of_an_item_is_the_item(index):
     for at in (1, 57, 799):
-        positions, similarities = index.search(vectors()[at], 1)
-        assert positions.tolist() == [at]
+        item_rows, similarities = index.search(vectors()[at], 1)
+        assert item_rows.tolist() == [at]
         assert similarities[0] == pytest.approx(1.0, abs=1e-5)
 
 
 @pytest.mark.parametrize("k", [-1, 0])
 def test_k_of_zero_or_less_gives_no_results(index, k):
-    positions, similarities = index.search(vectors()[1], k)
-    assert len(positions) == len(similarities) == 0
+    item_rows, similarities = index.search(vectors()[1], k)
+    assert len(item_rows) == len(similarities) == 0
 
 
 def test_k_beyond_the_size_gives_every_vector_once(index):
-    positions, _ = index.search(vectors()[1], 10 * N)
-    assert len(set(positions.tolist())) == len(positions) == index.size
+    item_rows, _ = index.search(vectors()[1], 10 * N)
+    assert len(set(item_rows.tolist())) == len(item_rows) == index.size
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -79,19 +79,19 @@ def test_similarities_are_cosines_and_fall(index, seed, k, items):
     near = rng.integers(0, N, items).astype(np.int32)
     query = (vectors()[near].sum(axis=0) + 0.1 * rng.standard_normal(D)).astype(np.float32)
     query /= np.linalg.norm(query)
-    positions, similarities = index.search(query, k, near)
-    assert positions.dtype == np.int32
+    item_rows, similarities = index.search(query, k, near)
+    assert item_rows.dtype == np.int32
     assert similarities.dtype == np.float32
-    assert len(positions) == k
-    np.testing.assert_allclose(similarities, vectors()[positions] @ query, atol=1e-5)
+    assert len(item_rows) == k
+    np.testing.assert_allclose(similarities, vectors()[item_rows] @ query, atol=1e-5)
     assert (np.diff(similarities) <= 0).all()
 
 
-def test_equal_vectors_come_in_order_of_position(make):
+def test_equal_vectors_come_in_order_of_item_row(make):
     embeddings = np.zeros((6, 4), np.float32)
     embeddings[:, 0] = 1
-    positions, _ = make(embeddings).search(embeddings[0], 6)
-    assert positions.tolist() == [0, 1, 2, 3, 4, 5]
+    item_rows, _ = make(embeddings).search(embeddings[0], 6)
+    assert item_rows.tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_an_index_without_vectors_finds_nothing(make):

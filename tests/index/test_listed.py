@@ -46,9 +46,9 @@ def unit(query):
 
 
 def test_beside_one_item_its_list_is_the_answer(graph, lists):
-    positions, similarities = ListedIndex(graph, vectors(), lists).search(vectors()[57], WIDTH, near(57))
+    item_rows, similarities = ListedIndex(graph, vectors(), lists).search(vectors()[57], WIDTH, near(57))
     expected, cosines = ExactIndex(vectors()).search(vectors()[57], WIDTH)
-    assert positions.tolist() == expected.tolist()
+    assert item_rows.tolist() == expected.tolist()
     np.testing.assert_allclose(similarities, cosines, atol=1e-5)
     assert graph.searches == 0
 
@@ -77,15 +77,15 @@ def test_between_items_most_of_the_nearest_are_in_their_lists(graph):
 )
 def test_what_lists_do_not_hold_the_graph_finds(graph, lists, k, items):
     query = vectors()[57]
-    positions, _ = ListedIndex(graph, vectors(), lists).search(query, k, near(*items))
+    item_rows, _ = ListedIndex(graph, vectors(), lists).search(query, k, near(*items))
     assert graph.searches == 1
-    assert positions.tolist() == ExactIndex(vectors()).search(query, k)[0].tolist()
+    assert item_rows.tolist() == ExactIndex(vectors()).search(query, k)[0].tolist()
 
 
 def test_only_the_newest_items_are_looked_at(graph, lists):
     items = near(*range(1, 10))
-    positions, _ = ListedIndex(graph, vectors(), lists).search(vectors()[1], WIDTH, items)
-    assert set(positions.tolist()) <= set(lists[items[-NEAR_MAX:]].ravel().tolist())
+    item_rows, _ = ListedIndex(graph, vectors(), lists).search(vectors()[1], WIDTH, items)
+    assert set(item_rows.tolist()) <= set(lists[items[-NEAR_MAX:]].ravel().tolist())
 
 
 def test_a_model_without_lists_is_searched_in_its_graph(graph):

@@ -32,7 +32,7 @@ def grouped(tmp_path: Path) -> Path:
 
 def test_variants_have_the_same_code_and_whoever_is_alone_has_none(grouped: Path) -> None:
     model = load_snapshot(grouped)
-    one, other = model.items.position("item-1"), model.items.position("item-2")
+    one, other = model.items.row("item-1"), model.items.row("item-2")
     assert model.item_groups[one] == model.item_groups[other] >= 0
     assert (np.delete(model.item_groups, [one, other]) == -1).all()
     assert model.items.get(one).group_id == "g"

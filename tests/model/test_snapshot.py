@@ -34,23 +34,23 @@ def snapshot(tiny_model: Path) -> ModelSnapshot:
 
 def test_a_loaded_model_knows_its_items_both_ways(snapshot: ModelSnapshot) -> None:
     assert snapshot.item_count == len(snapshot.items) == 200
-    assert all(snapshot.items.position(item_id) == place for place, item_id in enumerate(snapshot.items.ids))
-    assert snapshot.items.position("never seen") == -1
-    position = snapshot.items.position("item-7")
-    item = snapshot.items.get(position)
-    assert item.item_id == snapshot.items.id(position) == "item-7"
-    assert snapshot.items.title(position) == item.title != ""
+    assert all(snapshot.items.row(item_id) == place for place, item_id in enumerate(snapshot.items.ids))
+    assert snapshot.items.row("never seen") == -1
+    item_row = snapshot.items.row("item-7")
+    item = snapshot.items.get(item_row)
+    assert item.item_id == snapshot.items.id(item_row) == "item-7"
+    assert snapshot.items.title(item_row) == item.title != ""
     assert item.price > 0
 
 
 def test_categories_are_found_by_name_and_listed_from_general_to_specific(snapshot: ModelSnapshot) -> None:
-    toys = snapshot.category_position("Toys")
+    toys = snapshot.category_number("Toys")
     assert snapshot.category_names[toys] == "Toys"
-    assert snapshot.category_position("Submarines") == -1
-    position = snapshot.items.position("item-2")
-    first, last = snapshot.item_category_offsets[position : position + 2]
+    assert snapshot.category_number("Submarines") == -1
+    item_row = snapshot.items.row("item-2")
+    first, last = snapshot.item_category_offsets[item_row : item_row + 2]
     names = [snapshot.category_names[c] for c in snapshot.item_categories[first:last]]
-    assert names == list(snapshot.items.get(position).categories)
+    assert names == list(snapshot.items.get(item_row).categories)
 
 
 def test_arrays_have_the_documented_types_and_cannot_be_written(snapshot: ModelSnapshot) -> None:
@@ -64,7 +64,7 @@ def test_arrays_have_the_documented_types_and_cannot_be_written(snapshot: ModelS
 
 
 def test_items_without_events_have_vectors_from_their_content(snapshot: ModelSnapshot) -> None:
-    cold = [position for position, count in enumerate(snapshot.popularity) if count == 0]
+    cold = [item_row for item_row, count in enumerate(snapshot.popularity) if count == 0]
     assert len(cold) >= 20
     assert (snapshot.embedding_origin[cold] == 2).all()
 
@@ -308,7 +308,7 @@ SPOILT = {
     "a falling offset": ("covisitation_offsets", lambda a: a[[0, 2, 1, *range(3, len(a))]]),
     "an offset that does not begin at 0": ("item_category_offsets", lambda a: a + (np.arange(len(a)) == 0)),
     "a neighbour that does not exist": ("covisitation_items", lambda a: np.full_like(a, 200)),
-    "a negative position": ("knn_session_items", lambda a: np.full_like(a, -1)),
+    "a negative item row": ("knn_session_items", lambda a: np.full_like(a, -1)),
     "a session that does not exist": ("knn_item_sessions", lambda a: a + 10_000),
     "a weight that is not finite": ("covisitation_weights", lambda a: np.full_like(a, np.inf)),
     "a weight of zero": ("covisitation_weights", np.zeros_like),

@@ -42,7 +42,7 @@ def test_a_category_lists_its_available_items_the_most_popular_first(engine: Any
 
 @pytest.mark.parametrize("blocked", [0, 3])
 def test_a_page_longer_than_its_category_looks_at_the_category_only(engine: Any, snapshot: Any, blocked: int) -> None:
-    category = snapshot.category_position("Toys/puzzle")
+    category = snapshot.category_number("Toys/puzzle")
     items = engine.category_items(category)
     engine.popular_order = engine.popular_order.view(Counted)
     Counted.looked_at = 0
@@ -62,7 +62,7 @@ def test_a_page_of_the_shop_looks_at_no_more_than_the_page_and_what_is_blocked(e
 
 
 async def test_a_category_smaller_than_the_page_gives_all_it_has(pipeline: Any, engine: Any, snapshot: Any) -> None:
-    expected = {engine.items.id(at) for at in members(snapshot, snapshot.category_position("Toys/puzzle"))}
+    expected = {engine.items.id(at) for at in members(snapshot, snapshot.category_number("Toys/puzzle"))}
     for events in ((), viewed("item-5")):
         query = RecommendQuery(category="Toys/puzzle", page_size=100, context_events=events)
         answer = await pipeline().recommend(query, no_hurry())

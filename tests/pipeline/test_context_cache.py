@@ -119,7 +119,7 @@ def test_contexts_are_as_large_as_they_are_said_to_be(engine, items, disliked, t
         return cache
 
     measured = bytes_of(fill) + (sum(map(sys.getsizeof, texts)) if text else 0)
-    # The positions of a model as small as this one are numbers that Python keeps anyway.
+    # The item rows of a model as small as this one are numbers that Python keeps anyway.
     measured += 300 * disliked * sys.getsizeof(1000)
     assert len(cache) == 300
     assert 0.85 < cache.bytes / measured < 1.15

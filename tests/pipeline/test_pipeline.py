@@ -137,7 +137,7 @@ async def test_a_category_holds_for_every_result(pipeline, engine, snapshot):
     )
     assert answer.results
     for result in answer.results:
-        assert name in engine.items.get(engine.items.position(result.item_id)).categories
+        assert name in engine.items.get(engine.items.row(result.item_id)).categories
 
 
 async def test_a_cold_request_for_a_category_says_that_it_is_popular_there(pipeline, snapshot):
@@ -209,11 +209,11 @@ async def test_a_search_alone_finds_what_lies_near_its_words_and_says_so(pipelin
     search = (Event(event_type=EventType.SEARCH, search_query="kettle"),)
     answer = await pipeline().recommend(RecommendQuery(context_events=search), no_hurry())
     closeness = engine.embeddings @ engine.snapshot.words.vector("kettle")
-    found = [closeness[engine.items.position(item)] for item in ids(answer)]
+    found = [closeness[engine.items.row(item)] for item in ids(answer)]
     assert min(found) > np.quantile(closeness, 0.75)
     assert recorder.searches == 1
     for result in answer.results:
-        named = "kettle" in engine.items.title(engine.items.position(result.item_id))
+        named = "kettle" in engine.items.title(engine.items.row(result.item_id))
         matches = ReasonType.MATCHES_SEARCH in {reason.type for reason in result.reasons}
         assert named == matches
     assert any(reason.text == 'Matches your search "kettle"' for r in answer.results for reason in r.reasons)
@@ -237,7 +237,7 @@ async def test_diversity_trades_relevance_for_difference(pipeline, engine):
     async def spread(diversity):
         query = RecommendQuery(context_events=viewed("item-5"), diversity=diversity)
         answer = await pipeline().recommend(query, no_hurry())
-        rows = engine.embeddings[[engine.items.position(i) for i in ids(answer)]]
+        rows = engine.embeddings[[engine.items.row(i) for i in ids(answer)]]
         return float((rows @ rows.T).mean())
 
     assert await spread(0.9) < await spread(None)

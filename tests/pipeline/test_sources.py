@@ -37,7 +37,7 @@ def test_what_a_source_has_a_limit_by_is_a_setting():
 
 
 def inquiry(engine, *viewed_items: str, **changes) -> Inquiry:
-    items = np.array([engine.items.position(item) for item in viewed_items], np.int32)
+    items = np.array([engine.items.row(item) for item in viewed_items], np.int32)
     fields = {
         "settings": PipelineSettings(),
         "items": items,
@@ -84,7 +84,7 @@ def test_a_setting_of_zero_asks_a_source_for_nothing(engine, kind):
 
 @pytest.mark.parametrize("directed", [True, False])
 def test_all_of_a_small_category_are_candidates_by_the_vector_if_there_is_one(engine, directed):
-    toys = engine.snapshot.category_position("Toys")
+    toys = engine.snapshot.category_number("Toys")
     asked = inquiry(engine, category=toys, small=True, directed=directed)
     vector, popular = (kind(engine).top(asked, ALL)[0].tolist() for kind in (ContextVector, PopularInCategory))
     members = engine.category_items(toys).tolist()

@@ -118,9 +118,9 @@ def test_garbage_is_invalid_input_that_names_the_field(text: str) -> None:
 
 
 @given(st.integers(0, 31), st.sampled_from(string.ascii_letters + string.digits + "-_"))
-def test_a_token_with_one_character_changed_is_refused(position: int, character: str) -> None:
+def test_a_token_with_one_character_changed_is_refused(index: int, character: str) -> None:
     text = encode_token(TOKEN_KEY, "default", "session", "user", 1234)
-    changed = text[:position] + character + text[position + 1 :]
+    changed = text[:index] + character + text[index + 1 :]
     if changed == text:
         assert decode_token(changed).sequence == 1234
     else:

@@ -113,7 +113,7 @@ async def test_a_page_of_a_category_has_one_variant_of_a_product(engine, small):
     settings = PipelineSettings() if small else PipelineSettings(exact_category_items_max=1)
     pipeline = RecommendationPipeline(engine, None, settings, clock=lambda: NOW_MS)
     query = RecommendQuery(category="Toys", page_size=100, context_events=viewed("item-2"))
-    toys = engine.category_items(engine.snapshot.category_position("Toys"))
+    toys = engine.category_items(engine.snapshot.category_number("Toys"))
     shown = products(engine.items.id(at) for at in toys)
     assert_one_of_each(ids(await pipeline.recommend(query, no_hurry())), len(shown))
 
@@ -213,7 +213,7 @@ async def test_variants_that_are_ruled_out_do_not_widen_the_search(engine):
 
 
 def test_the_best_variant_by_score_is_the_one_that_is_shown(engine):
-    items = np.array([engine.items.position(name) for name in ("item-10", "item-150", "item-8", "item-9")], np.int32)
+    items = np.array([engine.items.row(name) for name in ("item-10", "item-150", "item-8", "item-9")], np.int32)
     nothing = np.zeros((4, 1), np.float32)
     ranking = Ranking(items, np.array([4, 3, 2, 1], np.float32), nothing, nothing, np.zeros(4, np.uint8))
     for diversity in (None, 0.9):

@@ -78,7 +78,7 @@ async def test_what_holds_every_word_comes_first_then_what_holds_the_rarer_ones(
 
 async def test_after_what_holds_the_words_comes_what_is_near_them(pipeline: Any, engine: Any) -> None:
     answer = await found(pipeline, search("kettle"), page_size=100)
-    others = [r for r in answer.results if "kettle" not in engine.items.title(engine.items.position(r.item_id))]
+    others = [r for r in answer.results if "kettle" not in engine.items.title(engine.items.row(r.item_id))]
     assert [reason.text for reason in others[0].reasons] == ['Goes with your search "kettle"']
 
 
@@ -94,7 +94,7 @@ async def test_a_match_is_claimed_of_what_holds_every_word_and_of_nothing_else(
 async def test_what_holds_half_of_the_words_says_which(pipeline: Any, engine: Any) -> None:
     answer = await found(pipeline, search("Red submarines"))
     for result in answer.results:
-        assert "Red" in engine.items.title(engine.items.position(result.item_id))
+        assert "Red" in engine.items.title(engine.items.row(result.item_id))
         reason = Reason(ReasonType.SIMILAR_TO, (), 'Has "red" of your search "Red submarines"')
         assert result.reasons[0] == reason
 

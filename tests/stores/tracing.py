@@ -149,9 +149,9 @@ def acknowledgements(steps: Sequence[Step], sent: Mapping[str, str] | None = Non
         fd, at = written.get(name, (-1, len(steps)))
         found.append(Acknowledgement(name, synced.get(fd, -1) > at))
 
-    for position, step in enumerate(steps):
+    for index, step in enumerate(steps):
         if step.kind == "sync-begin":
-            begun[step.fd] = position
+            begun[step.fd] = index
         elif step.kind == "sync-end":
             synced[step.fd] = begun[step.fd]
         elif step.kind == "send":
@@ -162,7 +162,7 @@ def acknowledgements(steps: Sequence[Step], sent: Mapping[str, str] | None = Non
             acknowledge(step.text.removeprefix("ack "))
         else:
             # Its page is written again with every later event that it has room for; the first write is its commit.
-            written.setdefault(step.text, (step.fd, position))
+            written.setdefault(step.text, (step.fd, index))
     return found
 
 

@@ -56,10 +56,10 @@ def test_a_build_from_files_makes_a_whole_model_and_reports_it(tmp_path: Path) -
     assert report.sessions == 80
     assert stages[0] == "reading events.parquet"
     assert "embeddings" in stages
-    cold = model.items.position("new")
+    cold = model.items.row("new")
     assert model.embedding_origin[cold] == 2
     assert model.items.title(cold) == "Lamp new"
-    outside = model.items.position("item-53")
+    outside = model.items.row("item-53")
     assert not model.available[outside]
     assert outside not in model.popular_items
     assert cold in model.category_popular_items
@@ -206,4 +206,4 @@ def test_the_complete_journey_is_built_with_all_its_products(tmp_path: Path) -> 
     assert report.items - report.items_cold == 68_509
     assert report.items_without_vector <= report.items_outside_catalog
     assert report.behaviour == "bought"
-    assert model.category_position("PASTRY") >= 0
+    assert model.category_number("PASTRY") >= 0

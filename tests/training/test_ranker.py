@@ -64,11 +64,11 @@ def test_events_without_an_item_stay_without_one_after_the_split():
 def test_repeats_are_kept_where_they_are_asked_for():
     log = log_of(["a", "a", "b"])
     log.event_type[:] = [EventType.VIEW, EventType.VIEW, EventType.PURCHASE]
-    positions = np.arange(2, dtype=np.int32)
-    assert build_sessions(log, positions, seed=0, keep_repeats=True).items.tolist() == [0, 0, 1]
-    assert build_sessions(log, positions, seed=0).items.tolist() == [0, 1]
+    item_rows = np.arange(2, dtype=np.int32)
+    assert build_sessions(log, item_rows, seed=0, keep_repeats=True).items.tolist() == [0, 0, 1]
+    assert build_sessions(log, item_rows, seed=0).items.tolist() == [0, 1]
     log.event_type[1] = EventType.ADD_TO_CART
-    assert build_sessions(log, positions, seed=0, keep_repeats=True).items.tolist() == [0, 1]
+    assert build_sessions(log, item_rows, seed=0, keep_repeats=True).items.tolist() == [0, 1]
 
 
 @pytest.fixture(scope="module")

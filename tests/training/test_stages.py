@@ -59,7 +59,7 @@ def test_neighbours_are_the_heaviest_ones_in_order(lists: list[list[int]], count
         np.testing.assert_allclose(found, expected[item][items[offsets[item] : offsets[item + 1]]], rtol=1e-5)
 
 
-def test_neighbours_of_equal_weight_are_sorted_by_position(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neighbours_of_equal_weight_are_sorted_by_item_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cv, "_ROWS_A_BLOCK", 2)
     matrix = sp.csr_array(np.array([[0, 1, 2, 1], [3, 0, 3, 3], [0, 0, 0, 0], [0, 0, -1, 5]], np.float32))
     offsets, items, weights = cv.strongest(matrix, 2)

@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from recserv._variants import Variants
     from recserv.model.snapshot import ModelSnapshot
 
-Positions = npt.NDArray[np.int32]
+ItemRows = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
-Found = tuple[Positions, Floats | None]
+Found = tuple[ItemRows, Floats | None]
 """Items, best first, distinct; as many scores, > 0 where the source has a column for them, or None: only their order
 counts.
 """
@@ -69,14 +69,14 @@ class Inquiry(msgspec.Struct, frozen=True):
     """
 
     settings: PipelineSettings
-    items: Positions
+    items: ItemRows
     weights: Floats
     directed: bool
     neighbours: Found
     allowed: npt.NDArray[np.uint8]
     category: int | None
     small: bool
-    requested: Positions | None
+    requested: ItemRows | None
     page_size: int
     extra: int
 
@@ -84,10 +84,10 @@ class Inquiry(msgspec.Struct, frozen=True):
 class CategoryMembers:
     """The available items of each category, the most popular first: offsets int64 [c + 1] into items int32."""
 
-    def __init__(self, offsets: npt.NDArray[np.int64], items: Positions):
+    def __init__(self, offsets: npt.NDArray[np.int64], items: ItemRows):
         self._offsets, self._items = offsets, items
 
-    def of(self, category: int) -> Positions:
+    def of(self, category: int) -> ItemRows:
         """A view."""
         return self._items[self._offsets[category] : self._offsets[category + 1]]
 
@@ -105,7 +105,7 @@ class Parts(Protocol):
     @property
     def variants(self) -> Variants | None: ...
     @property
-    def popular_head(self) -> Positions: ...
+    def popular_head(self) -> ItemRows: ...
     @property
     def members(self) -> CategoryMembers: ...
 
@@ -138,7 +138,7 @@ class CandidateSource:
         """Its best, at most k if it scores them; in an order without scores the table takes the first k allowed."""
         raise NotImplementedError
 
-    def score(self, inquiry: Inquiry, wanted: Positions) -> Floats | None:
+    def score(self, inquiry: Inquiry, wanted: ItemRows) -> Floats | None:
         """Of each wanted item, 0 where it says nothing of it. None: its features are filled for every candidate."""
         return None
 
@@ -164,9 +164,9 @@ class ContextKernel(Protocol):
     """A kernel over lists of the model: see `_candidates`."""
 
     def top(
-        self, context: Positions, weights: Floats, allowed: npt.NDArray[np.uint8], k: int
-    ) -> tuple[Positions, Floats]: ...
-    def score(self, context: Positions, weights: Floats, wanted: Positions) -> Floats: ...
+        self, context: ItemRows, weights: Floats, allowed: npt.NDArray[np.uint8], k: int
+    ) -> tuple[ItemRows, Floats]: ...
+    def score(self, context: ItemRows, weights: Floats, wanted: ItemRows) -> Floats: ...
 
 
 class ListSource(CandidateSource):
@@ -175,7 +175,7 @@ class ListSource(CandidateSource):
     def __init__(self, kernel: ContextKernel, variants: Variants | None):
         self._kernel, self._variants = kernel, variants
 
-    def context(self, inquiry: Inquiry) -> tuple[Positions, Floats]:
+    def context(self, inquiry: Inquiry) -> tuple[ItemRows, Floats]:
         """The items that it goes by, with their weights."""
         return inquiry.items, inquiry.weights
 
@@ -189,10 +189,10 @@ class ListSource(CandidateSource):
         rows = self._variants.first(found, k)
         return found[rows], scores[rows]
 
-    def score(self, inquiry: Inquiry, wanted: Positions) -> Floats | None:
+    def score(self, inquiry: Inquiry, wanted: ItemRows) -> Floats | None:
         return self._kernel.score(*self.context(inquiry), wanted) if len(inquiry.items) else None
 
 
-def _descending(items: Positions, scores: Floats) -> tuple[Positions, Floats]:
+def _descending(items: ItemRows, scores: Floats) -> tuple[ItemRows, Floats]:
     order = np.lexsort((items, -scores))
     return items[order], scores[order]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recserv import _candidates
-from recserv.pipeline.sources.base import Floats, Inquiry, ListSource, Parts, Positions
+from recserv.pipeline.sources.base import Floats, Inquiry, ItemRows, ListSource, Parts
 from recserv.ranking_features import column
 from recserv.types import Source
 
@@ -28,6 +28,6 @@ class Covisitation(ListSource):
         want = settings.covisitation_candidates
         return want and want + min(len(inquiry.items), settings.covisitation_items_max) + inquiry.extra
 
-    def context(self, inquiry: Inquiry) -> tuple[Positions, Floats]:
+    def context(self, inquiry: Inquiry) -> tuple[ItemRows, Floats]:
         recent = inquiry.settings.covisitation_items_max
         return inquiry.items[-recent:], inquiry.weights[-recent:]

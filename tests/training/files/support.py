@@ -36,9 +36,9 @@ class Built:
         return load_snapshot(self.folder / "model")
 
     def item(self, item_id: str) -> Any:
-        position = self.model.items.position(item_id)
-        assert position >= 0, f"no {item_id}"
-        return self.model.items.get(position)
+        item_row = self.model.items.row(item_id)
+        assert item_row >= 0, f"no {item_id}"
+        return self.model.items.get(item_row)
 
     @property
     def data(self) -> dict[str, Any]:

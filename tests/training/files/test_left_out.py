@@ -35,7 +35,7 @@ def test_invoice_lines_become_purchases_and_their_descriptions_a_catalogue(shop:
     assert "2 if session_id ~ ^[AC]; 1 if quantity <= 0" in built.out
     titles = {item: built.item(item).title for item in ("pot", "lid", "rack")}
     assert titles == {"pot": "POT", "lid": "LID", "rack": "RACK"}
-    assert built.model.items.position("POST") < 0
+    assert built.model.items.row("POST") < 0
     assert built.data["unused_columns"] == ["Country"]
 
 

@@ -224,7 +224,7 @@ def test_a_category_is_a_path_and_its_last_name_means_all_paths_that_end_with_it
         assert built.item("rack").categories[-1] == "Home > Body, Bath > Towels"
         members = {}
         for name in ("Women > Shoes", "Men > Shoes", "Shoes", "Towels"):
-            at = model.category_position(name)
+            at = model.category_number(name)
             begin, end = model.category_popular_offsets[at : at + 2]
             members[name] = {model.items.id(one) for one in model.category_popular_items[begin:end].tolist()}
         assert members == {
