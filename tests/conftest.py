@@ -13,7 +13,7 @@ import pytest
 from tests.patience import LANES, PATIENT_SERVER, TEST_GUARD_S
 
 if TYPE_CHECKING:
-    from recserv.commands.server_process import ServerProcess
+    from recserv.app.server_process import ServerProcess
     from tests.redis_server import RedisServer
 
 
@@ -79,7 +79,7 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
 @pytest.fixture(scope="module")
 def recserv_server(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """`recserv serve` on the tiny model, in a process of its own, with a state of its own. One for a test module."""
-    from recserv.commands.server_process import ServerProcess
+    from recserv.app.server_process import ServerProcess
 
     state = tmp_path_factory.mktemp("state") / "state.db"
     with ServerProcess.started(tiny_model, state, PATIENT_SERVER) as server:

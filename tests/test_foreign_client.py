@@ -14,7 +14,7 @@ from tests.patience import HANG_GUARD_S
 from tests.stubs import generate_stubs
 
 if TYPE_CHECKING:
-    from recserv.commands.server_process import ServerProcess
+    from recserv.app.server_process import ServerProcess
 
 CLIENT = Path(__file__).parent / "foreign_client.py"
 

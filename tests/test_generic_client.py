@@ -12,7 +12,7 @@ from tests.patience import HANG_GUARD_S
 from tests.tools import buf
 
 if TYPE_CHECKING:
-    from recserv.commands.server_process import ServerProcess
+    from recserv.app.server_process import ServerProcess
 
 SERVICE = "recserv.v1.RecommendationService"
 

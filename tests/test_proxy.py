@@ -22,7 +22,7 @@ from tests.redis_server import RedisServer
 from tests.server.harness import StillClock
 
 if TYPE_CHECKING:
-    from recserv.commands.server_process import ServerProcess
+    from recserv.app.server_process import ServerProcess
 
 SHORT_S = 0.05
 """For what is not to come, once the proxy has had it."""

@@ -13,7 +13,7 @@ from setuptools import Extension
 
 from recserv import ranking_features
 from recserv._rank import CandidateTable, Scorer, linear_scorer
-from recserv.pipeline.engine import COLD_WEIGHTS, PLAIN_WEIGHTS
+from recserv.pipeline.scoring import COLD_WEIGHTS, PLAIN_WEIGHTS
 from recserv.ranking_features import (
     CONTRIBUTION_NAMES,
     FEATURE_NAMES,

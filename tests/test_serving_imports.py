@@ -15,7 +15,7 @@ from tests.patience import HANG_GUARD_S
 from tests.project_files import module_name, package_sources
 
 if TYPE_CHECKING:
-    from recserv.commands.server_process import ServerProcess
+    from recserv.app.server_process import ServerProcess
 
 SERVING = {
     *["app", "config", "config_llm", "errors", "index", "llm", "logs", "metrics", "model", "pipeline"],

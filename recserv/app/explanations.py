@@ -16,9 +16,9 @@ from recserv.llm import prompts
 from recserv.llm.base import Writer
 from recserv.llm.metrics import LlmMetrics
 from recserv.metrics import Metrics
-from recserv.pipeline.enrich import ExplanationBoard
 from recserv.pipeline.enrich_outbox import Outbox
 from recserv.pipeline.enrich_runner import EnrichRunner
+from recserv.pipeline.explanation_board import ExplanationBoard
 from recserv.resilience.metrics import ResilienceMetrics
 from recserv.stores.embedded import MIB
 from recserv.stores.explanations_base import ExplanationStore

@@ -28,7 +28,7 @@ from recserv.metrics import EventMetrics, Metrics, PipelineMetrics
 from recserv.metrics.watches import WatchMetrics
 from recserv.pipeline.degradation import Guards
 from recserv.pipeline.engine import Engine
-from recserv.pipeline.enrich import ExplanationBoard
+from recserv.pipeline.explanation_board import ExplanationBoard
 from recserv.pipeline.guarded_store import GuardedStore, StoreGuard, StoreGuardSettings
 from recserv.pipeline.ingest import EventIngestor, IngestHooks
 from recserv.pipeline.pipeline import RecommendationPipeline

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
+from recserv.app.server_process import ServerNotStarted, ServerProcess, end_as_by_ctrl_c
 from recserv.client import CallFailed, RecommendationClient
 from recserv.commands.progress import progress_bar
-from recserv.commands.server_process import ServerNotStarted, ServerProcess, end_as_by_ctrl_c
 from recserv.commands.tour import Cast, Tour, category_of
 from recserv.errors import UsageError
 from recserv.model.writer import check_target

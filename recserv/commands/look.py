@@ -19,9 +19,9 @@ from typing import Any
 
 from rich.console import Console
 
+from recserv.app.server_process import ServerProcess, end_as_by_ctrl_c
 from recserv.commands.demo import MODEL, build_demo, check_demo
 from recserv.commands.gateway import needs_gateway
-from recserv.commands.server_process import ServerProcess, end_as_by_ctrl_c
 from recserv.errors import UsageError
 from recserv.model.manifest import MANIFEST_FILE
 from recserv.model.snapshot import read_manifest

@@ -9,7 +9,8 @@ import msgspec
 
 from recserv._rank import linear_scorer
 from recserv.pipeline import sources as pipeline_sources
-from recserv.pipeline.engine import PLAIN_WEIGHTS, Engine
+from recserv.pipeline.engine import Engine
+from recserv.pipeline.scoring import PLAIN_WEIGHTS
 from recserv.pipeline.settings import PipelineSettings
 
 _WIDTH = "_candidates"

@@ -17,19 +17,17 @@ import numpy.typing as npt
 
 from recserv._answers import NeighbourCheck
 from recserv._codec import ItemLookup
-from recserv._rank import CandidateTable, Scorer, linear_scorer
+from recserv._rank import CandidateTable, linear_scorer
 from recserv._variants import Variants
-from recserv.errors import ModelError
 from recserv.index.base import VectorIndex
-from recserv.model.layout import RANKER_FILE
 from recserv.pipeline.ranker import Ranker
+from recserv.pipeline.scoring import COLD_WEIGHTS, PLAIN_WEIGHTS, scorer_of
 from recserv.pipeline.side_thread import SideThread
 from recserv.pipeline.sources import SOURCES
 from recserv.pipeline.sources.base import CandidateSource, CategoryMembers
 from recserv.pipeline.sources.covisitation import Covisitation
 from recserv.pipeline.vector_search import VectorSearch
 from recserv.pipeline.word_search import WordSearch
-from recserv.ranking_features import FEATURE_NAMES
 from recserv.resilience.deadline import MonotonicClock
 
 if TYPE_CHECKING:
@@ -42,17 +40,6 @@ CATEGORY_MASKS_MAX = 32
 CATEGORY_MASKS_BYTES_MAX = 64 * 1024 * 1024
 """A mask has a byte for each item of the catalogue."""
 POPULAR_HEAD = 50
-PLAIN_WEIGHTS = {
-    "context_cosine": 0.5,
-    "covisitation": 0.25,
-    "session_knn": 1.5,
-    "popularity": 0.05,
-    "popularity_recent": 0.15,
-    "in_session": 0.2,
-}
-"""Of the features, where nothing was learned or the ranker fails."""
-COLD_WEIGHTS = {"context_cosine": 3.0, "popularity": 0.05, "popularity_recent": 0.15}
-"""For shoppers without a session, which is all that a ranker learns from: their search, then what is popular."""
 
 
 class Engine:
@@ -214,16 +201,3 @@ def main_categories(snapshot: ModelSnapshot) -> npt.NDArray[np.int32]:
     some = ends > np.asarray(snapshot.item_category_offsets[:-1])
     last[some] = np.asarray(snapshot.item_categories)[ends[some] - 1]
     return last
-
-
-def scorer_of(snapshot: ModelSnapshot) -> Scorer:
-    """The model's ranker; fixed weights where only popular items are left. Raises ModelError for unknown features."""
-    ranker = snapshot.ranker
-    if snapshot.popular_only:
-        return linear_scorer(PLAIN_WEIGHTS)
-    unknown = sorted(set(ranker.names) - set(FEATURE_NAMES))
-    if unknown:
-        raise ModelError(RANKER_FILE, f"feature {unknown[0]!r} is not one that this version makes")
-    if ranker.kind == "linear":
-        return linear_scorer(dict(zip(ranker.names, ranker.weights, strict=True)))
-    return Scorer(ranker.names, ranker.mean, ranker.scale, ranker.weights, ranker.hidden, ranker.bias, ranker.out)

@@ -2,13 +2,13 @@
 
     state     stored session and profile, one batched read           stores
     context   state + request -> weighted items, one vector           context.py
-    filter    what must not be shown                                  rerank.py
+    filter    what must not be shown                                  filters.py
     search    the context vector's neighbours                         retrieve.py
     retrieve  candidates of all sources, merged                       retrieve.py
     rank      features -> scores -> the best                          rank.py
     rerank    the page: one of a product's variants, diversity        rerank.py
     explain   source and reasons from the contributions that ranked   explain.py
-    enrich    texts of a language model: what is known, a token for the rest (if asked for)   enrich.py
+    enrich    texts of a language model: what is known, a token for the rest (if asked for)   explanation_board.py
 
 Each stage degrades on its own and says so in the trace: no stored state -> the request's own context; no index -> the
 other sources; too little time -> popular items (fallback.py; mostly a page that is the same for all, popular_pages.py).
@@ -29,14 +29,15 @@ from recserv.pipeline.context import Context, ContextBuilder
 from recserv.pipeline.context_cache import ContextCache, cacheable
 from recserv.pipeline.degradation import Guards, popular_only
 from recserv.pipeline.engine import Engine
-from recserv.pipeline.enrich import ExplanationBoard
 from recserv.pipeline.explain import explain
+from recserv.pipeline.explanation_board import ExplanationBoard
 from recserv.pipeline.fallback import backfill, popular
+from recserv.pipeline.filters import blocked_items
 from recserv.pipeline.guarded_store import GuardedStore, StoreGuard
 from recserv.pipeline.observer import PipelineObserver, SilentObserver
 from recserv.pipeline.popular_pages import PopularPage, PopularPages, popular_page, shareable
 from recserv.pipeline.rank import Ranking, RankStage
-from recserv.pipeline.rerank import blocked_items, places_to_rank, rerank
+from recserv.pipeline.rerank import places_to_rank, rerank
 from recserv.pipeline.retrieve import Retrieval
 from recserv.pipeline.settings import PipelineSettings
 from recserv.pipeline.shopper import shopper_context

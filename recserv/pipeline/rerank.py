@@ -1,70 +1,17 @@
-"""Filters, variants and diversity: what must not be shown, and how alike the shown may be.
+"""Reranking: the best -> a page, with one variant of a product, and diverse if that was asked for.
 
-Variants of one product (items with the same `group_id`) and what a request says of one of them:
-
-    a page                              at most one of a group, the best by score of those that may be shown
-    not available, exclude_item_ids     the item alone: another size may be shown
-    anchors, cart, disliked, purchased  the product, where they rule anything out: whoever looks at the red one, has
-                                        it or does not want it is not shown the blue one
-    viewed                              nothing: it may come again, itself or another variant, once
-    candidate_item_ids                  the caller has chosen: all of them are ranked, and nothing counts for a group
+Of variants (items with the same `group_id`) a page has the best by score of those that may be shown. The candidates
+that a request names are the caller's choice: all of them stay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-import numpy as np
-
 from recserv._rerank import diversify
-from recserv.pipeline.context import Context
-from recserv.pipeline.engine import Engine, ItemRows
+from recserv.pipeline.engine import Engine
 from recserv.pipeline.rank import Ranking
-from recserv.pipeline.settings import PipelineSettings
-from recserv.types import EventType, RecommendQuery, ShopperState
+from recserv.types import RecommendQuery
 
 DIVERSIFIED_MIN = 100
-
-
-def blocked_items(
-    engine: Engine, state: ShopperState, context: Context, query: RecommendQuery, settings: PipelineSettings
-) -> ItemRows:
-    """Distinct item rows (int32) that must not be recommended: excluded, anchors, disliked, by setting in the cart, and
-    purchased if asked for, with their variants but for those that were excluded. An item that was asked for by name in
-    `candidate_item_ids` may be in the cart.
-    """
-    ids: set[str] = set(query.anchor_item_ids)
-    if settings.exclude_cart and not query.candidate_item_ids:
-        ids.update(state.profile.cart)
-        ids.update(_carted(query))
-    exclude_purchased = settings.exclude_purchased if query.exclude_purchased is None else query.exclude_purchased
-    if exclude_purchased:
-        ids.update(p.item_id for p in state.profile.purchases)
-        ids.update(e.item_id for e in query.context_events if e.event_type == EventType.PURCHASE)
-    if engine.variants is None or query.candidate_item_ids:
-        ids.update(query.exclude_item_ids)
-        return item_rows(engine, ids, context.disliked)
-    products = engine.variants.with_siblings(item_rows(engine, ids, context.disliked))
-    return item_rows(engine, query.exclude_item_ids, products.tolist()) if query.exclude_item_ids else products
-
-
-def _carted(query: RecommendQuery) -> set[str]:
-    """What the request's own events leave in the cart."""
-    cart: set[str] = set()
-    for event in query.context_events:
-        if event.event_type == EventType.ADD_TO_CART:
-            cart.add(event.item_id)
-        elif event.event_type in (EventType.REMOVE_FROM_CART, EventType.PURCHASE):
-            cart.discard(event.item_id)
-    return cart
-
-
-def item_rows(engine: Engine, ids: Iterable[str], more: Iterable[int] = ()) -> ItemRows:
-    """Distinct rows of the known ids, with `more` of them."""
-    known = {engine.items.row(item) for item in ids}
-    known.update(more)
-    known.discard(-1)
-    return np.fromiter(known, np.int32, len(known))
 
 
 def places_to_rank(engine: Engine, query: RecommendQuery) -> int:

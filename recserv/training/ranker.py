@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from recserv._rank import linear_scorer
 from recserv.model.ranker import Ranker
-from recserv.pipeline.engine import PLAIN_WEIGHTS
+from recserv.pipeline.scoring import PLAIN_WEIGHTS
 from recserv.ranking_features import FEATURE_NAMES
 from recserv.training import holdout, mlp
 from recserv.training.catalog import Catalog

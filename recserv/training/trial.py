@@ -11,7 +11,8 @@ from recserv.index.hnsw import HnswIndex
 from recserv.model.ranker import Ranker
 from recserv.model.snapshot import load_snapshot
 from recserv.model.writer import save_snapshot
-from recserv.pipeline.engine import PLAIN_WEIGHTS, Engine
+from recserv.pipeline.engine import Engine
+from recserv.pipeline.scoring import PLAIN_WEIGHTS
 from recserv.training.assemble import assemble
 from recserv.training.catalog import Catalog
 from recserv.training.checkpoints import Checkpoints

@@ -11,7 +11,7 @@ import pytest
 
 from recserv import v1 as pb
 from recserv.app.model import load_model
-from recserv.commands.server_process import ServerProcess
+from recserv.app.server_process import ServerProcess
 from recserv.config import Settings
 from tests.factories import build_tiny_model
 from tests.patience import HANG_GUARD_S, PATIENT_SERVER, eventually

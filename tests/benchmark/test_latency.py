@@ -13,7 +13,7 @@ from recserv.bench.requests import bodies, made_up_prefixes
 from recserv.client import RecommendationClient
 
 if TYPE_CHECKING:
-    from recserv.commands.server_process import ServerProcess
+    from recserv.app.server_process import ServerProcess
 
 pytestmark = pytest.mark.benchmark
 
@@ -50,7 +50,7 @@ def test_a_recommend_on_the_tiny_model_takes_a_few_empty_calls(recserv_server: S
 
 @pytest.mark.slow
 def test_a_recommend_on_the_demo_model_takes_hardly_more(demo_model: Path, tmp_path: Path) -> None:
-    from recserv.commands.server_process import ServerProcess
+    from recserv.app.server_process import ServerProcess
 
     with ServerProcess.started(demo_model, tmp_path / "state.db") as server:
         _check(server, DEMO_RATIO_MAX)

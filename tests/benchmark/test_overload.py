@@ -17,11 +17,11 @@ import msgspec
 import pytest
 
 from recserv import v1 as pb
+from recserv.app.server_process import ServerProcess
 from recserv.bench.compare import null_server
 from recserv.bench.load import LoadMaker, LoadOptions, LoadResult
 from recserv.bench.requests import bodies, made_up_prefixes
 from recserv.client import RecommendationClient
-from recserv.commands.server_process import ServerProcess
 from recserv.types import PRIORITY_METADATA, Priority
 
 pytestmark = pytest.mark.benchmark

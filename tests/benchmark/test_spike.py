@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from recserv.app.server_process import ServerProcess
 from recserv.bench.load import LoadMaker, LoadOptions
 from recserv.bench.requests import bodies, made_up_prefixes
 from recserv.client import RecommendationClient
-from recserv.commands.server_process import ServerProcess
 from tests.benchmark.test_overload import heavy, told
 
 pytestmark = pytest.mark.benchmark

@@ -15,7 +15,7 @@ import grpc.aio
 import pytest
 
 from recserv import v1 as pb
-from recserv.commands.server_process import ServerProcess
+from recserv.app.server_process import ServerProcess
 from tests.redis_server import running_redis
 
 pytestmark = pytest.mark.benchmark

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recserv.index.base import NOWHERE, VectorIndex
-from recserv.pipeline.engine import PLAIN_WEIGHTS
+from recserv.pipeline.scoring import PLAIN_WEIGHTS
 from recserv.ranking_features import FEATURE_NAMES
 
 HANG_S = 10.0

@@ -26,11 +26,11 @@ from typing import Protocol
 import msgspec
 import redis
 
+from recserv.app.server_process import BANNER
 from recserv.bench.load import LoadMaker, LoadOptions
 from recserv.bench.requests import bodies, made_up_prefixes
 from recserv.bench.worker import Sample
 from recserv.client import RecommendationClient
-from recserv.commands.server_process import BANNER
 from tests.chaos.chaotic_server import DONE
 from tests.chaos.events import EventSender, EventsSent
 from tests.chaos.machine import OTHERS_CORES_MAX, Others

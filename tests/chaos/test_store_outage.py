@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from recserv.app.server_process import ServerProcess
 from recserv.bench.load import LoadMaker, LoadOptions, LoadResult
 from recserv.bench.requests import bodies
-from recserv.commands.server_process import ServerProcess
 from tests.chaos.measure import LATE_S, timeline
 from tests.chaos.rig import no_collection
 from tests.proxy import TcpProxy

@@ -34,7 +34,7 @@ from tests.proxy import TcpProxy
 from tests.server.harness import FakeIngestor, Service
 
 if TYPE_CHECKING:
-    from recserv.commands.server_process import ServerProcess
+    from recserv.app.server_process import ServerProcess
 
 EVENTS = 300
 LOST_EVERY = 60

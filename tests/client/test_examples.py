@@ -19,7 +19,7 @@ from tests.client.examples import aimed, readme_examples
 from tests.patience import HANG_GUARD_S
 
 if TYPE_CHECKING:
-    from recserv.commands.server_process import ServerProcess
+    from recserv.app.server_process import ServerProcess
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from tests.proxy import TcpProxy
 from tests.server.harness import Service
 
 if TYPE_CHECKING:
-    from recserv.commands.server_process import ServerProcess
+    from recserv.app.server_process import ServerProcess
 
 BOTH = [Explanation("a", "because", ExplanationState.READY), Explanation("b", "so", ExplanationState.TEMPLATE)]
 QUICK = ClientOptions(timeout_s=HANG_GUARD_S, backoff_s=0.01, backoff_s_max=0.05)

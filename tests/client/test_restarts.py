@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from recserv.app.server_process import ServerProcess
 from recserv.client import ClientOptions, RecommendationClient
-from recserv.commands.server_process import ServerProcess
 from recserv.types import Event, EventType, IngestStatus, RecommendQuery, ShopperKey
 from tests.patience import HANG_GUARD_S, PATIENT_SERVER, eventually
 from tests.proxy import TcpProxy

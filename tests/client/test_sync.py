@@ -24,7 +24,7 @@ from recserv.types import (
 from tests.patience import HANG_GUARD_S
 
 if TYPE_CHECKING:
-    from recserv.commands.server_process import ServerProcess
+    from recserv.app.server_process import ServerProcess
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tests.patience import HANG_GUARD_S
 from tests.project_files import ROOT, imports_of, is_standard
 
 if TYPE_CHECKING:
-    from recserv.commands.server_process import ServerProcess
+    from recserv.app.server_process import ServerProcess
 
 BROUGHT = {
     "grpcio": "grpc",

@@ -18,7 +18,7 @@ from tests.clients.programs import PROGRAMS, Built, Workshop
 from tests.patience import HANG_GUARD_S
 
 if TYPE_CHECKING:
-    from recserv.commands.server_process import ServerProcess
+    from recserv.app.server_process import ServerProcess
 
 pytestmark = pytest.mark.clients
 DELAY_S = 0.3

@@ -22,7 +22,7 @@ from tests.project_files import ROOT
 from tests.tools import program
 
 if TYPE_CHECKING:
-    from recserv.commands.server_process import ServerProcess
+    from recserv.app.server_process import ServerProcess
 
 pytestmark = pytest.mark.clients
 INSTALL_S_MAX = 300

@@ -16,7 +16,7 @@ from recserv.errors import DatasetError, UsageError
 from tests.patience import HANG_GUARD_S
 
 if TYPE_CHECKING:
-    from recserv.commands.server_process import ServerProcess
+    from recserv.app.server_process import ServerProcess
 
 
 def _run(*arguments: str) -> int:

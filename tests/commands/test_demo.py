@@ -23,7 +23,7 @@ from tests.patience import HANG_GUARD_S
 from tests.project_files import ROOT
 
 if TYPE_CHECKING:
-    from recserv.commands.server_process import ServerProcess
+    from recserv.app.server_process import ServerProcess
 
 BUILD_S_MAX = 90.0
 BUILD_YARDSTICKS_MAX = 20.0

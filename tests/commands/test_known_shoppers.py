@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from recserv import cli
+from recserv.app.server_process import ServerProcess
 from recserv.client import RecommendationClient
 from recserv.commands.demo import demo_options
-from recserv.commands.server_process import ServerProcess
 from recserv.training import complete_journey
 from recserv.training.build import build
 from recserv.types import DAY_MS, RecommendQuery

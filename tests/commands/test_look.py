@@ -16,8 +16,8 @@ import httpx
 import pytest
 
 from recserv import cli
+from recserv.app.server_process import ServerProcess
 from recserv.commands import look
-from recserv.commands.server_process import ServerProcess
 from tests.patience import HANG_GUARD_S, eventually
 from tests.processes import read_line
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from recserv import cli
-from recserv.commands.server_process import ServerProcess
+from recserv.app.server_process import ServerProcess
 
 PLAIN = "session_id,item_id\n1,a\n1,b\n2,a\n2,b\n"
 TYPED = "event_type,session_id,item_id\nview,1,a\nview,1,b\nview,2,a\n"

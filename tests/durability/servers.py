@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from recserv.commands.server_process import BANNER, ServerProcess
+from recserv.app.server_process import BANNER, ServerProcess
 from tests.patience import HANG_GUARD_S
 from tests.processes import read_line
 from tests.project_files import ROOT

@@ -16,7 +16,7 @@ import pytest
 from google.rpc import error_details_pb2
 
 from recserv import v1 as pb
-from recserv.commands.server_process import ServerProcess
+from recserv.app.server_process import ServerProcess
 from tests.durability.state_file import read_state_file
 from tests.patience import HANG_GUARD_S, PATIENT_SERVER
 from tests.server.harness import SERVICE, Client, Failure, view

@@ -19,7 +19,7 @@ from google.rpc import code_pb2, error_details_pb2
 from grpc_health.v1 import health_pb2
 
 from recserv import v1 as pb
-from recserv.commands.server_process import ServerProcess
+from recserv.app.server_process import ServerProcess
 from tests.durability.servers import launched, serve_arguments, stopped
 from tests.durability.state_file import read_state_file
 from tests.patience import HANG_GUARD_S, PATIENT_SERVER

@@ -14,7 +14,7 @@ import grpc
 import pytest
 
 from recserv import v1 as pb
-from recserv.commands.server_process import ServerProcess
+from recserv.app.server_process import ServerProcess
 from tests.durability.state_file import read_state_file
 from tests.patience import HANG_GUARD_S, PATIENT_SERVER
 from tests.server.harness import Client, view

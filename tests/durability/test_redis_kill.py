@@ -15,7 +15,7 @@ import redis
 from google.rpc import error_details_pb2
 
 from recserv import v1 as pb
-from recserv.commands.server_process import ServerProcess
+from recserv.app.server_process import ServerProcess
 from tests.patience import HANG_GUARD_S, PATIENT_SERVER, eventually
 from tests.redis_server import RedisServer, running_redis
 from tests.server.harness import Client, Failure, detail_of, view

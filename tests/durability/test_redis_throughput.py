@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from recserv import v1 as pb
-from recserv.commands.server_process import ServerProcess
+from recserv.app.server_process import ServerProcess
 from tests.redis_server import running_redis
 from tests.server.harness import Client, view
 

@@ -13,7 +13,7 @@ from recserv import v1 as pb
 from tests.server.harness import Client, view
 
 if TYPE_CHECKING:
-    from recserv.commands.server_process import ServerProcess
+    from recserv.app.server_process import ServerProcess
 
 pytestmark = pytest.mark.benchmark
 

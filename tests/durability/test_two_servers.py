@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 from recserv import v1 as pb
-from recserv.commands.server_process import ServerProcess
+from recserv.app.server_process import ServerProcess
 from tests.durability.servers import serve_arguments, stopped
 from tests.durability.state_file import read_state_file
 from tests.patience import HANG_GUARD_S, PATIENT_SERVER

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from recserv.app.server_process import ServerProcess
 from recserv.client import RecommendationClient
-from recserv.commands.server_process import ServerProcess
 from recserv.evaluation.report import evaluate, evaluate_server
 from recserv.training.build import build
 from recserv.training.options import BuildOptions

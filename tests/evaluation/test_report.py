@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from recserv.app.server_process import ServerProcess
 from recserv.client import RecommendationClient
 from recserv.commands.eval import SOURCES as EVAL_SOURCES
-from recserv.commands.server_process import ServerProcess
 from recserv.errors import DatasetError
 from recserv.evaluation.ablation import SOURCES, Ablation
 from recserv.evaluation.report import evaluate, evaluate_server

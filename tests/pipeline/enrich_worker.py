@@ -7,10 +7,10 @@ from typing import Any
 
 from recserv.config_llm import LlmSettings, ModelSettings
 from recserv.llm.base import Landed, WritingTask, Written
-from recserv.pipeline.enrich import ExplanationBoard
 from recserv.pipeline.enrich_outbox import Outbox
 from recserv.pipeline.enrich_pace import Pace
 from recserv.pipeline.enrich_runner import EnrichRunner
+from recserv.pipeline.explanation_board import ExplanationBoard
 from recserv.pipeline.pipeline import RecommendationPipeline
 from recserv.pipeline.settings import PipelineSettings
 from recserv.resilience.deadline import Deadline

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from recserv.commands.server_process import ServerProcess
+from recserv.app.server_process import ServerProcess
 from tests.durability.state_file import read_state_file
 from tests.patience import eventually
 from tests.redis_server import free_port

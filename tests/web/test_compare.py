@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recserv.commands.server_process import ServerProcess
+from recserv.app.server_process import ServerProcess
 from tests.patience import PATIENT_SERVER, eventually
 from tests.web.browser import Look, looking
 from tests.web.test_faults import expected

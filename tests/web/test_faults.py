@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recserv.commands.server_process import ServerProcess
+from recserv.app.server_process import ServerProcess
 from tests.patience import PATIENT_SERVER, eventually
 from tests.redis_server import RedisServer
 from tests.web.browser import Look, looking

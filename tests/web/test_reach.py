@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from recserv.commands.server_process import ServerProcess
+from recserv.app.server_process import ServerProcess
 from tests.patience import eventually
 from tests.web.browser import PHONE, Look, looking
 from tests.web.contrast import CONTRAST

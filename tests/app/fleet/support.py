@@ -19,8 +19,8 @@ import grpc
 from prometheus_client.parser import text_string_to_metric_families
 
 from recserv import v1 as pb
+from recserv.app.server_process import BANNER
 from recserv.client.options import ClientOptions, channel_options
-from recserv.commands.server_process import BANNER
 from tests.patience import HANG_GUARD_S, PATIENT_SERVER
 
 METRICS_BANNER = "recserv metrics on "

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from recserv import v1 as pb
-from recserv.commands.server_process import ServerProcess
+from recserv.app.server_process import ServerProcess
 from tests.app.fleet.support import Caller, alive, callers, fleet
 from tests.patience import PATIENT_SERVER, eventually
 

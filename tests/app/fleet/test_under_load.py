@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from recserv.app.server_process import ServerProcess
 from recserv.client import RecommendationClient
-from recserv.commands.server_process import ServerProcess
 from recserv.types import Recommendation, RecommendQuery
 from tests.app.fleet.constant_load import under_load
 from tests.app.fleet.support import Fleet, fleet

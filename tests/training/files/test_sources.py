@@ -139,7 +139,7 @@ def test_a_well_known_log_becomes_a_shop_that_recommends_what_goes_together(shop
 def test_a_well_known_log_is_served_by_the_commands_of_the_readme(
     source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from recserv.commands.server_process import ServerProcess
+    from recserv.app.server_process import ServerProcess
     from tests.patience import PATIENT_SERVER
 
     name, write, _, _ = LOGS[source]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from recserv.commands import server_process
-from recserv.commands.server_process import ServerNotStarted, ServerProcess
+from recserv.app import server_process
+from recserv.app.server_process import ServerNotStarted, ServerProcess
 from tests.patience import HANG_GUARD_S
 
 

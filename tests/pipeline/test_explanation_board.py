@@ -9,9 +9,9 @@ import pytest
 
 from recserv.errors import NotFound, StoreUnavailable
 from recserv.pipeline import enrich_outbox
-from recserv.pipeline.enrich import GRACE_MS, ExplanationBoard, Posted, new_token, posted_bytes, token_ms
 from recserv.pipeline.enrich_jobs import Entry, Slot
 from recserv.pipeline.enrich_outbox import Outbox
+from recserv.pipeline.explanation_board import GRACE_MS, ExplanationBoard, Posted, new_token, posted_bytes, token_ms
 from recserv.pipeline.pipeline import RecommendationPipeline
 from recserv.pipeline.settings import PipelineSettings
 from recserv.pipeline.watch_answers import answer_digest
