@@ -112,6 +112,33 @@ def test_a_source_of_candidates_knows_no_engine_and_no_other_stage() -> None:
     assert [fault for path in files for fault in _forbidden(path, allowed)] == []
 
 
+def _circles(imports: dict[str, set[str]]) -> list[list[str]]:
+    """What is left once whoever imports nothing that is left has been taken away, again and again."""
+    left = {name: {other for other in others if other != name} for name, others in imports.items()}
+    while ends := [name for name, others in left.items() if not others & left.keys()]:
+        for name in ends:
+            del left[name]
+    # Not those either that only lead to a circle.
+    while starts := [name for name in left if not any(name in others for others in left.values())]:
+        for name in starts:
+            del left[name]
+    return [sorted(left)] if left else []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Not even for types alone: whoever reads one of them has to read all."""
+    imports = {
+        module_name(path): {module for _, module in imports_of(path)}
+        for path in package_sources()
+        if not path.is_relative_to(GENERATED) and path.name != "__init__.py"
+    }
+    assert _circles(imports) == []
+
+
+def test_a_circle_is_found_and_what_leads_to_it_is_not_named() -> None:
+    assert _circles({"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set(), "e": {"d"}}) == [["b", "c"]]
+
+
 def test_the_import_rule_sees_imports_inside_functions(tmp_path: Path) -> None:
     source = tmp_path / "late.py"
     source.write_text("def f():\n    import redis\n    from recserv.stores import base\n")

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from recserv.evaluation.questions import Questions
+from recserv.evaluation.target_kinds import TargetKinds
 from recserv.types import Recommendation
 
 if TYPE_CHECKING:
-    from recserv.evaluation.figures import TargetKinds
     from recserv.model.items import ItemTable
 
 CONTEXT_SHOWN = 6

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -18,23 +16,7 @@ from recserv.model.manifest import TrainingSummary
 from recserv.model.snapshot import ModelSnapshot
 
 KS = (5, 10, 20)
-RARE_SESSIONS = 5
 NO_METRICS = NextItemMetrics(0, 0.0, 0.0, 0.0)
-
-
-class TargetKinds(NamedTuple):
-    """Of n questions, bool [n] each. `unknown`: the target is no item of the model; `rare`: it is in fewer than
-    RARE_SESSIONS sessions that the model was built from, in none included.
-    """
-
-    unknown: npt.NDArray[np.bool_]
-    rare: npt.NDArray[np.bool_]
-
-
-def target_kinds(snapshot: ModelSnapshot, questions: Questions) -> TargetKinds:
-    item_rows = np.array([snapshot.items.row(target) for _, target in questions.lines], np.int64)
-    sessions = np.append(np.diff(snapshot.knn_item_offsets), 0)  # Row -1 is the last.
-    return TargetKinds(item_rows < 0, (item_rows >= 0) & (sessions[item_rows] < RARE_SESSIONS))
 
 
 class SourceFigures(msgspec.Struct, frozen=True):

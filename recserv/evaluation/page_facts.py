@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from recserv.evaluation.figures import RARE_SESSIONS, EvaluationReport
+from recserv.evaluation.figures import EvaluationReport
+from recserv.evaluation.target_kinds import RARE_SESSIONS
 
 
 def times_better(report: EvaluationReport) -> str:

@@ -21,11 +21,12 @@ import numpy.typing as npt
 from recserv.errors import DatasetError
 from recserv.evaluation.ablation import Ablation
 from recserv.evaluation.examples import Example, chosen_examples
-from recserv.evaluation.figures import KS, EvaluationReport, SourceFigures, TargetKinds, source_figures, target_kinds
+from recserv.evaluation.figures import KS, EvaluationReport, SourceFigures, source_figures
 from recserv.evaluation.intervals import of_share
 from recserv.evaluation.metrics import Ranks, metrics_at, next_item_metrics, within
 from recserv.evaluation.questions import Line, Questions, read_prefixes, read_questions
 from recserv.evaluation.seen import seen_by
+from recserv.evaluation.target_kinds import TargetKinds, target_kinds
 from recserv.evaluation.warnings import warnings_of
 from recserv.index.listed import ListedIndex
 from recserv.model.snapshot import ModelSnapshot, load_snapshot

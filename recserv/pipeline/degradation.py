@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from recserv.errors import RecservError
 from recserv.pipeline.trace import Trace
@@ -27,9 +27,6 @@ from recserv.resilience.breaker import BreakerSettings, CircuitBreaker, OnTransi
 from recserv.resilience.deadline import Deadline, MonotonicClock
 from recserv.resilience.quiet_log import QuietLog
 from recserv.types import DegradedReason
-
-if TYPE_CHECKING:
-    from recserv.pipeline.engine import Engine
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -121,8 +118,8 @@ class Guards:
         self.ranker = guard("ranker", DegradedReason.RANKER_UNAVAILABLE, DegradedReason.RANKER_UNAVAILABLE)
 
 
-def popular_only(deadline: Deadline, full_answer_min_ms: float, engine: Engine) -> DegradedReason | None:
-    """Why popular items have to do; None: there is the time and the model for a full answer."""
+def popular_only(deadline: Deadline, full_answer_min_ms: float, whole: bool) -> DegradedReason | None:
+    """Why popular items have to do; None: there is the time for a full answer, and the model is `whole`."""
     if deadline.remaining_s() * 1000 < full_answer_min_ms:
         return DegradedReason.DEADLINE
-    return DegradedReason.SOURCE_UNAVAILABLE if engine.popular_only else None
+    return None if whole else DegradedReason.SOURCE_UNAVAILABLE

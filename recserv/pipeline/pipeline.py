@@ -110,7 +110,7 @@ class RecommendationPipeline:
         try:
             context = trace.run("context", self._build_context, state, query)
             blocked = trace.run("filter", blocked_items, engine, state, context, query, settings)
-            if lost := popular_only(deadline, settings.full_answer_min_ms, engine):
+            if lost := popular_only(deadline, settings.full_answer_min_ms, not engine.popular_only):
                 return self._popular(query, state, context, trace, lost)
             found = await trace.wait("search", self._retrieval.search(context, query, blocked, deadline, trace))
             matching = trace.run("retrieve", self._retrieval.fill, context, query, blocked, found, trace)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from recserv.errors import DatasetError
-
-if TYPE_CHECKING:
-    from recserv.training.notes import Notes
 
 Progress = Callable[[str, int, int], None]
 """Called with the stage, how much is done and how much there is; the unit is the stage's own. `total` 0: unknown."""
@@ -33,6 +30,12 @@ class SkippedRows(msgspec.Struct, frozen=True):
     first_row: int
     count: int
     example: str = ""
+
+
+class NotesOfValues(Protocol):
+    """Who is told of values that were left out."""
+
+    def left_out(self, new: SkippedRows) -> None: ...
 
 
 class BadRows:
@@ -89,7 +92,7 @@ class RowChecks:
         return int(np.count_nonzero(fresh))
 
     def left_out(
-        self, notes: Notes, column: str, problem: str, mask: npt.NDArray[np.bool_], values: Any
+        self, notes: NotesOfValues, column: str, problem: str, mask: npt.NDArray[np.bool_], values: Any
     ) -> npt.NDArray[np.bool_]:
         """Optional values that cannot be read, of rows that stay without them. Returns `mask`."""
         found = np.flatnonzero(mask & self.good)
