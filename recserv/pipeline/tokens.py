@@ -27,8 +27,6 @@ Those releases take a token of this one for somebody else's: it asks nothing of 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import hmac
 import struct
@@ -36,7 +34,7 @@ from functools import lru_cache
 
 import msgspec
 
-from recserv.errors import InvalidInput, Violation
+from recserv.pipeline.token_text import no_token, payload_of, token_text
 from recserv.types import ShopperKey, ShopperState
 
 FIELD = "consistency_token"
@@ -47,7 +45,6 @@ _MAC_BYTES = 6
 _LAYOUT = struct.Struct(f">B{_KEY_HASH_BYTES}s{_MAC_BYTES}sQ")
 _SIGNED = struct.Struct(f">B{_KEY_HASH_BYTES}sQ")
 _CHECK_BYTES = 5
-_TEXT_CHARS = (_LAYOUT.size + _CHECK_BYTES) * 4 // 3
 _KEYS_CACHED = 4096
 _SEQUENCE_MAX = 2**63 - 1
 
@@ -77,25 +74,15 @@ def encode_token(key: bytes, tenant: str, session_id: str, user_id: str, sequenc
     """The token of an event of that session, else of that user; `key` as in `StateStore.token_key`."""
     key_hash = _key_hash(tenant, session_id, user_id)
     payload = _LAYOUT.pack(_VERSION, key_hash, _mac(key, key_hash, sequence), sequence)
-    return base64.urlsafe_b64encode(payload + _check(payload)).decode("ascii")
+    return token_text(payload, _CHECK_BYTES)
 
 
 def decode_token(text: str) -> ConsistencyToken:
     """What a token says, whoever made it. Raises InvalidInput, naming `consistency_token`, for what is no token."""
-    if len(text) != _TEXT_CHARS:
-        raise _invalid(f"{len(text)} characters long, a token has {_TEXT_CHARS}")
-    try:
-        raw = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
-    except (UnicodeEncodeError, binascii.Error) as error:
-        raise _invalid("is not base64url") from error
-    if len(raw) != _LAYOUT.size + _CHECK_BYTES:
-        raise _invalid("is not whole")
-    payload, check = raw[: _LAYOUT.size], raw[_LAYOUT.size :]
+    payload = payload_of(text, FIELD, _LAYOUT.size, _CHECK_BYTES)
     version, key_hash, mac, sequence = _LAYOUT.unpack(payload)
-    if check != _check(payload):
-        raise _invalid("was changed on its way: the checksum does not match")
     if version != _VERSION or sequence > _SEQUENCE_MAX:
-        raise _invalid("is of a version that this server does not know")
+        raise no_token(FIELD, "is of a version that this server does not know")
     return ConsistencyToken(key_hash, mac, sequence)
 
 
@@ -108,11 +95,3 @@ def _key_hash(tenant: str, session_id: str, user_id: str) -> bytes:
 
 def _mac(key: bytes, key_hash: bytes, sequence: int) -> bytes:
     return hmac.digest(key, _SIGNED.pack(_VERSION, key_hash, sequence), "sha256")[:_MAC_BYTES]
-
-
-def _check(payload: bytes) -> bytes:
-    return hashlib.blake2b(payload, digest_size=_CHECK_BYTES).digest()
-
-
-def _invalid(description: str) -> InvalidInput:
-    return InvalidInput([Violation(FIELD, description, "MALFORMED")])

@@ -17,13 +17,11 @@ and sends an answer once more than it need.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 
 import msgspec
 
-from recserv.errors import InvalidInput, Violation
+from recserv.pipeline.token_text import payload_of, token_text
 from recserv.types import DegradedReason, Recommendation
 
 FIELD = "resume_token"
@@ -32,7 +30,6 @@ _VERSION = b"\x01"
 _CHECK_BYTES = 2
 _OF_ANOTHER_RELEASE = bytes(DIGEST_BYTES)
 """No answer's digest: the caller has an answer, and nobody here knows which."""
-_TEXT_CHARS = (1 + DIGEST_BYTES + _CHECK_BYTES) * 4 // 3
 PASSING = frozenset(
     {
         DegradedReason.STATE_UNAVAILABLE,
@@ -69,27 +66,10 @@ def is_news(answer: Recommendation, known: bytes) -> bool:
 
 
 def resume_token(digest: bytes) -> str:
-    payload = _VERSION + digest
-    return base64.urlsafe_b64encode(payload + _check(payload)).decode("ascii")
+    return token_text(_VERSION + digest, _CHECK_BYTES)
 
 
 def digest_of_token(text: str) -> bytes:
     """Raises InvalidInput, naming `resume_token`, for what is no such token."""
-    if len(text) != _TEXT_CHARS:
-        raise _invalid(f"is {len(text)} characters long, a token has {_TEXT_CHARS}")
-    try:
-        raw = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
-    except (UnicodeEncodeError, binascii.Error) as error:
-        raise _invalid("is not base64url") from error
-    payload, check = raw[:-_CHECK_BYTES], raw[-_CHECK_BYTES:]
-    if check != _check(payload):
-        raise _invalid("was changed on its way: the checksum does not match")
+    payload = payload_of(text, FIELD, len(_VERSION) + DIGEST_BYTES, _CHECK_BYTES)
     return payload[1:] if payload[:1] == _VERSION else _OF_ANOTHER_RELEASE
-
-
-def _check(payload: bytes) -> bytes:
-    return hashlib.blake2b(payload, digest_size=_CHECK_BYTES).digest()
-
-
-def _invalid(description: str) -> InvalidInput:
-    return InvalidInput([Violation(FIELD, description, "MALFORMED")])
