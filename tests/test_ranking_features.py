@@ -12,7 +12,7 @@ import pytest
 from setuptools import Extension
 
 from recserv import ranking_features
-from recserv._rank import CandidateTable, Scorer, linear_scorer
+from recserv._rank import Scorer, linear_scorer
 from recserv.pipeline.scoring import COLD_WEIGHTS, PLAIN_WEIGHTS
 from recserv.ranking_features import (
     CONTRIBUTION_NAMES,
@@ -24,6 +24,7 @@ from recserv.ranking_features import (
     TABLE,
     column,
 )
+from tests.ext.test_rank import small
 from tests.patience import HANG_GUARD_S
 from tests.project_files import ROOT, project_files
 
@@ -66,15 +67,7 @@ def test_kernels_of_another_table_refuse_to_be_imported() -> None:
 
 def test_a_table_gives_as_many_columns_as_there_are_features() -> None:
     n = 3
-    table = CandidateTable(
-        np.zeros((n, 2), np.float32),
-        *np.zeros((2, n), np.float32),
-        np.ones(n, np.float32),
-        np.full(n, -1, np.int32),
-        np.zeros(n + 1, np.int64),
-        np.empty(0, np.int32),
-        np.empty(0, np.float32),
-    )
+    table = small(n)
     table.begin(np.ones(n, np.uint8))
     table.put(np.arange(n, dtype=np.int32), 1)
     nothing = np.zeros(2, np.float32), np.empty(0, np.int32), np.empty((0, 3), np.float32), 0.0

@@ -19,7 +19,7 @@ from recserv import cli
 from recserv.app.server_process import ServerProcess
 from recserv.commands import look
 from tests.patience import HANG_GUARD_S, eventually
-from tests.processes import read_line
+from tests.processes import listening
 
 
 @contextmanager
@@ -28,15 +28,9 @@ def looking(*arguments: str, under: str = "--default-signal=HUP,INT") -> Iterato
     nohup, may ignore some.
     """
     command = ["env", under, sys.executable, "-m", "recserv", "look", "--no-browser", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            line = read_line(process.stdout)
-            assert line.startswith("recserv look on http://127.0.0.1:"), line
-            yield process, line.removeprefix("recserv look on ").strip()
-        finally:
-            # Killed it would leave its folder behind.
-            process.terminate()
+    # Killed it would leave its folder behind.
+    with listening(command, "recserv look on", end=subprocess.Popen.terminate) as started:
+        yield started
 
 
 def _get(url: str) -> httpx.Response:

@@ -19,7 +19,7 @@ from recserv import cli
 from recserv.client import RecommendationClient
 from recserv.types import Event, EventType, RecommendQuery
 from tests.patience import HANG_GUARD_S, eventually
-from tests.processes import read_line
+from tests.processes import listening
 from tests.server.harness import Service
 from tests.watches import POPULAR, fake_watches
 
@@ -31,14 +31,8 @@ def started(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The process and its address."""
     patient = [f"--{name}={HANG_GUARD_S * 1000:.0f}" for name in PATIENT]
     command = [sys.executable, "-m", "recserv", "gateway", "--listen", "127.0.0.1:0", *patient, *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            line = read_line(process.stdout)
-            assert line.startswith("recserv gateway on http://127.0.0.1:"), line
-            yield process, line.removeprefix("recserv gateway on ").strip()
-        finally:
-            process.kill()
+    with listening(command, "recserv gateway on") as started:
+        yield started
 
 
 def _refuses(address: str) -> bool:
