@@ -30,6 +30,8 @@ CANDIDATES_MAX = 1000
 ANCHORS_MAX = 100
 BATCH_EVENTS_MAX = 500
 BATCH_REQUESTS_MAX = 100
+WATCH_BYTES_MAX = 65_536
+"""Of a watch's request, which is kept as it came for as long as the watch is open."""
 
 # Limits of the shopper's state.
 SESSION_EVENTS_MAX = 100

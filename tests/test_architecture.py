@@ -45,13 +45,14 @@ ROOMS = {
     "resilience": room(BASE, "msgspec prometheus_client"),
     "grpc_internals": room("", "grpc"),
     "event_loop": room("grpc_internals", "uvloop"),
+    "open_files": room(""),
     "stores": room(f"{BASE} _codec stores", "msgspec redis"),
     "index": room(f"{BASE} index _neighbours _listed", "msgspec numpy hnswlib"),
     "model": room(f"{BASE} model", "msgspec numpy"),
     "llm": room(f"{BASE} llm", "msgspec httpx prometheus_client"),
     "pipeline": room(f"{BASE} {PROTOCOLS} {KERNELS} {FEATURES} model pipeline", "msgspec numpy"),
     "server": room(f"{BASE} {PROTOCOLS} pipeline v1 grpc_internals server", f"msgspec {GRPC}"),
-    "app": room(f"{BASE} stores index model llm pipeline server event_loop app", "msgspec"),
+    "app": room(f"{BASE} stores index model llm pipeline server event_loop open_files app", "msgspec"),
     # Offline.
     "mappings": room(""),
     "training": room(
@@ -64,7 +65,7 @@ ROOMS = {
     "bench": room(f"{GROUND} event_loop v1 client bench", f"msgspec rich numpy {GRPC}"),
     # httpx and prometheus_client ask for the metrics of the servers behind it, and read them.
     "gateway": room(
-        f"{GROUND} logs event_loop v1 client gateway",
+        f"{GROUND} logs event_loop open_files v1 client gateway",
         f"msgspec starlette uvicorn h11 httpx prometheus_client {GRPC}",
     ),
     "dashboard": room(f"{GROUND} dashboard"),

@@ -13,6 +13,7 @@ from typing import NoReturn
 from recserv.config import Settings
 from recserv.errors import UsageError
 from recserv.logs import Logs
+from recserv.open_files import raise_open_files
 
 logger = logging.getLogger("recserv.app")
 
@@ -35,6 +36,7 @@ def serve(settings: Settings, announce: Callable[[str], None], warnings: Sequenc
     Raises UsageError if the server cannot start, GenerationFailed if its workers cannot be kept alive.
     """
     check_supported(settings)
+    raise_open_files()
     logs = Logs(settings.log_level)
     for warning in warnings:
         logger.warning("a setting is ignored", extra={"fields": {"problem": warning}})

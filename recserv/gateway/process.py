@@ -26,8 +26,11 @@ from recserv.gateway.routes import Gateway
 from recserv.gateway.settings import GatewaySettings
 from recserv.gateway.sse import TRANSPORT
 from recserv.logs import Logs
+from recserv.open_files import raise_open_files
 
 _log = logging.getLogger(__name__)
+_FILES_BESIDE = 64
+"""Open without a connection of a caller: sockets to the servers, the loop's own, libraries."""
 
 
 def run_gateway(settings: GatewaySettings, say: Callable[[str], None]) -> None:
@@ -35,6 +38,10 @@ def run_gateway(settings: GatewaySettings, say: Callable[[str], None]) -> None:
     listener = _listener(settings.listen)
     host, port = listener.getsockname()[:2]
     logs = Logs(settings.log_level)
+    if (files := raise_open_files()) < settings.max_connections + _FILES_BESIDE:
+        # Callers beyond it would get no answer at all, and no 503 either.
+        fields = {"open_files": files, "max_connections": settings.max_connections}
+        _log.warning("this process may open too few files for max_connections", extra={"fields": fields})
 
     def begun(server: uvicorn.Server) -> None:
         _end_on_signals(server)

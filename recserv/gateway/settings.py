@@ -93,7 +93,16 @@ def load_gateway_settings(
         raise ConfigError(problems)
     settings = GatewaySettings(**values)
     if settings.timeout_ms > settings.timeout_ms_max:
-        raise ConfigError([f"timeout_ms ({settings.timeout_ms}) is above timeout_ms_max ({settings.timeout_ms_max})"])
+        problems.append(f"timeout_ms ({settings.timeout_ms}) is above timeout_ms_max ({settings.timeout_ms_max})")
+    streams = settings.max_streams + settings.max_watches
+    if streams >= settings.max_connections:
+        # Each holds a connection, for hours: there would be none for requests, nor for a probe of health.
+        problems.append(
+            f"max_streams and max_watches ({streams} together) leave nothing of max_connections"
+            f" ({settings.max_connections}) for requests"
+        )
+    if problems:
+        raise ConfigError(problems)
     for name in sorted(environ):
         ours = name.startswith(GATEWAY_ENV_PREFIX) and not of_kubernetes(name, environ[name])
         if ours and name[len(GATEWAY_ENV_PREFIX) :].lower() not in KEYS:

@@ -25,7 +25,7 @@ from enum import Enum
 from itertools import islice
 from typing import TypeVar
 
-from recserv.pipeline.watch_answers import answer_digest, is_news, is_passing
+from recserv.pipeline.watch_answers import answer_digest, is_news, is_settled
 from recserv.stores.base import StateVersion
 from recserv.types import Event, Recommendation, ShopperKey
 
@@ -49,7 +49,7 @@ class Outcome(Enum):
     SENT = "sent"
     UNCHANGED = "unchanged"
     POSTPONED = "postponed"
-    """The server was too busy, or the state could not be read: later again."""
+    """The server was too busy, or a part of it was missing: later again."""
 
 
 class Watch:
@@ -99,7 +99,7 @@ class Watch:
         look that came to nothing leaves the flag up.
         """
         self.looked_s = now_s
-        if answer is None or is_passing(answer):
+        if answer is None or not is_settled(answer):
             self._failures += 1
             # Without another probe of its own: there may be no room for a long time, and what the next probe of all
             # finds costs one look more.

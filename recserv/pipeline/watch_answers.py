@@ -39,6 +39,11 @@ PASSING = frozenset(
     }
 )
 """An answer that lacks so much says nothing of the shopper."""
+FOR_NOW = frozenset({DegradedReason.INDEX_UNAVAILABLE, DegradedReason.INDEX_TIMEOUT, DegradedReason.RANKER_UNAVAILABLE})
+"""An answer to the shopper's events for which a part of the server was missing: there is a better one once it is back,
+and no event will tell. SOURCE_UNAVAILABLE is none of them: a model that lacks a source gets none by waiting, and
+another model is told to the watches.
+"""
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -58,6 +63,11 @@ def answer_digest(answer: Recommendation) -> bytes:
 def is_passing(answer: Recommendation) -> bool:
     """Whether it tells of the server's trouble only: not to take the place of an answer that a caller has."""
     return not PASSING.isdisjoint(answer.degraded_reasons)
+
+
+def is_settled(answer: Recommendation) -> bool:
+    """Whether it holds until an event or another model changes it."""
+    return (PASSING | FOR_NOW).isdisjoint(answer.degraded_reasons)
 
 
 def is_news(answer: Recommendation, known: bytes) -> bool:

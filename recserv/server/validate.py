@@ -22,6 +22,7 @@ from recserv.types import (
     ID_CONTROL,
     PAGE_SIZE_MAX,
     SESSION_EVENTS_MAX,
+    WATCH_BYTES_MAX,
     EventType,
     ExplainMode,
     Priority,
@@ -245,6 +246,10 @@ def check_watch(message: pb.WatchRecommendationsRequest, now_ms: int) -> None:
         finally:
             # The error knows this frame, and must not be known to it.
             del later
+    # Fields that it does not know count, too.
+    if (size := message.ByteSize()) > WATCH_BYTES_MAX:
+        out.add("request", f"has {size} bytes; at most {WATCH_BYTES_MAX} are kept for a watch", "TOO_LONG")
+    out.check()
 
 
 def _check_ranges(out: Violations, request: pb.RecommendRequest) -> None:

@@ -191,9 +191,10 @@ class RecommendationServiceServicer:
         """The answer of Recommend, and again whenever an acknowledged event changed what it lists, and with each new model;
         time alone sends nothing. Events that come close together are answered once, and a caller that reads slowly is sent
         the newest answer and not those it missed: what lies in between is never made up for, and nothing is kept for it.
-        While the state cannot be read or the server is too busy, a caller that has an answer is sent none. The stream has
-        no end of its own; when the server shuts down or has too many watches it is UNAVAILABLE or RESOURCE_EXHAUSTED, and
-        resume_token takes it up anywhere.
+        While the state cannot be read or the server is too busy, a caller that has an answer is sent none. An answer for
+        which the index or the ranker was missing is followed by a better one when they are back. The stream has no end of
+        its own; when the server shuts down or has too many watches it is UNAVAILABLE or RESOURCE_EXHAUSTED, and resume_token
+        takes it up anywhere.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

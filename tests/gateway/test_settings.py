@@ -45,6 +45,8 @@ def test_flags_win_over_the_environment_which_wins_over_defaults() -> None:
         ("log_level", "loud"),
         ("head_timeout_ms", "0"),
         ("max_connections", "0"),
+        ("max_connections", "2000"),
+        ("max_watches", "2000"),
         *[("public_url", url) for url in ("shop.example", "https://shop.example/", "https://a b", "https://a/?x=1")],
         ("metrics", ["localhost"]),
         ("metrics", ["127.0.0.1:9464", "127.0.0.1:9464"]),

@@ -279,6 +279,36 @@ async def test_a_first_answer_in_trouble_is_sent_and_the_good_one_after_it_witho
         assert fixture.hooks.outcomes == [Outcome.SENT, Outcome.POSTPONED, Outcome.SENT]
 
 
+@pytest.mark.parametrize(
+    "reason", [DegradedReason.INDEX_UNAVAILABLE, DegradedReason.INDEX_TIMEOUT, DegradedReason.RANKER_UNAVAILABLE]
+)
+async def test_an_answer_without_index_or_ranker_is_sent_and_the_whole_one_follows_without_an_event(
+    reason: DegradedReason,
+) -> None:
+    with virtual_time():
+        fixture = Fixture()
+        lesser = answer("b", degraded_reasons=(reason,))
+        fixture.answers = [answer("a"), lesser, lesser, lesser, answer("c")]
+        async with fixture.watching() as got:
+            await passed(1)
+            fixture.watches.acknowledged("default", [event("s")])
+            await passed(60)
+        assert [item_id for _, item_id in got] == ["a", "b", "c"]
+        assert [round(after - before, 3) for before, after in pairwise(fixture.looked_s)] == [1.0, 0.2, 0.4, 0.8]
+
+
+async def test_an_answer_without_a_source_waits_for_an_event_or_another_model() -> None:
+    with virtual_time():
+        fixture = Fixture()
+        fixture.answers = [answer("a", degraded_reasons=(DegradedReason.SOURCE_UNAVAILABLE,)), answer("b")]
+        async with fixture.watching() as got:
+            await passed(60)
+            assert len(fixture.looked_s) == 1
+            fixture.watches.all_changed()
+            await passed(1)
+        assert [item_id for _, item_id in got] == ["a", "b"]
+
+
 async def test_a_consistency_token_is_for_the_first_answer_and_the_rest_of_the_query_for_all() -> None:
     with virtual_time():
         fixture = Fixture()

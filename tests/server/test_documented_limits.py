@@ -39,6 +39,7 @@ STATED = {
     "int32 page_size =": [f"0 means {types.PAGE_SIZE_DEFAULT}; at most {types.PAGE_SIZE_MAX}."],
     "repeated string exclude_item_ids =": [f"At most {types.EXCLUSIONS_MAX};"],
     "repeated RecommendRequest requests =": [f"1 to {types.BATCH_REQUESTS_MAX}."],
+    "RecommendRequest request =": [f"At most {types.WATCH_BYTES_MAX} bytes"],
     "repeated string recent_item_ids =": [f"at most {shopper.RECENT_ITEMS_MAX}."],
     "repeated string recent_searches =": [f"at most {shopper.RECENT_SEARCHES_MAX}."],
     "repeated string cart_item_ids =": [f"at most {types.CART_ITEMS_MAX}."],

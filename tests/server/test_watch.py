@@ -13,7 +13,7 @@ from google.rpc import error_details_pb2
 from recserv import v1 as pb
 from recserv.pipeline.watch import Outcome
 from recserv.pipeline.watch_answers import answer_digest, resume_token
-from recserv.types import DegradedReason, Event, EventType, Priority
+from recserv.types import WATCH_BYTES_MAX, DegradedReason, Event, EventType, Priority
 from tests.patience import eventually
 from tests.server.harness import Failure, Service, answer, nothing_of_a_call_stays
 from tests.server.test_bad_input import RECOMMEND
@@ -114,6 +114,27 @@ def test_what_is_wrong_with_the_watch_is_named(service: Service, body: Any, fiel
     failure = refused(service, body)
     assert (failure.code, failure.fields()) == (INVALID, fields)
     assert service.recommender.queries == []
+
+
+def of_events(count: int) -> pb.WatchRecommendationsRequest:
+    seen = pb.Event(event_type=pb.EVENT_TYPE_VIEW, item_id="i", properties={"note": "x" * 1000})
+    return request(context_events=[seen] * count)
+
+
+def with_unknown_field() -> pb.WatchRecommendationsRequest:
+    """Of a later release: field 15, 65536 bytes."""
+    return pb.WatchRecommendationsRequest.FromString(
+        request().SerializeToString() + b"\x7a\x80\x80\x04" + bytes(WATCH_BYTES_MAX)
+    )
+
+
+@pytest.mark.parametrize("body", [of_events(70), with_unknown_field()], ids=["events", "unknown field"])
+def test_a_request_larger_than_what_is_kept_for_a_watch_is_refused(service: Service, body: Any) -> None:
+    failure = refused(service, body)
+    assert (failure.code, failure.fields()) == (INVALID, ["request"])
+    assert service.recommender.queries == []
+    with watching(service, of_events(60)) as following:
+        following()
 
 
 def test_what_is_promised_for_later_is_unimplemented(service: Service) -> None:
