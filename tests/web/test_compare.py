@@ -12,6 +12,7 @@ from recserv.app.server_process import ServerProcess
 from tests.patience import PATIENT_SERVER, eventually
 from tests.web.browser import Look, looking
 from tests.web.test_faults import expected
+from tests.web.test_late import Held, wait_for
 
 pytestmark = pytest.mark.web
 
@@ -90,6 +91,22 @@ def test_two_servers_are_told_the_same_events(
         look.changes(cold_beside, "B")
         assert "second server" in page.locator('[data-column="B"] h3').inner_text()
         look.shot("compare-servers")
+
+        held = Held(page, "**/compare/api/v1/events")
+        page.locator(".product .quiet").click()
+        page.get_by_text("Noted: it will not be recommended.").wait_for()
+        seen = look.ids()
+        page.fill("#search-text", "item")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("main[data-view=search]")
+        look.changes(seen)
+        wait_for(look, held, 1)
+        assert len(held) == 1, "a server gets one event after the other"
+        held.open = True
+        held.release(0)
+        page.go_back()
+        page.wait_for_selector(".product .primary")
+        look.settled()
 
         second.stop()
         page.locator(".product .primary").click()

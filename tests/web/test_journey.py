@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -79,6 +79,34 @@ def test_from_cold_start_to_a_purchase_the_list_answers_each_step(look: Look) ->
     assert page.locator(".searches li").all_inner_texts() == ["kettle"]
     assert page.locator(".bar").count() > 0
     look.shot("6-what-it-knows")
+
+
+def test_an_event_names_the_answer_that_it_was_clicked_in(look: Look) -> None:
+    page, cold = look.page, look.ids()
+    events: list[Any] = []
+    page.on("request", lambda asked: asked.url.endswith("/events") and events.append(asked.post_data_json))
+    shown = [
+        page.locator(f"{place} [data-answer]").first.get_attribute("data-answer") for place in ("main", "#columns")
+    ]
+    assert len({*shown, None, ""}) == 4, "two answers with ids of their own"
+
+    # In both: it is the place of the click that counts.
+    both = next(item for item in cold if page.locator(f'main [data-id="{item}"]').count())
+    page.locator(f'main [data-id="{both}"] .primary').click()
+    look.changes(cold)
+    aside = page.locator("#columns [data-answer]").first
+    answered, item = aside.get_attribute("data-answer"), aside.get_attribute("data-id")
+    aside.locator("a").click()
+    page.wait_for_selector("main[data-view=item]")
+    eventually(lambda: len(events) == 2, "a cart and a view")
+    page.locator(".product .primary").click()
+    look.cart_is(2)
+    named = [(event["eventType"], event["itemId"], event["recommendationId"]) for event in events]
+    assert named == [
+        ("EVENT_TYPE_ADD_TO_CART", both, shown[0]),
+        ("EVENT_TYPE_VIEW", item, answered),
+        ("EVENT_TYPE_ADD_TO_CART", item, answered),
+    ]
 
 
 def test_what_was_bought_is_gone_from_the_list_that_had_it(look: Look) -> None:

@@ -12,9 +12,6 @@ const GONE_SHOWN = 5;
 const QUIET = matchMedia("(prefers-reduced-motion: reduce)");
 const MARKS = { new: "new", up: "▲", down: "▼", same: "" };
 
-/** Where a click came from: the answer that showed the product. */
-export const shownIn = new Map();
-
 const idsOf = (answer) => (answer?.results ?? []).map((result) => result.itemId);
 const reasonsOf = (answer) => answer.degradedReasons ?? [];
 
@@ -68,17 +65,16 @@ export class Column {
     this.end();
   }
 
-  /** `tokens`: of the event that it follows, if it does. */
-  async refresh(tokens = null) {
+  /** `token`: of the event that it follows, empty where that was not stored; null: it follows none. */
+  async refresh(token = null) {
     const { base } = this.settings;
     const mine = ++this.asked;
     this.waiting += 1;
     this.element.setAttribute("aria-busy", "true");
     try {
-      const token = tokens?.[base];
       const { data, tookMs, serverMs } = await recommend(base, { ...this.request(), ...(token && { consistencyToken: token }) });
       // A later question has been asked since: its answer counts.
-      if (mine === this.asked) this.show(data, { tookMs, serverMs }, tokens !== null);
+      if (mine === this.asked) this.show(data, { tookMs, serverMs }, token !== null);
     } catch (error) {
       if (mine === this.asked) this.fail(error);
     } finally {
@@ -100,7 +96,7 @@ export class Column {
 
   /** An answer that came by itself; `heard` is called where it moves the list. */
   take(answer, heard) {
-    if (this.waiting > 0 || isStoring()) {
+    if (this.waiting > 0 || isStoring(this.settings.base)) {
       this.missed = { answer, heard };
       return;
     }
@@ -137,7 +133,6 @@ export class Column {
     // Not for the sake of texts: each question may cost some.
     if (reasonsOf(answer).some((reason) => reason !== "DEGRADED_REASON_EXPLANATION_UNAVAILABLE")) this.retry.late();
     else this.retry.well();
-    for (const id of now) shownIn.set(id, answer.recommendationId);
     this.showFacts(answer, timing);
     const places = this.places();
     this.draw();
@@ -191,7 +186,7 @@ export class Column {
     const why = h("p", { class: "why", dir: "auto" }, reasons[0] ?? "");
     const text = h("p", { class: "text", dir: "auto", hidden: true });
     this.texts.set(result.itemId, { text, why });
-    const entry = h("li", { class: "entry", data: { id: result.itemId, kind } },
+    const entry = h("li", { class: "entry", data: { id: result.itemId, kind, answer: this.answer.recommendationId ?? "" } },
       h("span", { class: "rank" }, String(result.rank)), picture(item),
       h("div", { class: "entry-body" },
         h("div", { class: "entry-title" }, h("a", { href: `#/item/${encodeURIComponent(result.itemId)}`, dir: "auto" }, titleOf(item)), mark),

@@ -10,7 +10,7 @@ import { Column, Watcher, comparable, drawOverlap, onLists, secondBase, settings
 import { act, cart, category, categoryBar, home, markCart, product, search } from "./shop.js";
 import { movesSaid } from "./moves.js";
 import { Retry } from "./retry.js";
-import { happen, onChange, readContext, restoreShopper, setup, shopper } from "./shopper.js";
+import { cameFrom, happen, onChange, readContext, restoreShopper, setup, shopper } from "./shopper.js";
 
 const VIEWS = { "": home, category, search, item: product, cart, knows };
 const main = byId("main");
@@ -83,7 +83,7 @@ async function redrawLive() {
   }
 }
 
-const refresh = (tokens) => Promise.all(columns.map((column) => column.refresh(tokens)));
+const refresh = () => Promise.all(columns.map((column) => column.refresh()));
 
 const contextRead = () => readContext().then(() => retryContext.well(), (error) => error.mayPass && retryContext.late());
 
@@ -136,9 +136,16 @@ function within(link, target) {
 function listen() {
   within(byId("skip"), "main");
   within(byId("jump"), "for-you");
-  onChange("event", ({ text, stored, tokens }) => {
+  // Before whatever the click does.
+  document.addEventListener("click", ({ target }) => {
+    const { id, answer } = target.closest("[data-answer]")?.dataset ?? {};
+    if (answer) cameFrom.set(id, answer);
+  }, true);
+  onChange("event", ({ base, text, stored, token }) => {
+    for (const column of columns) if (column.settings.base === base) column.refresh(token);
+    if (base !== A) return;
     byId("after").textContent = stored ? `After: ${text}` : `Not stored: ${text}`;
-    return Promise.all([refresh(tokens), contextRead()]);
+    contextRead();
   });
   onChange("context", () => {
     const count = shopper.cart.length;

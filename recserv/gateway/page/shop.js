@@ -2,8 +2,7 @@
 
 import { A, recommend } from "./api.js";
 import { button, byId, h, notice, picture, price, short, titleOf } from "./dom.js";
-import { shownIn } from "./lists.js";
-import { categories, happen, itemOf, items, key, learn, lookUp, money, shopper } from "./shopper.js";
+import { cameFrom, categories, happen, itemOf, items, key, learn, lookUp, money, shopper } from "./shopper.js";
 import { plural } from "./words.js";
 
 const GRID_SIZE = 24;
@@ -13,9 +12,9 @@ const REASONS = "EXPLAIN_MODE_REASONS";
 
 const itemPath = (itemId) => `#/item/${encodeURIComponent(itemId)}`;
 
-/** An event about a product, with the answer that showed it. */
+/** An event about a product, with the answer that it was clicked in. */
 export function act(type, itemId, fields = {}) {
-  const recommendationId = shownIn.get(itemId);
+  const recommendationId = cameFrom.get(itemId);
   return happen(type, { itemId, ...(recommendationId && { recommendationId }), ...fields });
 }
 
@@ -45,16 +44,15 @@ export function markCart(root) {
 function dislikeButton(itemId, whenDone) {
   const name = short(titleOf(itemOf(itemId)), 60);
   const click = async () => {
-    const tokens = await act("DISLIKE", itemId);
-    if (tokens[A]) whenDone();
+    if (await act("DISLIKE", itemId)) whenDone();
   };
   return button("Not for me", click, { class: "quiet", "aria-label": `Not for me: ${name}` });
 }
 
-function card(result, withReason) {
+function card(result, answer, withReason) {
   const item = itemOf(result.itemId);
   const reason = withReason ? result.reasons?.[0]?.text : "";
-  const box = h("article", { class: "card", data: { id: item.itemId } },
+  const box = h("article", { class: "card", data: { id: item.itemId, answer: answer.recommendationId ?? "" } },
     h("a", { class: "card-link", href: itemPath(item.itemId) }, picture(item), h("h3", { class: "title", dir: "auto" }, titleOf(item))),
     h("p", { class: "brand", dir: "auto" }, item.brand ?? ""),
     h("p", { class: "price" }, price(item)),
@@ -67,7 +65,8 @@ function card(result, withReason) {
   return box;
 }
 
-const grid = (results, withReason = false) => h("div", { class: "grid" }, results.map((result) => card(result, withReason)));
+const grid = (answer, withReason, results = answer.results ?? []) =>
+  h("div", { class: "grid" }, results.map((result) => card(result, answer, withReason)));
 
 const heading = (text, sub = "") => [h("h1", { tabindex: "-1", dir: "auto" }, text), sub && h("p", { class: "sub" }, sub)];
 
@@ -99,13 +98,13 @@ const refusedIs = (nothing) => (error) => {
 
 export async function home() {
   const answer = await asked({ pageSize: GRID_SIZE, placement: "home" });
-  return [categoryBar(""), ...heading("Popular in this shop", "Look at something, search, fill the cart: “For you” answers each click."), grid(answer.results ?? [])];
+  return [categoryBar(""), ...heading("Popular in this shop", "Look at something, search, fill the cart: “For you” answers each click."), grid(answer, false)];
 }
 
 export async function category(name) {
   const answer = await asked({ ...key(), category: name, pageSize: GRID_SIZE, excludePurchased: true, placement: "category" });
   const found = answer.results ?? [];
-  return [categoryBar(name), ...heading(name, found.length ? "In the order that suits this shopper." : "Nothing is recommended here."), grid(found, true)];
+  return [categoryBar(name), ...heading(name, found.length ? "In the order that suits this shopper." : "Nothing is recommended here."), grid(answer, true)];
 }
 
 export async function search(text) {
@@ -115,7 +114,7 @@ export async function search(text) {
   const rest = found.filter((result) => !hits.includes(result));
   const holding = `${plural(hits.length, "product holds", "products hold")} every word; what suits this visit follows.`;
   const told = hits.length === 0 ? "No product holds every word; this is what suits the visit." : rest.length === 0 ? "All of these hold every word." : holding;
-  return [categoryBar(null), ...heading(`“${short(text, 60)}”`, told), grid([...hits, ...rest], true)];
+  return [categoryBar(null), ...heading(`“${short(text, 60)}”`, told), grid(answer, true, [...hits, ...rest])];
 }
 
 export async function product(itemId) {
@@ -135,7 +134,7 @@ export async function product(itemId) {
     h("p", { class: "sub id" }, `Item ${short(itemId, 80)}`));
   const found = answer.results ?? [];
   return [h("div", { class: "product" }, picture(item), facts), h("h2", { class: "goes" }, "What goes with it"),
-    found.length ? grid(found, true) : h("p", { class: "sub" }, "Nothing that this server knows of.")];
+    found.length ? grid(answer, true) : h("p", { class: "sub" }, "Nothing that this server knows of.")];
 }
 
 export async function cart() {
@@ -154,7 +153,7 @@ export async function cart() {
   const buy = button(`Buy ${held.length === 1 ? "it" : `all ${held.length}`}`, () => buyAll([...held]), { class: "primary large", id: "buy", disabled: buying });
   return [...heading("Cart", plural(held.length, "product")), h("ul", { class: "lines" }, lines),
     h("div", { class: "total" }, h("span", {}, "Total"), h("b", {}, price({ price: total, currencyCode: currency })), buy),
-    goesWith.results?.length && [h("h2", { class: "goes" }, "What goes with it"), grid(goesWith.results, true)]].flat();
+    goesWith.results?.length && [h("h2", { class: "goes" }, "What goes with it"), grid(goesWith, true)]].flat();
 }
 
 let buying = false;
@@ -163,8 +162,8 @@ async function buyAll(itemIds) {
   if (buying) return;
   buying = true;
   byId("buy").disabled = true;
-  const tokens = await Promise.all(itemIds.map((itemId) => act("PURCHASE", itemId, money(itemId))));
-  if (tokens.every((token) => token[A])) notice("bought", `Bought ${plural(itemIds.length, "product")}. The lists leave ${itemIds.length === 1 ? "it" : "them"} out from now on.`);
+  const stored = await Promise.all(itemIds.map((itemId) => act("PURCHASE", itemId, money(itemId))));
+  if (stored.every(Boolean)) notice("bought", `Bought ${plural(itemIds.length, "product")}. The lists leave ${itemIds.length === 1 ? "it" : "them"} out from now on.`);
   buying = false;
   byId("buy")?.removeAttribute("disabled");
 }

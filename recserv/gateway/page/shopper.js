@@ -10,6 +10,8 @@ const LOOKUP_MAX = 100;
 export const items = new Map();
 /** Categories of the products seen so far, the most general of each, with how many. */
 export const categories = new Map();
+/** By product: the answer that it was last clicked in. */
+export const cameFrom = new Map();
 export const shopper = { sessionId: "", userId: "", cart: [], known: null };
 export const setup = { compares: false, images: false, watches: false };
 
@@ -49,6 +51,7 @@ export function become(sessionId, userId) {
   shopper.cart = [];
   shopper.known = null;
   unsent.clear();
+  cameFrom.clear();
   clear("event");
   keep();
   tell("shopper");
@@ -83,56 +86,61 @@ export async function lookUp(itemIds) {
   learn((await recommend(A, request)).data);
 }
 
-/** Events that a server did not store, by id and in their order. */
+/** Events that a server did not store, by server and id, in their order. */
 const unsent = new Map();
-let last = Promise.resolve();
-let storing = 0;
-/** Whether an event of this page is on its way: its own answer comes next. */
-export const isStoring = () => storing > 0;
+const queues = { [A]: Promise.resolve(), [B]: Promise.resolve() };
+const storing = { [A]: 0, [B]: 0 };
+/** Whether an event of this page is on its way to a server: its own answer comes next. */
+export const isStoring = (base) => storing[base] > 0;
 
 /**
- * Stores an event at every server; the promise is of its consistency tokens, by base. Events go one after the other, so
- * that the servers have them in the order of the clicks. What could not be stored is told, and may be sent again.
+ * Stores an event at every server; the promise is whether the first one has it. Each server has a queue of its own: it
+ * gets the events in the order of the clicks, and one that does not answer keeps no other waiting. What could not be
+ * stored is told, and may be sent again.
  */
 export function happen(type, fields) {
   const event = { eventId: freshId("e"), eventType: `EVENT_TYPE_${type}`, ...key(), ...fields };
-  return again(type, event);
+  const [first] = (setup.compares ? [A, B] : [A]).map((base) => queue(base, type, event));
+  return first;
 }
 
-function again(type, event) {
-  storing += 1;
-  const sent = last.then(() => send(type, event)).finally(() => (storing -= 1));
-  last = sent.catch(() => {});
-  return sent;
+function queue(base, type, event) {
+  storing[base] += 1;
+  queues[base] = queues[base].then(() => send(base, type, event)).finally(() => (storing[base] -= 1));
+  return queues[base];
 }
 
-async function send(type, event) {
-  const bases = setup.compares ? [A, B] : [A];
-  const outcomes = await Promise.allSettled(bases.map((base) => ingest(base, event)));
-  const tokens = {};
-  outcomes.forEach((outcome, n) => (tokens[bases[n]] = outcome.status === "fulfilled" ? outcome.value : ""));
-  const failed = outcomes.find((outcome) => outcome.status === "rejected");
-  if (failed) unsent.set(event.eventId, { type, event });
-  else unsent.delete(event.eventId);
-  if (failed) tellUnsent(failed.reason, whereOf(outcomes));
-  else if (unsent.size === 0) clear("event");
+/** Whether it is stored. */
+async function send(base, type, event) {
+  const place = `${base} ${event.eventId}`;
+  let token = "";
+  let failure = null;
+  try {
+    token = await ingest(base, event);
+    unsent.delete(place);
+    if (unsent.size === 0) clear("event");
+  } catch (reason) {
+    failure = reason;
+    unsent.set(place, { base, type, event });
+    tellUnsent(reason);
+  }
   const what = event.searchQuery ? `“${short(event.searchQuery, 40)}”` : short(titleOf(itemOf(event.itemId)), 40);
-  tell("event", { text: `${DONE[type]} ${what}`, stored: outcomes[0].status === "fulfilled", type, tokens });
-  return tokens;
+  tell("event", { base, text: `${DONE[type]} ${what}`, stored: failure === null, token });
+  return failure === null;
 }
 
-/** Which of two servers did not store it, where only one did not. */
-function whereOf(outcomes) {
-  const failed = outcomes.map((outcome) => outcome.status === "rejected");
-  return failed.every(Boolean) ? "" : ` at the ${failed[0] ? "first" : "second"} server`;
+/** Which of two servers lacks them, where only one does. */
+function whereUnsent() {
+  const bases = new Set([...unsent.values()].map(({ base }) => base));
+  return setup.compares && bases.size === 1 ? ` at the ${bases.has(A) ? "first" : "second"} server` : "";
 }
 
-function tellUnsent(reason, where) {
+function tellUnsent(reason) {
   const why = reason instanceof CallFailed ? reason.message : String(reason);
-  const one = unsent.size === 1;
-  const run = () => [...unsent.values()].forEach(({ type, event }) => again(type, event));
-  notice("event", `${one ? "This was" : `${unsent.size} events were`} not stored${where}: ${short(why, 160)}.`,
-    { text: one ? "Send it again" : "Send them again", run });
+  const count = new Set([...unsent.values()].map(({ event }) => event.eventId)).size;
+  const run = () => [...unsent.values()].forEach(({ base, type, event }) => queue(base, type, event));
+  notice("event", `${count === 1 ? "This was" : `${count} events were`} not stored${whereUnsent()}: ${short(why, 160)}.`,
+    { text: count === 1 ? "Send it again" : "Send them again", run });
 }
 
 let readings = 0;
