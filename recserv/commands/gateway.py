@@ -27,6 +27,7 @@ FLAGS: dict[str, tuple[str, str]] = {
     "log_level": ("LEVEL", "debug, info, warning or error (info)"),
     "max_watches": ("N", "open streams of recommendations (1000)"),
     "head_timeout_ms": ("MS", "how long a connection may take for the head of a request (10000)"),
+    "unread_ms": ("MS", "how long what was sent to a caller may stay unread before its connection ends (60000)"),
     "max_connections": ("N", "open at once, streams among them; the next one is 503 and closed (3000)"),
     "public_url": ("URL", "where callers find the gateway, for its OpenAPI documents (where they ask for it)"),
     "metrics": ("HOST:PORT", "a server's --metrics-listen, for the page at /status; may be repeated (no page)"),

@@ -1,4 +1,5 @@
-"""What uvicorn does not bound: how many connections there are, and how long one may keep us waiting for a request.
+"""What uvicorn does not bound: how many connections there are, and how long one may keep us waiting: for a request, or
+until it takes an answer.
 
 uvicorn's `limit_concurrency` answers 503 to requests beyond it but keeps the connections, and its keep-alive timer ends
 with the first byte of the next request, and does not run before the first one. granian bounds heads, and is written in
@@ -7,6 +8,8 @@ Rust; so this is a guard in front of uvicorn's own protocol, which stays what re
     more than `connections_max`                  503 and closed, before a byte is read
     no whole head `head_timeout_s` after         408 and closed; a byte now and then does not help
     the connection, or its first byte
+    what was sent is unread `unread_s` after     the kernel ends it: a reader that stopped, or that the network lost,
+                                                 holds no place of a stream until TCP gives up, a quarter of an hour on
 
 A head that comes in one piece, which is nearly every one, costs a comparison and no timer.
 """
@@ -14,6 +17,8 @@ A head that comes in one piece, which is nearly every one, costs a comparison an
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from typing import Any
 
 import h11
@@ -22,14 +27,16 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from recserv.gateway.answers import Refused, error_response, refusal
 
 _BUSY_RETRY_MS = 1_000
+_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
+"""Linux's, of RFC 5482."""
 
 
 class BoundedProtocol(H11Protocol):
     """One connection."""
 
-    def __init__(self, *, connections_max: int, head_timeout_s: float, **uvicorns: Any):
+    def __init__(self, *, connections_max: int, head_timeout_s: float, unread_s: float, **uvicorns: Any):
         super().__init__(**uvicorns)
-        self._connections_max, self._head_timeout_s = connections_max, head_timeout_s
+        self._connections_max, self._head_timeout_s, self._unread_s = connections_max, head_timeout_s, unread_s
         self._waiting: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -38,6 +45,7 @@ class BoundedProtocol(H11Protocol):
             message = f"the gateway has {self._connections_max} connections"
             self._refuse(refusal("UNAVAILABLE", "GATEWAY_CONNECTIONS", message, retry_after_ms=_BUSY_RETRY_MS))
         else:
+            _end_unread(transport, self._unread_s)
             self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -85,3 +93,9 @@ class BoundedProtocol(H11Protocol):
         lines = [f"HTTP/1.1 {answer.status_code} Refused".encode(), *(b": ".join(pair) for pair in answer.raw_headers)]
         self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + bytes(answer.body))
         self.transport.close()
+
+
+def _end_unread(transport: asyncio.Transport, after_s: float) -> None:
+    if _USER_TIMEOUT is not None and (connected := transport.get_extra_info("socket")) is not None:
+        with contextlib.suppress(OSError):
+            connected.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, round(after_s * 1000))

@@ -110,6 +110,7 @@ def _protocol(settings: GatewaySettings) -> Any:
         _Protocol,
         connections_max=settings.max_connections,
         head_timeout_s=settings.head_timeout_ms / 1000,
+        unread_s=settings.unread_ms / 1000,
     )
 
 

@@ -51,6 +51,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     head_timeout_ms: Ms = 10_000
     """How long a connection may take for the whole head of a request, from its first byte or, the first time, from the
     connection on."""
+    unread_ms: Ms = 60_000
+    """How long a caller may leave unread what was sent to it, heartbeats among it, before its connection ends."""
     max_connections: Places = 3_000
     """Open at once, streams among them; the next one is 503 and closed."""
     public_url: str = ""

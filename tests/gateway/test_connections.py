@@ -40,6 +40,7 @@ class Wire:
         self.protocol = BoundedProtocol(
             connections_max=connections_max,
             head_timeout_s=TIMEOUT_S,
+            unread_s=TIMEOUT_S,
             config=uvicorn.Config(app or _echo, log_config=None, timeout_keep_alive=5),
             server_state=state,
             app_state={},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any, NamedTuple
@@ -190,11 +191,24 @@ def test_a_reader_that_goes_away_frees_its_call_and_its_place(
     eventually(lambda: gateway.send("GET", PATH).status == 400, "the place is free")
 
 
+def test_a_reader_that_takes_nothing_any_more_frees_its_call_and_its_place(
+    make: Callable[..., LiveGateway], fake: FakeWatches
+) -> None:
+    gateway = make(max_watches=1, heartbeat_ms=1, unread_ms=300)
+    host, port = gateway.address.split(":")
+    with socket.socket() as raw:
+        raw.settimeout(HANG_GUARD_S)
+        # Full after a few signs of life.
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        raw.connect((host, int(port)))
+        raw.sendall(f"GET {OF_S} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert fake.closed.acquire(timeout=HANG_GUARD_S)
+        eventually(lambda: gateway.send("GET", PATH).status == 400, "the place is free")
+
+
 def test_a_reader_that_goes_away_before_the_first_event_frees_its_call(
     make: Callable[..., LiveGateway], fake: FakeWatches
 ) -> None:
-    import socket
-
     host, port = make().address.split(":")
     with socket.create_connection((host, int(port)), timeout=HANG_GUARD_S) as raw:
         raw.sendall(f"GET {OF_S} HTTP/1.1\r\nHost: x\r\nLast-Event-ID: {token_of(POPULAR)}\r\n\r\n".encode())
