@@ -1,7 +1,7 @@
-"""Who may come in: a bound on calls in flight, a bound on open streams, and the count that a drain waits for.
+"""Admission: a limit on calls in flight, a limit on open streams, and the count that a drain waits for.
 
-gRPC's own `maximum_concurrent_rpcs` is not used: it runs after interceptors and was seen to underflow. `stop()` may
-skip the `finally` of aborted handlers, so calls are counted here as well.
+gRPC's own `maximum_concurrent_rpcs` is not used: it is checked after the interceptors, and its count was seen to
+underflow. `stop()` may skip the `finally` of aborted handlers, so calls are counted here as well.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _RETRY_STREAM_MS = 5_000
 
 
 class Visits(Protocol):
-    """Whoever counts the calls in handlers."""
+    """Counts the calls that are in handlers."""
 
     def enter(self) -> None: ...
 
@@ -51,19 +51,19 @@ class ConcurrencyLimiter:
             self._drained.set()
 
     def close(self) -> None:
-        """Nobody new from now on."""
+        """No new permits from now on."""
         self._draining = True
         if not self.in_use:
             self._drained.set()
 
     async def drained(self) -> None:
-        """Returns once `close` was called and every permit is back."""
+        """Returns once `close` has been called and every permit has been given back."""
         await self._drained.wait()
 
 
 class Admission:
-    """The limits of one server. Unary calls by class, so that none takes the places of another: a recommendation needs
-    no disk and no store, and is answered however many events and contexts wait for one; and the other way round.
+    """The limits of one server. Each class of unary calls has its own, so that none starves another: a recommendation
+    can be answered without disk or store, however many events and contexts are waiting for those, and the reverse.
     """
 
     def __init__(self, max_in_flight: int, max_streams: int, max_watches: int = 1_000):
@@ -74,9 +74,9 @@ class Admission:
         self.events = of_calls("event calls")
         self.others = of_calls("calls")
         self.streams = ConcurrencyLimiter(max_streams, f"{max_streams} streams are open already", _RETRY_STREAM_MS)
-        # Of recommendations: they stay open for hours, and must not take the places of streams that end.
+        # Of recommendations: they stay open for hours, and must not use up the places of short-lived streams.
         self.watches = ConcurrencyLimiter(max_watches, f"{max_watches} watches are open already", _RETRY_STREAM_MS)
-        # Of health and reflection: no drain waits for them, and they take no place of ours, nor we of theirs.
+        # Of health and reflection: a drain does not wait for them, and their limit is separate from ours.
         self.watchers = ConcurrencyLimiter(
             max_streams, f"{max_streams} such streams are open already", _RETRY_STREAM_MS
         )
@@ -92,12 +92,12 @@ class Admission:
         return *self._unary, self.streams, self.watches
 
     def interrupt_on_close(self, task: asyncio.Task[None]) -> None:
-        """`task` is cancelled when the server begins to drain: the part of a stream that waits for its client."""
+        """Cancels `task`, the part of a stream that waits for its client, when the server begins to drain."""
         self._stream_tasks.add(task)
         task.add_done_callback(self._stream_tasks.discard)
 
     def close(self) -> None:
-        """New calls are refused, open streams finish what they took and end."""
+        """Refuses new calls; open streams finish what they have taken, and end."""
         self.closed = True
         for limiter in self._all:
             limiter.close()
@@ -106,7 +106,7 @@ class Admission:
 
     @property
     def turned_away(self) -> int:
-        """How many calls and streams came after `close`."""
+        """How many calls and streams were refused because they came after `close`."""
         return sum(limiter.turned_away for limiter in self._all)
 
     @property

@@ -38,20 +38,20 @@ from recserv.types import Clock
 logger = logging.getLogger("recserv.server")
 
 SERVICE: str = pb.recommendation_service_pb2.DESCRIPTOR.services_by_name["RecommendationService"].full_name
-# Watchers of health never finish by themselves; they are cut off this long after the last call.
+# Health watchers never finish by themselves; they are cut off this long after the last call.
 _WATCHERS_GRACE_S = 0.2
-# In which clients are told to go elsewhere and do so. Who reads nothing for that long is turned away.
+# Time for clients to read the GOAWAY and move. A client that has not read it by then is turned away.
 _LEAVE_S = 0.3
-# How long the calls that are queued when a drain begins are turned away one by one, and how often it looks.
+# For how long calls still queued in gRPC are turned away one by one during a drain, and how often we look.
 _TURN_AWAY_S, _TURN_AWAY_STEP_S = 0.1, 0.02
-# Calls in flight mostly finish within this.
+# Most calls in flight finish within this time.
 _SHORT_WAIT_S = 0.2
-# In which the last answers reach the socket. The longer it is, the more often the same clients are turned away.
+# Time for the last answers to reach the socket. The longer it is, the more often the same clients are turned away.
 _FLUSH_S = 0.02
 
 _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
-    # Connections that died without a word are found within two minutes.
+    # Dead connections are detected within two minutes.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     # Clients may ping every 10 seconds, also between calls.
@@ -63,30 +63,30 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
 class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
     default_deadline_ms: int = 1_000
     recommend_budget_ms: int = 200
-    """Within which a Recommend is answered, even if its client would wait longer."""
+    """Time budget of a Recommend, even if its client would wait longer."""
     group_timeout_ms: int = 10_000
-    """Within which a group of StreamEvents is answered, if need be as unavailable."""
+    """Time budget of a group of StreamEvents; when it is spent, the events are answered UNAVAILABLE."""
     max_in_flight: int = 256
     max_streams: int = 1_000
     max_watches: int = 1_000
     max_waiting_calls: int = 10_000
-    """In gRPC, for each registered method and for all others together. More of them it ends as CANCELLED, without a
-    word of a retry: some from here on, all from twice as many.
+    """Calls that gRPC queues for each registered method, and for all others together. Beyond it gRPC ends calls as
+    CANCELLED without a hint to retry: some from this number on, all from twice as many.
     """
     max_calls_per_connection: int = 1_000
-    """0: no limit of its own."""
+    """0: no separate limit."""
     lame_duck_ms: int = 0
-    """Of a drain: calls are still served while health says NOT_SERVING."""
+    """The first part of a drain, in which health says NOT_SERVING and calls are still served."""
     share_port: bool = False
     connection_age_ms: int = 0
-    """0: connections are never too old; nor is the grace of their last calls limited by 0."""
+    """0: connections are not closed for their age. A grace of 0 does not limit their last calls either."""
     connection_age_grace_ms: int = 0
     worker: str = ""
-    """Named in the trailing metadata of every call; empty: not named."""
+    """Name of this worker, sent in the trailing metadata of every call; empty: none is sent."""
 
     def options(self) -> tuple[tuple[str, int], ...]:
         """Channel arguments of gRPC."""
-        # SO_REUSEPORT is on by default: two servers would share a port in silence.
+        # gRPC sets SO_REUSEPORT by default, with which two servers would silently share a port.
         chosen = [
             *_OPTIONS,
             ("grpc.so_reuseport", int(self.share_port)),
@@ -103,7 +103,7 @@ class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GrpcServer:
-    """Listens from `start` to `close`."""
+    """A server that listens from `start` until `close`."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class GrpcServer:
         tag: UserTag | None = None,
         monotonic: MonotonicClock = time.monotonic,
     ):
-        """`clock` judges event times; `monotonic` counts deadlines and how long calls wait."""
+        """`clock`: wall clock, to check event times against. `monotonic`: for deadlines and queueing times."""
         self.admission = Admission(limits.max_in_flight, limits.max_streams, limits.max_watches)
         self._server = grpc.aio.server(options=limits.options())
         self._port = 0
@@ -157,13 +157,13 @@ class GrpcServer:
 
     @property
     def serving(self) -> bool:
-        """What health says."""
+        """What the health service reports."""
         return self._health.serving
 
     async def start(self, host: str, port: int) -> str:
-        """Listens; returns the bound address. Raises UsageError if it cannot be taken."""
-        # Registered methods have a queue each in gRPC, all others one together: what must get through, however many
-        # recommendations wait, is registered.
+        """Starts to listen and returns the bound address. Raises UsageError if the address cannot be bound."""
+        # gRPC queues calls of each registered method separately, and those of all other methods together. Whatever
+        # must get through while recommendations queue up is registered.
         register = self._server.add_registered_method_handlers  # type: ignore[attr-defined]
         register(SERVICE, self._event_handlers())
         register(HEALTH_SERVICE, self._health.handlers())
@@ -173,7 +173,7 @@ class GrpcServer:
         self._server.add_generic_rpc_handlers(
             (doorman, *reflection_handlers((SERVICE, HEALTH_SERVICE), self.admission.watchers))
         )
-        # A queue of its own, and no handler there: the doorman has it.
+        # Registered without a handler, for a separate queue: the doorman supplies the handler.
         register(SERVICE, {"Recommend": None})
         name = f"[{host}]" if ":" in host else host
         try:
@@ -196,12 +196,12 @@ class GrpcServer:
         return finished
 
     async def quiesce(self, grace_s: float) -> bool:
-        """Health says NOT_SERVING; all is served as before for the lame duck's time; clients are told to go elsewhere
-        (GOAWAY), and what they send before they have read it is answered; then nobody new is let in, and calls in
-        flight finish within what is left of the grace period. True if all of them did.
+        """The drain. Health reports NOT_SERVING while everything is served as before (lame duck); clients are sent
+        GOAWAY, and calls that they start before reading it are answered; then new calls are refused, and those in
+        flight finish within the rest of the grace period. True if all of them did.
 
-        Who comes too late, or has read nothing, is answered UNAVAILABLE, on connections that stay open until `close` or
-        `cut_off`: gRPC's own shutdown would end new calls as CANCELLED, which says nothing of a retry.
+        Late calls are answered UNAVAILABLE, on connections that stay open until `close` or `cut_off`: gRPC's own
+        shutdown would end them as CANCELLED, which tells clients nothing about retrying.
         """
         ends_s = (loop := asyncio.get_running_loop()).time() + grace_s
         self._health.end()
@@ -226,19 +226,19 @@ class GrpcServer:
         farewell = Farewell(self._port)
         farewell.stop_listening()
         for _ in range(round(seconds / LOOK_AGAIN_S)):
-            # There may be thousands of connections to look at.
+            # There may be thousands of connections to inspect.
             if not await asyncio.to_thread(farewell.look):
                 return
             await asyncio.sleep(LOOK_AGAIN_S)
 
     def cut_off(self) -> None:
-        """After `quiesce`, if only the end of the process is to come: the port and all connections close now, without
-        gRPC's knowledge, so that clients go elsewhere while the rest is put away. Linux alone.
+        """For a process that is about to exit, after `quiesce`: closes the port and all connections at once, behind
+        gRPC's back, so that clients reconnect elsewhere while this process cleans up. Linux only.
         """
         cut_connections(self._port)
 
     async def close(self) -> None:
-        """The port and all connections close; watchers of health are cut off."""
+        """Closes the port and all connections; health watchers are cut off."""
         await self._stop(_WATCHERS_GRACE_S)
 
     async def _stop(self, grace_s: float) -> None:
@@ -254,7 +254,7 @@ class GrpcServer:
         return True
 
     async def _turn_away_queued(self, seconds: float) -> None:
-        """gRPC itself would end the calls that wait to be dispatched as CANCELLED, which says nothing of a retry."""
+        """Refuses the calls that gRPC has queued: it would end them as CANCELLED, without a hint to retry."""
         loop = asyncio.get_running_loop()
         give_up_s, seen = loop.time() + seconds, -1
         while seen != self.admission.turned_away and loop.time() < give_up_s:

@@ -1,4 +1,4 @@
-"""One call: its deadline, its request id, and the interceptor that turns whatever goes wrong into a status.
+"""One call: its deadline, its request id, and the interceptor that turns errors into statuses.
 
 in    admitted -> deadline read -> work -> counted
 out   any error -> google.rpc.Status -> counted, logged, sent
@@ -39,21 +39,21 @@ quiet = QuietLog(logger, interval_s=1.0)
 
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 WORKER_KEY = "x-recserv-worker"
-"""Of the trailing metadata: which process answered."""
-# A client that asks with a deadline already past still sends a moment of it, and no work fits into less.
+"""Trailing metadata: which process answered."""
+# A client whose deadline has passed still sends a positive timeout. No work fits into less than this.
 DEADLINE_MIN_S = 0.001
 
 M = TypeVar("M", bound=Message)
 R = TypeVar("R")
 ServicerContext = Any
-"""grpc.aio.ServicerContext, of raw bytes."""
+"""grpc.aio.ServicerContext whose messages are raw bytes."""
 
 
 class Call:
-    """What a servicer's method may know of the call it answers. The tenant comes from authentication, once that exists.
+    """What a servicer's method may know about its call. The tenant will come from authentication, once that exists.
 
-    `deadline` is the client's, else the server's default; `client_deadline` tells which. `degraded` goes into the
-    trailing metadata of an answer that is.
+    `deadline` is the client's, else the server's default; `client_deadline` tells which. `degraded`, if set, is sent in
+    the trailing metadata of the answer.
     """
 
     __slots__ = ("_request_id", "client_deadline", "context", "deadline", "degraded", "rpc", "tenant")
@@ -65,22 +65,22 @@ class Call:
         self.tenant = DEFAULT_TENANT
         self._request_id = ""
         self.degraded: tuple[str, str] | None = None
-        # Read once: gRPC counts it on the wall clock.
+        # Read once: gRPC computes it from the wall clock, which may jump.
         remaining: float | None = context.time_remaining()
         self.client_deadline = remaining is not None
         self.deadline = Deadline(default_deadline_s if remaining is None else remaining, clock)
 
     def check_deadline(self) -> None:
-        """Raises DeadlineTooNear if no work is worth beginning."""
+        """Raises DeadlineTooNear if too little time is left to begin."""
         if self.client_deadline and self.deadline.remaining_s() < DEADLINE_MIN_S:
             raise DeadlineTooNear("the deadline was already past when the call arrived")
 
     def named(self, request_id: str) -> None:
-        """The message names its request id."""
+        """Takes the request id that the message carries."""
         self._request_id = request_id
 
     def request_id(self) -> str:
-        """Named by the message, else by the metadata `x-request-id`, else made up here; the same from then on."""
+        """The message's, else the metadata's `x-request-id`, else generated; stable once read."""
         if not self._request_id:
             self._request_id = _request_id_of(self.context)
         return self._request_id
@@ -94,7 +94,7 @@ def _request_id_of(context: ServicerContext) -> str:
 
 
 class CallInterceptor:
-    """Around every call of one RPC: admission before, one status and one count after."""
+    """Wraps every call of one RPC: admission before it, exactly one status and one count after it."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class CallInterceptor:
     async def run(
         self, work: Callable[[R, Call], Awaitable[bytes | None]], given: R, context: ServicerContext
     ) -> bytes | None:
-        """`work(given, call)`; returns what it returns, or None once the status of what it raised is sent."""
+        """Runs `work(given, call)`. Returns its result; if it raises, sends the status for that and returns None."""
         started = perf_counter()
         call = Call(self._rpc, context, self._default_deadline_s, self._clock)
         if self._visits is not None:
@@ -130,14 +130,14 @@ class CallInterceptor:
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
-                # gRPC cancelled the handler (client gone, deadline past, server stopped) and has told the client.
+                # gRPC cancelled the handler (client gone, deadline passed, server stopped) and has told the client.
                 self._done("CANCELLED", perf_counter() - started)
                 raise
-            # It escaped from something that the handler waited for. Let through, it would send no status at all and
-            # leave the client hanging.
+            # The cancellation came from something that the handler awaited. Passed on, it would leave the client
+            # hanging without a status.
             error: BaseException = Interrupted("the call was interrupted; try again")
         except grpc.aio.InternalError:
-            # An answer of a stream could not be sent: the client has gone, and gRPC has yet to cancel the handler.
+            # A stream's answer could not be sent: the client is gone, and gRPC has not cancelled the handler yet.
             self._done("CANCELLED", perf_counter() - started)
             await refuse(context, grpc.StatusCode.CANCELLED, "the answer could not be sent", self._worker)
             return None
@@ -158,7 +158,7 @@ class CallInterceptor:
             await refuse(context, code_of(error), status.message, trailing)
             return None
         finally:
-            # It knows this frame too.
+            # Breaks a reference cycle: its traceback refers to this frame.
             del error
 
 
@@ -180,7 +180,7 @@ def parser(message_type: type[M]) -> Callable[[bytes], M]:
 
 
 async def within(seconds: float, work: Awaitable[R], late: RecservError) -> R:
-    """Waits for `work` at most so long, then raises `late`. Cancelling it does not undo what it has set going."""
+    """Awaits `work` for at most `seconds`, then raises `late`. Cancelling `work` does not undo what it has started."""
     limit = asyncio.timeout(seconds)
     try:
         async with limit:
@@ -197,7 +197,7 @@ def log_failure(rpc: str, error: BaseException, request_id: str) -> None:
     if code is grpc.StatusCode.INTERNAL:
         logger.error("call failed", extra={"fields": fields}, exc_info=error)
     elif isinstance(error, StoreUnavailable | Overloaded):
-        # In an outage every call would repeat it.
+        # In an outage every call would log it.
         fields["cause"] = str(error)
         quiet.log(logging.WARNING, f"{rpc} {code.name}", "call failed", fields=fields)
     elif code is grpc.StatusCode.UNAVAILABLE and not isinstance(error, ServerDraining):

@@ -1,15 +1,15 @@
-"""What gRPC's core was lent for a batch of operations is freed when the batch ends, however it ends.
+"""Frees what grpcio lends gRPC's core for a batch of operations when the batch ends, however it ends.
 
     handler -> execute_batch -> grpcio's, which lends -> core ... core has ended -> grpcio's goes on, frees -> handler
 
-grpcio frees it in the coroutine that waits for the batch, in its last line. Where the batch fails, because the client
-has gone, or the wait is cancelled, because the client is going, that line is never reached: the operations stay, and
-with them what they hold of the call. In the mix of `tests/soak` some 13 KB for each caller that gives up.
+grpcio frees it in the last line of the coroutine that awaits the batch. If the batch fails because the client is gone,
+or the wait is cancelled because the client is leaving, that line is never reached, and the operations leak with all
+that they refer to: some 13 KB for each caller that gives up, in the mix of `tests/soak`.
 (https://github.com/grpc/grpc/issues/43360, open as of 1.85.)
 
-So the coroutine is led to its end here, by the core's word that the batch has ended, and whoever waits waits for that.
-It sees a success always; the failure goes to who waits. As in `slots`, the names used are grpcio's own: with a version
-that was not tried they are left alone, and the memory is lost as before.
+So the coroutine is driven to its end here once the core reports that the batch has ended, and the caller waits for
+that. The coroutine always sees a success; a failure is raised in the caller. As in `slots`, this uses grpcio's private
+names: with an untested version nothing is patched, and the memory leaks as before.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ ExecuteBatch = Callable[[Any, Any, asyncio.AbstractEventLoop], Coroutine[Any, An
 
 
 def free_ended_batches() -> bool:
-    """In this process, from now on. False if grpcio's version was not tried."""
+    """Patches grpcio in this process. False, and nothing patched, if its version is untested."""
     if tried() and not getattr(cygrpc.execute_batch, "frees", False):
         cygrpc.execute_batch = freeing(cygrpc.execute_batch)
     return tried()
 
 
 def freeing(execute: ExecuteBatch) -> ExecuteBatch:
-    """`execute`, gone through to its end even if the batch fails or nobody waits for it any more."""
+    """`execute`, run to its end even if the batch fails or its caller is cancelled."""
 
     async def execute_batch(call: Any, operations: Any, loop: asyncio.AbstractEventLoop) -> None:
         ended = loop.create_future()
@@ -42,7 +42,7 @@ def freeing(execute: ExecuteBatch) -> ExecuteBatch:
         try:
             await ended
         finally:
-            # They know the error of a failure, it this frame, and this frame the answer.
+            # Breaks a reference cycle: they hold the error, its traceback this frame, and this frame the answer.
             del ended, batch
 
     execute_batch.frees = True  # type: ignore[attr-defined]
@@ -50,7 +50,7 @@ def freeing(execute: ExecuteBatch) -> ExecuteBatch:
 
 
 class _Batch:
-    """Of the loop and the future that `execute` is given, as much as it uses."""
+    """Stands in for the loop and the future that `execute` expects, as far as it uses them."""
 
     __slots__ = ("_ended", "_loop", "_work")
 
@@ -59,7 +59,7 @@ class _Batch:
         self._work: Coroutine[Any, Any, None] | None = None
 
     def begin(self, work: Coroutine[Any, Any, None]) -> None:
-        """Up to where it waits for the core. Raises what `work` raises if the core does not take the batch."""
+        """Runs `work` until it awaits the core. Raises what `work` raises if the core rejects the batch."""
         work.send(None)
         self._work = work
 
@@ -67,7 +67,7 @@ class _Batch:
         return self
 
     def call_soon_threadsafe(self, callback: Callable[..., object], *given: Any) -> None:
-        """Called wherever an event of the core is found whose loop is not the one that looked."""
+        """Called by grpcio when an event of the core belongs to another loop than the one that polled it."""
         if asyncio.get_running_loop() is self._loop:
             callback(*given)
         else:
@@ -86,17 +86,17 @@ class _Batch:
         self._end(error)
 
     def _end(self, error: BaseException | None) -> None:
-        # They know each other.
+        # They refer to each other.
         work, self._work = self._work, None
         assert work is not None, "a batch ended before it began, or twice"
         try:
             work.send(None)
         except StopIteration:
-            # It is through.
+            # It has finished.
             pass
         except Exception as failure:
             error = failure
-        # Who waited may be gone.
+        # The caller may have been cancelled.
         if self._ended.done():
             return
         if error is None:

@@ -1,8 +1,7 @@
 """The connections of a port, found and closed behind gRPC's back.
 
-gRPC knows two ways to end a server: with a grace period, in which it ends new calls as CANCELLED, or at once, with the
-same end for those that arrive meanwhile. A connection that is simply closed is UNAVAILABLE to whoever sent a call on
-it, which every client understands.
+gRPC can stop a server with a grace period or at once; either way it ends calls that arrive meanwhile as CANCELLED. A
+connection that is simply closed makes the calls on it UNAVAILABLE, which every client understands.
 """
 
 from __future__ import annotations
@@ -17,24 +16,24 @@ _DESCRIPTORS = Path("/proc/self/fd")
 
 
 def cut_connections(port: int) -> int:
-    """Closes every TCP socket of this process that has this local port, whether it listens or is connected. What was
-    written arrives. Returns how many; 0 where the system does not list descriptors.
+    """Closes every TCP socket of this process with this local port, listening or connected. Data already written still
+    arrives. Returns how many were closed; 0 where the system does not list descriptors.
 
-    Their descriptors stay, for their owner to close: they lead nowhere.
+    The descriptors stay open for their owner to close, but lead nowhere.
     """
     return sum(replaced(descriptor, port) for descriptor, _ in sockets_of(port))
 
 
 def sockets_of(port: int) -> list[tuple[int, bool]]:
-    """Descriptors of the TCP sockets of this process that have this local port, and whether each listens. Empty where
-    the system does not list descriptors.
+    """Descriptors of this process's TCP sockets with this local port, and whether each is listening. Empty where the
+    system does not list descriptors.
     """
     if not _DESCRIPTORS.exists():
         return []
     found = []
     for entry in _DESCRIPTORS.iterdir():
         descriptor = int(entry.name)
-        # Between the listing and here its owner may have closed it.
+        # Its owner may have closed it since it was listed.
         with contextlib.suppress(OSError):
             if (listens := _listens(descriptor, port)) is not None:
                 found.append((descriptor, listens))
@@ -42,7 +41,7 @@ def sockets_of(port: int) -> list[tuple[int, bool]]:
 
 
 def replaced(descriptor: int, port: int) -> bool:
-    """Closes what has the descriptor, if it still is a socket of this port."""
+    """Closes the descriptor's socket, if it is still one of this port."""
     nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     try:
         with contextlib.suppress(OSError):
@@ -55,7 +54,7 @@ def replaced(descriptor: int, port: int) -> bool:
 
 
 def _listens(descriptor: int, port: int) -> bool | None:
-    """None for what is no TCP socket of this port. Raises OSError for what is closed."""
+    """None if it is not a TCP socket of this port. Raises OSError if it is closed."""
     if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
         return None
     with socket.socket(fileno=os.dup(descriptor)) as found:

@@ -27,20 +27,20 @@ GroupMethod = Callable[[pb.StreamEventsRequest, Call], Awaitable[pb.StreamEvents
 
 
 class _Window:
-    """What was read and not yet answered. The end is None, or the error that ended the reading."""
+    """Groups that were read and not yet answered. The last entry is None, or the error that ended the reading."""
 
     def __init__(self) -> None:
         self._entries: asyncio.Queue[Group | Exception | None] = asyncio.Queue()
-        # A place is taken before a group is read and given back once it is answered.
+        # A place is taken before a group is read, and given back once it is answered.
         self.places = asyncio.Semaphore(GROUPS_IN_FLIGHT_MAX)
 
     def put(self, entry: Group | Exception | None) -> None:
         self._entries.put_nowait(entry)
 
     def reader_ended(self, reader: asyncio.Task[None]) -> None:
-        """Also told of a reader that was cancelled before its first step, which could say nothing itself."""
+        """A callback, since a reader that is cancelled before its first step cannot report its end itself."""
         if reader.cancelled():
-            # Either the server drains, and this is what the client shall hear, or nobody listens any more.
+            # Either the server is draining, and the client is to be told so, or the client is gone.
             self.put(ServerDraining("the server is shutting down; send again what was not acknowledged"))
 
     async def next_group(self) -> Group | None:
@@ -49,12 +49,12 @@ class _Window:
             try:
                 raise entry
             finally:
-                # The error knows this frame, and must not be known to it.
+                # Breaks a reference cycle: the error's traceback refers to this frame.
                 del entry
         return entry
 
     def cancel(self) -> None:
-        """Nobody waits for these groups any more. What the store has taken it finishes all the same."""
+        """Drops groups that nobody waits for any more. The store still finishes what it has taken."""
         while not self._entries.empty():
             entry = self._entries.get_nowait()
             if isinstance(entry, asyncio.Future):
@@ -88,7 +88,7 @@ def event_stream(factory: HandlerFactory, method: GroupMethod) -> Handler:
                 await call.context.write((await group).SerializeToString())
                 window.places.release()
         finally:
-            # It knows the error that it ended with, and that this frame.
+            # Breaks a reference cycle: it holds the error that it ended with, whose traceback refers to this frame.
             group = None
             reader.cancel()
             window.cancel()

@@ -1,7 +1,7 @@
 """gRPC handlers over raw bytes: everything that is the same for every RPC, around the servicer's methods.
 
-gRPC's own deserialiser would answer malformed bytes with UNKNOWN and the text of an exception, so messages are parsed
-in here.
+gRPC would answer bytes that its deserialiser cannot parse with UNKNOWN and the text of an exception, so messages are
+parsed here.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class HandlerFactory:
             self._metrics.rpc(rpc),
             self._default_deadline_s,
             self._worker,
-            # A call that waits for the store is no sign of too many recommendations.
+            # A call that waits for the store says nothing about the load of recommendations.
             visits=self._visits if limiter is self.admission.recommends else None,
             clock=self._clock,
         )
@@ -62,7 +62,7 @@ class HandlerFactory:
         async def work(raw: bytes, call: Call) -> bytes:
             message = parse(raw)
             if call.client_deadline:
-                # gRPC itself cancels the handler when the client's deadline is past.
+                # gRPC itself cancels the handler when the client's deadline has passed.
                 return (await method(message, call)).SerializeToString()
             late = DeadlineTooNear("no answer within the server's default deadline")
             return (await within(call.deadline.remaining_s(), method(message, call), late)).SerializeToString()
@@ -75,13 +75,13 @@ class HandlerFactory:
     def server_stream(
         self, rpc: str, message_type: type[M], method: StreamMethod[M], limiter: ConcurrencyLimiter | None = None
     ) -> Handler:
-        """A stream of answers. Without a deadline of the client's it may stay open as long as the client likes.
-        `limiter` None: those of streams.
+        """A server-streaming handler. Without a client deadline the stream stays open for as long as the client likes.
+        `limiter`: None for the one that all streams share.
         """
         run, parse = self.interceptor(rpc, limiter or self.admission.streams).run, parser(message_type)
 
         async def pump(raw: bytes, call: Call) -> None:
-            # Closed at once when the client goes in the middle of a write, not when the collector comes by.
+            # Closes the generator at once if the client leaves during a write, and not at the next garbage collection.
             async with aclosing(method(parse(raw), call)) as answers:
                 async for answer in answers:
                     await call.context.write(answer.SerializeToString())
@@ -97,7 +97,7 @@ class HandlerFactory:
                     raise ServerDraining("the server is shutting down") from None
                 raise
             finally:
-                # It knows the error that it ended with, and that this frame.
+                # Breaks a reference cycle: it holds the error that it ended with, whose traceback refers to this frame.
                 del task
 
         async def handle(raw: bytes, context: ServicerContext) -> None:

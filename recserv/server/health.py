@@ -1,7 +1,7 @@
-"""grpc.health.v1.Health: whether this process can answer. No dependency flips it, only the drain does.
+"""grpc.health.v1.Health: whether this process can answer. Only the drain changes it, never a dependency.
 
-Written here, not taken from grpc_health: that one knows no List, and holds a lock while it writes to a watcher, so that
-one client that does not read would hold up the drain.
+Our own, since grpc_health's servicer lacks List and holds a lock while it writes to a watcher, so that a single client
+that does not read would block the drain.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERV
 
 
 class Health:
-    """Serving from `begin` to `end`. "" is the server as a whole. `watchers` bounds the open streams."""
+    """Reports SERVING from `begin` to `end`. "" is the server as a whole. `watchers` limits the open streams."""
 
     def __init__(self, service_names: tuple[str, ...], watchers: ConcurrencyLimiter):
         self.serving = False
@@ -45,7 +45,7 @@ class Health:
         changed.set()
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
-        """By method name, of the service HEALTH_SERVICE."""
+        """Handlers of the service HEALTH_SERVICE, by method name."""
         one, all_of_them = HealthCheckResponse.SerializeToString, health_pb2.HealthListResponse.SerializeToString
         listed, unary = _parsed(self._list, health_pb2.HealthListRequest), grpc.unary_unary_rpc_method_handler
         return {
@@ -69,9 +69,9 @@ class Health:
         return health_pb2.HealthListResponse(statuses=dict.fromkeys(self._names, answer))
 
     async def _watch(self, request: Any, context: ServicerContext) -> None:
-        """The state as it is, then each that is another one. A state that passed while the client did not read is left
-        out. Raises NotImplementedYet beyond the bound: what a gRPC client that balances by health (gRFC A17) takes for
-        a server without health, and goes on to call. After any other status it would call nobody on that connection.
+        """The current state, then every change. States that came and went while the client did not read are skipped.
+        Beyond the limit raises NotImplementedYet: a gRPC client that checks health (gRFC A17) then assumes a server
+        without health checks and keeps calling it, while any other status would stop its calls on that connection.
         """
         try:
             self._watchers.enter()

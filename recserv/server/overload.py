@@ -1,23 +1,23 @@
-"""Overload: what a call gets when more of them come than the server can answer.
+"""Overload control: what a call gets when more calls come than the server can answer.
 
-    at the door     gRPC hands a call over; too many inside: rejected before its message is read
+    at the door     gRPC hands over a call; if too many are inside, it is rejected before its message is read
     after parsing   verdict by the calls inside and the message's priority: a full answer, popular items, or rejected;
-                    beyond the limit a full one for urgent calls still, while few of them wait
-    in the queues   in a turn of the loop hardly more than one full answer is begun, or a few brief ones
+                    urgent calls get a full answer beyond the limit, too, while few of them wait
+    in the queues   one turn of the loop starts hardly more than one full answer, or a few brief ones
     in each window  how long full answers within the limit waited for that -> the limit
 
-Handlers work on one thread, so a call that comes meanwhile is looked at when the turn of the loop ends. Turns are
-therefore kept short: whoever is rejected hears of it some turns later, however many wait for an answer.
+All handlers run on one thread, so a new call is looked at when the current turn of the loop ends. Turns are therefore
+kept short: a rejection is sent a few turns later, however many calls wait for an answer.
 
-Brief answers do not wait behind the full ones: they cost a fraction, would wait as long, and be counted inside all the
-while, and so others would be rejected whom popular items could have served. Where both wait they get every other turn
-(in one turn with a full one they made it half as long again, and so the wait of whoever is rejected).
+Brief answers do not queue behind full ones. They cost a fraction; if they waited as long they would count as calls
+inside all the while, and calls that popular items could have served would be rejected. While both kinds wait, they
+alternate turns (a turn with both was half as long again, and so was the wait for a rejection).
 
-Calls inside are those in handlers, the queue among them. What waits in gRPC itself waits for a slot (slots.py), of
-which there are enough for what comes within a turn.
+Calls inside are those in handlers, including the queue. Calls that wait in gRPC itself wait for a slot (slots.py), and
+there are enough slots for what arrives within a turn.
 
-Events and health are not counted here and never rejected here: they have their own queues in gRPC (registered methods)
-and their own limiters, so a flood of recommendations does not delay an acknowledgement.
+Events and health checks are neither counted nor rejected here: they have their own queues in gRPC (registered methods)
+and their own limiters, so that a flood of recommendations does not delay an acknowledgement.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from recserv.server.status import rejection
 from recserv.types import PRIORITY_METADATA, Priority
 
 TURN_S = 0.0005
-"""Answers are begun for so long in one turn of the loop."""
+"""For how long one turn of the loop starts answers."""
 BRIEF_IN_TURN = 4
-"""So many that waited. With more of them turns grow long; with fewer they are what is waited for at twice the load."""
+"""Brief answers per turn. With more, turns grow long; with fewer, these become the bottleneck at twice the load."""
 WINDOW_S = 0.01
 _REJECT_LOW_BEYOND = REJECT_BEYOND[Priority.LOW]
 _PUSHBACK_MS = (50, 450)
@@ -53,7 +53,7 @@ _Queue: TypeAlias = "deque[asyncio.Future[None]]"
 
 
 class OverloadControl:
-    """One server's; on its event loop."""
+    """The overload control of one server. On its event loop."""
 
     def __init__(
         self,
@@ -64,15 +64,15 @@ class OverloadControl:
         self._metrics, self._clock = metrics, clock
         self._limit = GradientLimit(settings)
         self.handling = 0
-        """Calls in handlers that this control is about."""
+        """Calls in handlers, of the kind that is controlled here."""
         self._full: _Queue = deque()
         self._brief: _Queue = deque()
         self._turning = False
         self._turn_began_s = clock()
         self._arrived = 0
-        """At the door in this turn."""
+        """Calls let in at the door in this turn."""
         self._full_begun = self._brief_begun = 0
-        """In this turn; one of them is 0."""
+        """Started in this turn; one of the two is 0."""
         self._window = _Window(self._turn_began_s)
         metrics.watch(limit=lambda: self.limit, waiting=lambda: len(self._full) + len(self._brief))
 
@@ -81,7 +81,7 @@ class OverloadControl:
         return self._limit.limit
 
     def arrive(self, metadata: Sequence[tuple[str, str | bytes]]) -> bool:
-        """gRPC hands a call over: whether it may come in at all."""
+        """Whether a call that gRPC hands over may come in at all."""
         self._turn()
         self._arrived += 1
         limits = (self.handling + self._arrived) / self._limit.limit
@@ -91,17 +91,17 @@ class OverloadControl:
         return False
 
     def enter(self) -> None:
-        """A call gets to its handler."""
+        """A call has reached its handler."""
         self.handling += 1
         self._window.inside = max(self._window.inside, self.handling)
 
     def leave(self) -> None:
-        """Once for each `enter`."""
+        """Exactly once for each `enter`."""
         self.handling -= 1
         self._window.left += 1
 
     def judge(self, priority: int) -> Verdict:
-        """What a call of this priority gets now; counts what is not a full answer."""
+        """What a call of this priority gets now. Counts verdicts other than a full answer."""
         found = verdict(self.handling, self._limit.limit, priority, len(self._full))
         if found is Verdict.BRIEF:
             self._metrics.brief()
@@ -110,12 +110,12 @@ class OverloadControl:
         return found
 
     def has_room(self, priority: int) -> bool:
-        """Whether one more call of this priority would get a full answer now. Counts nothing: it is nobody's call."""
+        """Whether one more call of this priority would get a full answer now. Counts nothing, as no call is judged."""
         found = verdict(self.handling + 1, self._limit.limit, priority, len(self._full))
         return found in (Verdict.FULL, Verdict.URGENT)
 
     async def wait(self, found: Verdict) -> None:
-        """Until an answer of that kind may be begun."""
+        """Waits until an answer of that kind may be started."""
         self._turn()
         if found is not Verdict.BRIEF:
             began_s = waited_until_s = self._clock()
@@ -138,7 +138,7 @@ class OverloadControl:
         return place
 
     def _turn(self) -> None:
-        """Something happens in this turn of the loop; makes sure that the next one is noticed."""
+        """To be called when something happens in this turn of the loop: arranges to notice the next turn."""
         if not self._turning:
             self._turning, self._turn_began_s = True, self._clock()
             asyncio.get_running_loop().call_soon(self._next_turn)
@@ -161,11 +161,11 @@ class OverloadControl:
 
 
 def _let_go(queue: _Queue, most: int) -> int:
-    """How many."""
+    """Returns how many were let go."""
     gone = 0
     while queue and gone < most:
         place = queue.popleft()
-        # Its caller may have gone meanwhile.
+        # The client may have left meanwhile.
         if not place.done():
             place.set_result(None)
             gone += 1
@@ -173,8 +173,8 @@ def _let_go(queue: _Queue, most: int) -> int:
 
 
 class _Window:
-    """What the limit is adjusted by: the most calls inside, how many left, how many full answers within the limit were
-    `begun` and what these had waited in sum.
+    """What the limit is adjusted by: the peak of calls inside, how many left, how many full answers within the limit
+    were `begun`, and the sum of their waits.
     """
 
     __slots__ = ("began_s", "begun", "inside", "left", "waited_s")
@@ -186,13 +186,13 @@ class _Window:
 
     def judge(self, limit: GradientLimit, now_s: float) -> None:
         if self.left and self.begun:
-            # While calls wait the thread works without a pause, so this is what one of them takes of it.
+            # While calls wait the thread is never idle, so this is the thread's time for each of them.
             work_s = (now_s - self.began_s) / self.left
             limit.update(self.inside, work_s, self.waited_s / self.begun)
 
 
 def _priority(metadata: Sequence[tuple[str, str | bytes]]) -> Priority:
-    """As far as the metadata tell."""
+    """The priority, as far as the metadata tell."""
     for priority, named in PRIORITY_METADATA.items():
         if named in metadata:
             return priority
@@ -200,7 +200,7 @@ def _priority(metadata: Sequence[tuple[str, str | bytes]]) -> Priority:
 
 
 class Doorman(grpc.GenericRpcHandler):  # type: ignore[type-arg]
-    """Rejects calls where gRPC asks for their handler: nothing of the message is read, nothing is built."""
+    """Rejects calls when gRPC asks for their handler: before the message is read and anything is built."""
 
     def __init__(
         self,
@@ -210,22 +210,22 @@ class Doorman(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         done: dict[str, RequestDone],
         worker: str = "",
     ):
-        """methods: handlers by full method name; done: counts the end of each; worker: named to whoever is rejected."""
+        """methods: handlers by full method name; done: counts each end; worker: name sent with rejections."""
         self._methods, self._control, self._admission = methods, control, admission
         self._rejecting = {name: rejecting(done[name], worker) for name in methods}
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
         handler = self._methods.get(details.method)
-        # At a drain everybody is told that, and counted.
+        # During a drain every call is told so, and counted.
         if handler is None or self._admission.closed or self._control.arrive(details.invocation_metadata):
             return handler
         return self._rejecting[details.method]
 
 
 def rejecting(done: RequestDone, worker: str = "") -> Any:
-    """A handler that answers RESOURCE_EXHAUSTED with a delay to retry after, from statuses made beforehand.
+    """A handler that answers RESOURCE_EXHAUSTED with a retry delay, from statuses built in advance.
 
-    Declared as a stream of answers, of which there are none: gRPC then waits for no message and sends nothing but the
+    Declared as server-streaming and sends no answers: gRPC then neither waits for a message nor sends anything but the
     status. Setting the code costs a tenth less than aborting.
     """
     low, high = _PUSHBACK_MS

@@ -1,4 +1,4 @@
-"""What the server needs of the parts behind it, as protocols: the pipeline's classes fit, so do the tests' fakes."""
+"""What the server needs from the parts behind it, as protocols: the pipeline's classes fit, and the tests' fakes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Recommender(Protocol):
 
 
 class Outcome(Protocol):
-    """`error` is set exactly if `status` is REJECTED."""
+    """`error` is set if and only if `status` is REJECTED."""
 
     @property
     def status(self) -> IngestStatus: ...
@@ -51,11 +51,11 @@ class Watcher(Protocol):
         last: bytes,
         look: Callable[[RecommendQuery, bool], Awaitable[Recommendation | None]],
     ) -> AsyncGenerator[tuple[Recommendation, str], None]:
-        """As WatchRunner.watch."""
+        """See WatchRunner.watch."""
 
 
 class Backend(NamedTuple):
-    """All that a server serves."""
+    """All the parts that a server needs."""
 
     recommender: Recommender
     ingestor: Ingestor

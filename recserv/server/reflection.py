@@ -1,7 +1,7 @@
 """Server reflection, in both versions that clients ask for: v1 and v1alpha.
 
-Their messages are the same but for the package, so one servicer answers both: that of grpc_reflection, which knows
-v1alpha alone. It is given a pool that finds v1 too, and methods (protobuf's finds files by all names but theirs).
+Their messages differ in the package only, so one servicer answers both: grpc_reflection's, which knows v1alpha only. It
+is given a descriptor pool that also finds v1, and files by their methods' names, which protobuf's pool cannot.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ REFLECTION_SERVICES = (f"{_V1}.ServerReflection", f"{_ALPHA}.ServerReflection")
 def reflection_handlers(
     service_names: tuple[str, ...], streams: ConcurrencyLimiter
 ) -> tuple[grpc.GenericRpcHandler[Any, Any], ...]:
-    """Describe these services and themselves. `streams` bounds the open ones."""
+    """Handlers that describe these services and themselves. `streams` limits the open streams."""
     names = (*service_names, *REFLECTION_SERVICES)
     describe = reflection.aio.ReflectionServicer(names, _Pool()).ServerReflectionInfo  # type: ignore[attr-defined]
     parse = parser(reflection_pb2.ServerReflectionRequest)
@@ -55,11 +55,11 @@ def reflection_handlers(
 
 
 class _Pool:
-    """The pool of everything that is loaded, and what it does not find. KeyError for what nobody knows."""
+    """The default pool, and what that does not find. Raises KeyError for unknown names."""
 
     def __init__(self) -> None:
         self._loaded = descriptor_pool.Default()
-        # Not put into the other one: whoever brings the v1 of its own some day must find its names free.
+        # Not added to the default pool: a package that brings its own v1 must find the names free.
         self._v1 = descriptor_pool.DescriptorPool()
         self._v1.AddSerializedFile(_v1_file().SerializeToString())
 
@@ -83,13 +83,13 @@ class _Pool:
 
 
 def _v1_file() -> descriptor_pb2.FileDescriptorProto:
-    """The file of v1alpha under the names of v1."""
+    """The v1alpha file under the names of v1."""
     file = descriptor_pb2.FileDescriptorProto()
     reflection_pb2.DESCRIPTOR.CopyToProto(file)
     file.name, file.package = "grpc/reflection/v1/reflection.proto", _V1
     for message in file.message_type:
         for field in message.field:
-            # Set to nothing it would still be set.
+            # Assigning an empty value would still set it.
             if field.type_name:
                 field.type_name = field.type_name.replace(f".{_ALPHA}.", f".{_V1}.")
     for method in file.service[0].method:

@@ -1,7 +1,6 @@
-"""The methods of RecommendationService: a parsed message in, a message out, and nothing of gRPC between.
+"""The methods of RecommendationService: a parsed message in, a message out, and no gRPC in between.
 
-Each one checks, converts, asks the part behind it and converts back. Whatever it raises, the interceptor turns into a
-status.
+Each one validates, converts, calls the part behind it and converts back. The interceptor turns errors into statuses.
 """
 
 from __future__ import annotations
@@ -54,12 +53,12 @@ from recserv.types import (
 logger = logging.getLogger("recserv.server")
 
 DEGRADED_KEY = "x-recserv-degraded"
-"""Of the trailing metadata: the reasons, without their prefix."""
+"""Trailing metadata: the degraded reasons, without their prefix."""
 BATCH_RECOMMEND_AT_ONCE = 8
 
 
 class Room(NamedTuple):
-    """What a Recommend may have: by its priority, once it is its turn, and in seconds; and a group of events."""
+    """What a Recommend may get by its priority and its turn, and the time budgets of it and of a group of events."""
 
     judge: Callable[[int], Verdict]
     wait: Callable[[Verdict], Awaitable[None]]
@@ -68,7 +67,7 @@ class Room(NamedTuple):
 
 
 class Servicer:
-    """`clock`: the server's wall clock, against which event times are judged. `tag` stands for shoppers in the logs."""
+    """`clock`: the server's wall clock, to check event times against. `tag` makes pseudonyms of shoppers for logs."""
 
     def __init__(
         self,
@@ -98,7 +97,7 @@ class Servicer:
         return recommendation_to_wire(answer, self._shared_results)
 
     async def _answer(self, request: pb.RecommendRequest, call: Call) -> Recommendation:
-        """Within the server's budget for a Recommend; popular items or Overloaded if there is no room for more."""
+        """An answer within the server's budget for a Recommend; under overload popular items, or raises Overloaded."""
         found = self._room.judge(request.priority)
         if found is Verdict.REJECT:
             raise Overloaded("the server is busy")
@@ -118,7 +117,7 @@ class Servicer:
         logger.debug("recommended", extra={"fields": fields})
 
     async def batch_recommend(self, batch: pb.BatchRecommendRequest, call: Call) -> pb.BatchRecommendResponse:
-        """Every entry succeeds or fails by itself; a few run at once, and each of those counts as a call in flight."""
+        """Each entry succeeds or fails by itself. A few run at once, and each of these counts as a call in flight."""
         check_count("requests", len(batch.requests), BATCH_REQUESTS_MAX)
         at_once = min(BATCH_RECOMMEND_AT_ONCE, len(batch.requests), self._admission.recommends.limit)
         self._admission.recommends.enter(at_once - 1)
@@ -142,7 +141,7 @@ class Servicer:
         self, index: int, request: pb.RecommendRequest, call: Call, places: asyncio.Semaphore
     ) -> pb.BatchRecommendEntry:
         async with places:
-            # Others have their turn between two entries, also where one of them waits for nothing.
+            # Yields to other calls between two entries, even if neither of them awaits anything.
             await asyncio.sleep(0)
             try:
                 check_recommend(request, self._clock())
@@ -169,7 +168,7 @@ class Servicer:
             try:
                 raise outcome.error
             finally:
-                # The error knows this frame, and must not be known to it.
+                # Breaks a reference cycle: the error's traceback refers to this frame.
                 del outcome
         return pb.IngestEventResponse(status=enum(outcome.status), consistency_token=outcome.consistency_token)
 
@@ -180,9 +179,9 @@ class Servicer:
         return pb.BatchIngestEventsResponse(results=await self._ingest(request.events, call))
 
     async def stream_group(self, request: pb.StreamEventsRequest, call: Call) -> pb.StreamEventsResponse:
-        """A group of StreamEvents. Too large a group ends the stream; a bad event in it does not."""
+        """A group of StreamEvents. A group that is too large ends the stream; a bad event in it does not."""
         check_count("events", len(request.events), BATCH_EVENTS_MAX)
-        # A group has no deadline of its own, and its stream may have none for hours.
+        # A group has no deadline of its own, and its stream may stay open for hours.
         seconds = self._room.group_s
         if call.client_deadline:
             seconds = min(seconds, call.deadline.remaining_s())
@@ -190,7 +189,7 @@ class Servicer:
         try:
             results = await within(seconds, self._ingest(request.events, call), late)
         except DeadlineTooNear:
-            # Perhaps they are stored, perhaps not; sending them again with the same ids settles it.
+            # Whether they were stored is unknown; sending them again with the same ids settles it.
             status = status_of(StoreUnavailable("the store did not answer in time; send the event again"))
             results = [
                 pb.IngestResult(event_id=event.event_id, status=enum(IngestStatus.REJECTED), error=status)
@@ -201,7 +200,7 @@ class Servicer:
         return pb.StreamEventsResponse(results=results)
 
     async def _ingest(self, events: Sequence[pb.Event], call: Call) -> list[pb.IngestResult]:
-        """A result for each event, in order; the valid ones go to the store together."""
+        """A result for each event, in order. The valid events go to the store in one batch."""
         now_ms = self._clock()
         refused: dict[int, Status] = {}
         valid = []
@@ -209,7 +208,7 @@ class Servicer:
             try:
                 self._check_event(event, index, now_ms)
             except InvalidInput as error:
-                # Not the error, which knows this frame.
+                # Not the error itself: its traceback refers to this frame.
                 refused[index] = status_of(error, call.request_id())
             else:
                 valid.append(event_from_wire(event))
@@ -222,7 +221,7 @@ class Servicer:
             else:
                 results.append(
                     pb.IngestResult(
-                        # Perhaps this is what is wrong with it: the answer must not outgrow what a client takes.
+                        # The id may be what is invalid: the answer must not outgrow what a client accepts.
                         event_id=event.event_id[:ID_BYTES_MAX],
                         status=enum(IngestStatus.REJECTED),
                         error=status,
@@ -231,7 +230,7 @@ class Servicer:
         return results
 
     def _check_event(self, event: pb.Event, index: int | None, now_ms: int) -> None:
-        """`index`: in a group of events."""
+        """`index`: the event's place in its group."""
         if is_plain_event(event, now_ms):
             return
         try:

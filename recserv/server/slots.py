@@ -1,17 +1,18 @@
-"""Several calls of one method taken from gRPC at a time.
+"""Takes several calls of one method from gRPC at a time.
 
     gRPC's core: calls that came -> a slot asks for one -> the event loop is woken -> door -> handler as a task
 
-grpc.aio itself asks for the next call of a method only after it was given the last one: one call in some five turns of
-the event loop, however many wait. What waits there nobody in Python sees, and nobody can turn it away. With more slots
-a turn brings in what came during the last one, and one waking of the loop serves many calls: the handler that does
-nothing answered half as many calls again at 64 at once, recserv itself a fifth more at 8.
+grpc.aio requests the next call of a method only after it has received the last one: one call in some five turns of the
+event loop, however many wait. Python code can neither see nor reject the calls that wait there. With more slots a turn
+takes in what arrived during the last one, and one wake-up of the loop serves many calls: the null handler answered half
+as many calls again at a concurrency of 64, recserv itself a fifth more at 8.
 
-A call's handling is begun by its slot: whoever is turned away at the door is told so, and the others' messages are
-asked for, in the turn in which the call is taken. As a task of a task, which is grpc.aio's way, it would be two later.
+The slot runs the first step of a call's handling: calls turned away at the door are told so, and the other calls'
+messages are requested, in the turn in which the call is taken. As a task of a task, grpc.aio's way, it would be two
+turns later.
 
-Nothing public does this. The names used are grpcio's own, so they are used with the versions that were tried alone;
-with any other its one slot does everything, slower and no less right.
+No public API does this. The names used are grpcio's private ones, so they are used with tested versions only; with any
+other version its single slot does everything, slower but no less correctly.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ from recserv.grpc_internals import TRIED, tried
 logger = logging.getLogger("recserv.server")
 
 SLOTS = 32
-"""Eight take most of what there is to gain."""
+"""More than eight gain little."""
 
 
 class Slots:
-    """More slots for one method of a server, from `open` until the server stops.
+    """Additional slots for one method of a server, from `open` until the server stops.
 
-    The method must be known to the server as registered without a handler, and `find_handler` be one of its generic
-    handlers': gRPC's own slot asks it too.
+    The method must be registered with the server without a handler, and `find_handler` must belong to one of its
+    generic handlers: gRPC's own slot asks that, too.
     """
 
     def __init__(self, server: grpc.aio.Server, method: str, find_handler: grpc.GenericRpcHandler[Any, Any]):
@@ -49,7 +50,7 @@ class Slots:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def open(self, count: int = SLOTS) -> int:
-        """After the server's start. Returns how many there are."""
+        """To be called once the server has started. Returns how many slots there are."""
         if not tried():
             fields = {"grpcio": grpc.__version__, "tried": TRIED}
             logger.warning("calls are taken one at a time", extra={"fields": fields})
@@ -65,20 +66,20 @@ class Slots:
             try:
                 call = await self._core._request_registered_call(self._method)
             except cygrpc._RequestCallError:
-                # The server stops, or the call was gone before it could be taken.
+                # The server is stopping, or the call was gone before it could be taken.
                 continue
             handling = begun(cygrpc._handle_rpc(self._name, resolver, (), call, loop, False))
             self._keep(loop.create_task(cygrpc._schedule_rpc_coro(handling, call, loop, self._name)))
 
     def _keep(self, task: asyncio.Task[None]) -> None:
-        # The loop itself holds tasks weakly.
+        # The loop keeps only weak references to tasks.
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
 
 def begun(work: Coroutine[Any, Any, Any]) -> Awaitable[Any]:
-    """Takes the first step of a coroutine, up to what it waits for; to await what is returned does the rest, and raises
-    what the first step raised. In the first step the current task is the caller's.
+    """Runs the first step of a coroutine, up to its first wait. Awaiting what is returned does the rest, and raises
+    what the first step raised. During the first step the current task is the caller's.
     """
     try:
         waits_for = work.send(None)
@@ -97,7 +98,7 @@ async def _failed(error: BaseException) -> Any:
     try:
         raise error
     finally:
-        # Its traceback leads here: without this it would hold itself, and all that its frames hold.
+        # Breaks a reference cycle: the error's traceback refers to this frame, and that to the error.
         del error
 
 
@@ -108,12 +109,12 @@ def _rest(work: Any, waits_for: Any) -> Generator[Any, Any, Any]:
             step = partial(work.send, (yield waits_for))
         except BaseException as error:
             step = partial(work.throw, error)
-        # If it failed it knows the error as well.
+        # If it failed, it holds the error as well.
         del waits_for
         try:
             waits_for = step()
         except StopIteration as end:
             return end.value
         finally:
-            # It may hold an error, whose traceback leads here.
+            # It may hold an error, whose traceback refers to this frame.
             del step

@@ -41,14 +41,14 @@ Trailing = tuple[tuple[str, str | bytes], ...]
 
 
 class ServerDraining(RecservError):
-    """The server is shutting down; another one, or this one later, will answer."""
+    """The server is shutting down; another server, or this one later, will answer."""
 
     reason = "DRAINING"
     retry_after_ms = 200
 
 
 class Interrupted(RecservError):
-    """Something that the call waited for was cancelled under it. Whether an event was stored is unknown to the caller;
+    """Something that the call was waiting for was cancelled. The caller cannot know whether an event was stored;
     sending it again with the same id is safe.
     """
 
@@ -73,7 +73,7 @@ _CODES: dict[type, grpc.StatusCode] = {
 
 
 def code_of(error: BaseException) -> grpc.StatusCode:
-    """INTERNAL for everything that is not in the tree: it was not raised on purpose."""
+    """INTERNAL for errors that are not ours: they were not raised on purpose."""
     return next((_CODES[kind] for kind in type(error).__mro__ if kind in _CODES), grpc.StatusCode.INTERNAL)
 
 
@@ -81,7 +81,7 @@ def status_of(error: BaseException, request_id: str = "") -> status_pb2.Status:
     code = code_of(error)
     number: int = code.value[0]
     if code is grpc.StatusCode.INTERNAL or not isinstance(error, RecservError):
-        # What went wrong inside stays in the log, under the same request id.
+        # Details of internal errors stay in the log, under the same request id.
         return _build(number, "internal error", _info("INTERNAL", request_id))
     details = [*_info(error.reason, request_id)]
     retry_after_ms = _retry_after_ms(error)
@@ -102,8 +102,8 @@ def rejection(error: RecservError) -> tuple[grpc.StatusCode, str, Trailing]:
 
 
 def trailing_metadata(status: status_pb2.Status, error: BaseException) -> Trailing:
-    """The status with its details; wherever these have RetryInfo, the same for gRPC's own retries, which read nothing
-    else.
+    """The status with its details. If these include RetryInfo, the delay is also sent as grpc-retry-pushback-ms, the
+    only thing that gRPC's own retries read.
     """
     details = (_DETAILS_KEY, status.SerializeToString())
     retry_after_ms = _retry_after_ms(error)
@@ -111,12 +111,12 @@ def trailing_metadata(status: status_pb2.Status, error: BaseException) -> Traili
 
 
 async def refuse(context: Any, code: grpc.StatusCode, text: str, trailing: Trailing) -> None:
-    """Ends the call with a status and nothing else; what the handler returns after that is not sent.
+    """Ends the call with a status only; whatever the handler returns afterwards is not sent.
 
-    By abort: a status that is only set goes out behind headers and an empty message, and once a client has seen headers
-    its gRPC never sends the call again. What abort raises is kept by the call and would, by its traceback, keep the
-    frames that hold the call: the request, some 30 KB with it, would stay until the collector comes by. So it ends
-    here and loses what it knows; gRPC raises it anew above the handler.
+    By abort, since a status that is merely set is sent after headers and an empty message, and gRPC clients never retry
+    a call whose headers they have seen. The call keeps the exception that abort raises, whose traceback keeps the
+    frames that hold the call: the request, with some 30 KB, would stay until a garbage collection. So the exception is
+    caught here and cleared; gRPC raises it anew above the handler.
     """
     try:
         await context.abort(code, text, trailing)
@@ -125,13 +125,13 @@ async def refuse(context: Any, code: grpc.StatusCode, text: str, trailing: Trail
 
 
 async def refuse_error(context: Any, error: RecservError) -> None:
-    """`refuse` with what the error says."""
+    """`refuse` with the status for this error."""
     status = status_of(error)
     await refuse(context, code_of(error), status.message, trailing_metadata(status, error))
 
 
 def _retry_after_ms(error: BaseException) -> int | None:
-    """None where a retry is not worth it."""
+    """None if a retry is pointless."""
     return getattr(error, "retry_after_ms", None)
 
 
@@ -155,7 +155,7 @@ def _build(code: int, message: str, details: list[Message]) -> status_pb2.Status
 
 
 def _add_bad_request(status: status_pb2.Status, violations: tuple[Violation, ...]) -> None:
-    """As many violations as fit, in their order."""
+    """As many violations as fit, in order."""
     bad = error_details_pb2.BadRequest()
     room = STATUS_BYTES_MAX - status.ByteSize() - 128
     for violation in violations:

@@ -1,7 +1,7 @@
-"""What a request must look like: every violation is collected, with the path of its field.
+"""Validation of requests: collects every violation, with the path of its field.
 
-Works on the parsed wire messages, before anything is converted. The texts never repeat what the caller sent: it may be
-long, and it may be somebody's id.
+Works on the parsed wire messages, before anything is converted. The texts never repeat what the caller sent, which may
+be long, or personal.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _CONTROL = re.compile(ID_CONTROL)
 
 
 def _plain(value: str) -> bool:
-    """The short printable id is nearly every id: no encoding and no regular expression for it."""
+    """Whether it is a short printable id, as nearly all are. Needs no encoding and no regular expression."""
     return len(value) <= _SHORT and value.isprintable()
 
 
@@ -99,7 +99,7 @@ class Violations:
 
 
 def _check_required(out: Violations, event: pb.Event, path: str) -> None:
-    """An item for all but searches and impressions of several items; a query for searches."""
+    """Requires an item, except for searches, which need a query, and impressions of several items."""
     kind = int(event.event_type)
     if kind == EventType.SEARCH:
         if not event.search_query:
@@ -112,7 +112,7 @@ def _check_required(out: Violations, event: pb.Event, path: str) -> None:
 
 
 def _wrong_about_time(event: pb.Event, now_ms: int) -> tuple[str, str] | None:
-    """What, and the reason for programs."""
+    """The violation's text and its reason for programs; None if the time is fine."""
     if not event.HasField("event_time"):
         return None
     time = event.event_time
@@ -124,7 +124,7 @@ def _wrong_about_time(event: pb.Event, now_ms: int) -> tuple[str, str] | None:
 
 
 def _check_event_body(out: Violations, event: pb.Event, path: str, now_ms: int) -> None:
-    """What holds for stored events and for those in RecommendRequest.context_events."""
+    """The rules that stored events share with those in RecommendRequest.context_events."""
     if not event.event_type:
         out.add(f"{path}.event_type", "is required", "REQUIRED")
     elif event.event_type not in EventType._value2member_map_:
@@ -155,8 +155,8 @@ def _check_event_body(out: Violations, event: pb.Event, path: str, now_ms: int) 
 
 
 def is_plain_event(event: pb.Event, now_ms: int) -> bool:
-    """Whether the event, which is to be stored, is right at first sight, as nearly every one is. Takes half as long as
-    the checks that can say what is wrong; False says nothing.
+    """A fast path: True if the event is valid and may be stored, as nearly every event is. False decides nothing. Takes
+    half as long as the checks that can say what is wrong.
     """
     item_id, event_id, session_id, user_id = event.item_id, event.event_id, event.session_id, event.user_id
     return bool(
@@ -192,7 +192,7 @@ def check_event(event: pb.Event, path: str, now_ms: int) -> None:
 
 
 def check_recommend(request: pb.RecommendRequest, now_ms: int) -> None:
-    """Raises InvalidInput; NotImplementedYet for the fields that are promised for later."""
+    """Raises InvalidInput; NotImplementedYet for fields that are planned but not built."""
     out = Violations()
     out.optional_id("session_id", request.session_id)
     out.optional_id("user_id", request.user_id)
@@ -218,8 +218,8 @@ def check_recommend(request: pb.RecommendRequest, now_ms: int) -> None:
 
 
 def check_watch(message: pb.WatchRecommendationsRequest, now_ms: int) -> None:
-    """All that is wrong with it at once, by the rules of `check_recommend` for what lies in `request`. Raises
-    InvalidInput; NotImplementedYet.
+    """Collects all violations at once; `request` follows the rules of `check_recommend`. Raises InvalidInput;
+    NotImplementedYet.
     """
     out, request = Violations(), message.request
     later: NotImplementedYet | None = None
@@ -244,9 +244,9 @@ def check_watch(message: pb.WatchRecommendationsRequest, now_ms: int) -> None:
         try:
             raise later
         finally:
-            # The error knows this frame, and must not be known to it.
+            # Breaks a reference cycle: the error's traceback refers to this frame.
             del later
-    # Fields that it does not know count, too.
+    # Unknown fields count, too.
     if (size := message.ByteSize()) > WATCH_BYTES_MAX:
         out.add("request", f"has {size} bytes; at most {WATCH_BYTES_MAX} are kept for a watch", "TOO_LONG")
     out.check()
@@ -255,7 +255,7 @@ def check_watch(message: pb.WatchRecommendationsRequest, now_ms: int) -> None:
 def _check_ranges(out: Violations, request: pb.RecommendRequest) -> None:
     if not 0 <= request.page_size <= PAGE_SIZE_MAX:
         out.add("page_size", f"{request.page_size} is outside 0..{PAGE_SIZE_MAX}", "OUT_OF_RANGE")
-    # Written so that NaN fails too.
+    # Written so that NaN fails, too.
     if request.HasField("diversity") and not 0.0 <= request.diversity <= 1.0:
         out.add("diversity", "is outside 0..1", "OUT_OF_RANGE")
     if request.explain not in ExplainMode._value2member_map_:
@@ -300,5 +300,5 @@ def check_token(field: str, value: str) -> None:
 
 
 def with_prefix(error: InvalidInput, prefix: str) -> InvalidInput:
-    """The same violations, their paths under `prefix` (an entry of a batch)."""
+    """The same violations with their paths under `prefix` (an entry of a batch)."""
     return InvalidInput([Violation(f"{prefix}.{v.field}", v.description, v.reason) for v in error.violations])

@@ -1,9 +1,8 @@
-"""WatchRecommendations: a request in, an answer whenever it is another one.
+"""WatchRecommendations: a request in, an answer whenever it has changed.
 
-A watch is nobody's wait for a page: its looks come after the calls of those who wait. They count as calls inside while
-they last, take their turn in the same queue as full answers, and are begun only where a call of their priority would
-get a full answer. The first answer of a caller that has none is what a Recommend would get, brief or rejected as it may
-be.
+Nobody waits for a page while a watch looks for changes, so its looks give way to other calls. While a look runs it
+counts as a call inside; it takes its turn in the queue of full answers, and starts only if a call of its priority would
+get a full answer. The first answer, for a caller that has none, is treated as a Recommend: it may be brief or rejected.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from recserv.types import Clock, Recommendation, RecommendQuery
 
 
 class WatchMethod:
-    """The method of the service. `budget_s` is what each answer may take; `clock` judges event times."""
+    """The method of the service. `budget_s`: time budget of each answer; `clock`: to check event times against."""
 
     def __init__(
         self,
@@ -47,7 +46,7 @@ class WatchMethod:
         call.named(message.request.request_id)
         last = digest_of_token(message.resume_token) if message.resume_token else b""
         query = query_from_wire(message.request, call.tenant)
-        # It may stay open for hours, and what was sent is as large as its caller likes.
+        # The watch may stay open for hours; its request need not stay in memory.
         del message
         answers = self._watcher.watch(query, last, self._look)
         try:
@@ -71,7 +70,7 @@ class WatchMethod:
             deadline = Deadline(self._budget_s, self._monotonic)
             return await self._recommender.recommend(query, deadline, overloaded=found is Verdict.BRIEF)
         except InvalidInput as error:
-            # Of the consistency token, which the pipeline reads.
+            # An invalid consistency token, which only the pipeline parses.
             raise with_prefix(error, "request") from None
         finally:
             control.leave()
