@@ -6,10 +6,10 @@
     context_events       of the request, after the stored ones
     anchors              heaviest, last: the request is about them
 
-The list sources get each item once, with its newest place and its largest weight. The vector is the sum that the
-model's space was learned with: every event counts, by the learned weight of its place and of its item. A search counts
-through its words: they have vectors in the same space. Items and words that the model does not know are left out; items
-are reported, not guessed.
+The list sources get each item once, at its newest place and with its largest weight. The vector is the same sum that
+the model's space was trained on: every event contributes, by the learned weights of its place and its item. A search
+contributes through its words, which have vectors in the same space. Items and words that the model does not know are
+left out; unknown items are reported.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from recserv.types import (
 
 
 class Role(IntEnum):
-    """How an item came into the context: it decides how a reason speaks of it. Later roles of an item win."""
+    """How an item entered the context, which decides the wording of reasons. An item's latest role wins."""
 
     TASTE = 0
     VIEWED = 1
@@ -64,10 +64,10 @@ ROLE_OF: dict[int, Role] = {
 
 class Context(msgspec.Struct, frozen=True):
     """items: int32 [m], distinct, oldest first, at most settings.context_items_max; weights: float32 [m]; roles [m];
-    session: float32 [m, 3], columns as in `ranking_features.SESSION_COLUMNS`; events: of the session that name a known
-    item. vector: float32 [d] of unit length, or zero where there is nothing to go by (not `directed` then); `search`:
-    text and vector of the newest search that has any meaning here (vector None: only the index of words knows it);
-    `asked`: what that index knows of it, if the shopper has turned to no item since; `disliked` are never recommended.
+    session: float32 [m, 3], columns as in `ranking_features.SESSION_COLUMNS`; events: number of session events that
+    name a known item. vector: float32 [d] of unit length, or zero without any evidence (then not `directed`); `search`:
+    text and vector of the newest search with a known word (vector None: only the word index knows it); `asked`: what
+    the word index knows of it, if the shopper has touched no item since; `disliked` items are never recommended.
     """
 
     items: ItemRows
@@ -88,8 +88,8 @@ class Context(msgspec.Struct, frozen=True):
 
     @property
     def near(self) -> ItemRows:
-        """The items whose neighbourhood the vector lies in, newest last: those that were not rejected; none where a
-        search or a taste alone has made it.
+        """The items that shaped the vector, newest last: those that were not rejected. Empty if the vector comes from a
+        search or from taste alone.
         """
         if self.search is not None or not self.events:
             return NOWHERE
@@ -99,12 +99,12 @@ class Context(msgspec.Struct, frozen=True):
 
 
 def returning(state: ShopperState, query: RecommendQuery) -> bool:
-    """Whether a known user asks in a session of which nothing is known: the profile is all there is to go by."""
+    """Whether a known user's session is still empty, so that the profile is the only evidence."""
     return bool(query.user_id) and not (state.session.size or query.context_events or query.anchor_item_ids)
 
 
 _Columns = tuple[npt.NDArray[np.uint8], Floats, ItemRows, dict[int, str]]
-"""Of events, oldest first: kinds, ages in seconds, item rows, and the texts of searches by place."""
+"""Events, oldest first, as columns: kinds, ages in seconds, item rows, and the texts of searches by place."""
 
 
 class _Entry(msgspec.Struct, gc=False):
@@ -112,12 +112,12 @@ class _Entry(msgspec.Struct, gc=False):
     role: Role
     count: int
     last: int
-    """Number of the item's newest event, counted from the oldest."""
+    """Index of the item's newest event; the oldest event is 0."""
     type_weight: float
 
 
 class ContextBuilder:
-    """Builds contexts under one model. Pure but for it: the same state, query and time give the same context."""
+    """Builds contexts for one model. Deterministic: the same state, query and time give the same context."""
 
     def __init__(self, engine: Engine, settings: PipelineSettings):
         self._engine = engine
@@ -166,7 +166,7 @@ class ContextBuilder:
     ) -> None:
         stored, brought = self._stored_events(state.session, now_ms), self._brought_events(query, now_ms)
         if stored is not None and brought is not None:
-            # A session with events of the request behind it, which is rare.
+            # Stored events followed by some of the request, which is rare.
             kinds, ages_s = np.concatenate((stored[0], brought[0])), np.concatenate((stored[1], brought[1]))
             item_rows = np.concatenate((stored[2], brought[2]))
             texts = stored[3] | {place + len(stored[0]): text for place, text in brought[3].items()}
@@ -186,7 +186,7 @@ class ContextBuilder:
                 accumulator.put_event(item_row, kind, weight, term_weight, type_weights[kind])
 
     def _stored_events(self, session: SessionState | PackedSession, now_ms: int) -> _Columns | None:
-        """Of the kinds that count; None if there are none. Packed ones are read in place."""
+        """The stored events whose kinds count; None if there are none. Packed sessions are read in place."""
         if isinstance(session, PackedSession):
             columns = session_columns(session.packed, session.horizon_ms, now_ms, self._wanted, self._engine.lookup)
             return columns if len(columns[0]) else None
@@ -197,7 +197,7 @@ class ContextBuilder:
         return self._columns(events, [max(now_ms - event.event_time_ms, 0) / 1000 for event in events])
 
     def _brought_events(self, query: RecommendQuery, now_ms: int) -> _Columns | None:
-        """Those of the request, as `_stored_events`. One without a time happens now."""
+        """The request's events, in the form of `_stored_events`. An event without a time happens now."""
         if not query.context_events:
             return None
         wanted = self._settings.type_weights
@@ -233,7 +233,7 @@ class ContextBuilder:
 
 
 class ContextAccumulator:
-    """A context in the making: entries by item row, oldest first, and the terms of the vector's sum."""
+    """Accumulates a context: entries by item row, oldest first, and the terms of the vector's sum."""
 
     def __init__(self, engine: Engine):
         self._engine = engine
@@ -248,13 +248,13 @@ class ContextAccumulator:
         self.missing: dict[str, None] = {}
 
     def put_standing(self, item_row: int, weight: float, role: Role) -> None:
-        """Of the profile: it has no place in the session."""
+        """Adds an item of the profile, which has no place in the session."""
         if item_row >= 0:
             self._put(item_row, weight, role, 0, 0.0)
             self._term(item_row, weight * self._engine.oldest_position_weight)
 
     def put_disliked(self, item_row: int) -> None:
-        """Of the profile: what the session says of the item later counts more."""
+        """Adds an item of the profile; what the session says about the item later takes precedence."""
         if item_row >= 0:
             self._disliked.add(item_row)
 
@@ -263,7 +263,7 @@ class ContextAccumulator:
             return
         self._events += 1
         role = ROLE_OF[kind]
-        if role is not Role.REJECTED:  # Whoever throws something out of what was found is still looking.
+        if role is not Role.REJECTED:  # A shopper who removes or dislikes something they found is still searching.
             self._asked = None
         self._put(item_row, weight, role, 1, type_weight)
         self._term(item_row, term_weight)
@@ -292,7 +292,7 @@ class ContextAccumulator:
         self._term_weights.append(weight)
 
     def _put(self, item_row: int, weight: float, role: Role, count: int, type_weight: float) -> None:
-        """The newest place; the largest weight unless the newest word on the item is a rejection."""
+        """Keeps the newest place, and the largest weight unless the newest event is a rejection."""
         known = self._entries.pop(item_row, None)
         if known is not None:
             count += known.count

@@ -1,8 +1,7 @@
-"""Contexts that need not be built again: the same shopper, unchanged, asks for the next page or the next slot.
+"""Caches contexts for a shopper whose state is unchanged and who asks for the next page or another placement.
 
-The key of what is cached is the version of the session and of the profile, as read with this very request, so an
-acknowledged event is never missed. Weights decay with time, so an entry also ends by age: a second changes them by less
-than 0.1 %.
+The key includes the versions of session and profile as read for this very request, so an acknowledged event is never
+missed. Weights decay with time, so entries also expire: within a second weights change by less than 0.1 %.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ AGE_MS_MAX = 1_000
 Key = tuple[str, str, str]
 Version = tuple[int, int, int]
 
-# Measured with tracemalloc on CPython 3.11, 64 bits; a test measures again and compares.
+# Measured with tracemalloc on 64-bit CPython 3.11; a test measures again and compares.
 _CONTEXT_BYTES = 1_140
-"""Of an entry with its key, version and arrays, but for what is in them."""
+"""Bytes of an entry with its key, version and empty arrays."""
 _ITEM_BYTES = 28
-"""Item row, weight, columns of the session, role."""
+"""Bytes of each item: row, weight, session columns, role."""
 _DISLIKED_BYTES = 36
 _WORD_BYTES = 72
 _SEARCH_BYTES = 260
@@ -38,8 +37,8 @@ class _Entry(NamedTuple):
 
 
 class ContextCache:
-    """Bounded in age, number and bytes; the oldest entry goes first. Belongs to one model: a new engine needs a new
-    one.
+    """Bounded in age, number and bytes; evicts the oldest entry first. Belongs to one model: a new engine needs a new
+    cache.
     """
 
     def __init__(self, bytes_max: int, *, entries_max: int = ENTRIES_MAX, age_ms_max: int = AGE_MS_MAX):
@@ -54,7 +53,7 @@ class ContextCache:
         return self._entries.bytes
 
     def get(self, query: RecommendQuery, state: ShopperState, now_ms: int) -> Context | None:
-        """The context of this state, if it was put here lately."""
+        """The cached context of this state, if there is a fresh one."""
         entry = self._entries.peek(_key(query))
         if entry is None or entry.version != _version(state) or not 0 <= now_ms - entry.put_ms <= self._age_ms_max:
             return None
@@ -66,7 +65,7 @@ class ContextCache:
         self._drop(now_ms)
 
     def _drop(self, now_ms: int) -> None:
-        """Entries are in order of age. None that nobody may use any more is kept, so a spike leaves nothing behind."""
+        """Drops expired entries, which come first. So a spike leaves no memory behind."""
         while (oldest := self._entries.oldest()) is not None:
             key, entry = oldest
             if 0 <= now_ms - entry.put_ms <= self._age_ms_max:
@@ -75,7 +74,7 @@ class ContextCache:
 
 
 def context_bytes(context: Context) -> int:
-    """What a context and its entry take in memory, close enough to bound memory by, but for the ids in its key."""
+    """Approximate bytes of a context and its entry, close enough to bound memory. The ids in its key are left out."""
     size = _CONTEXT_BYTES + _ITEM_BYTES * len(context.roles) + _DISLIKED_BYTES * len(context.disliked)
     size += context.vector.nbytes
     if context.search is not None:
@@ -87,7 +86,7 @@ def context_bytes(context: Context) -> int:
 
 
 def cacheable(query: RecommendQuery) -> bool:
-    """Whether the context comes from the stored state alone."""
+    """Whether the context depends on the stored state only."""
     brought = query.context_events or query.anchor_item_ids or query.candidate_item_ids
     return bool(query.session_id or query.user_id) and not brought
 
@@ -97,5 +96,5 @@ def _key(query: RecommendQuery) -> Key:
 
 
 def _version(state: ShopperState) -> Version:
-    """Events leave the window without a new version, so their number belongs to it."""
+    """Events drop out of the window without a new version, so the number of events is part of the key."""
     return state.session.version, state.session.size, state.profile.sequence

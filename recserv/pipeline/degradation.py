@@ -1,4 +1,4 @@
-"""What is lost when something fails, and what answers instead: the one place where that is decided.
+"""What is lost when something fails, and what answers instead. Decided here and nowhere else.
 
     lost                 answers instead                          label
     state store          the request's own context                STATE_UNAVAILABLE; STALE_STATE for a token
@@ -10,8 +10,8 @@
     room                 popular items                            OVERLOAD
     anything else        popular items                            STAGE_FAILED
 
-A dependency is called through a `Guard`: its circuit breaker decides whether, its errors become a label, and whoever
-called goes on with what it would have had without the dependency. A dependency that answers nonsense has failed.
+Dependencies are called through a `Guard`: its circuit breaker decides whether the call is made, errors become a label,
+and the caller goes on with the substitute. A dependency that answers nonsense counts as failed.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ logger = QuietLog(logging.getLogger(__name__))
 
 
 class BadAnswer(RecservError):
-    """A dependency answered, and the answer is not what it promises: wrong shape, NaN, unknown items, disorder."""
+    """A dependency broke its contract: an answer of the wrong shape, with NaN, unknown items or out of order."""
 
     reason = "BAD_ANSWER"
 
 
 class Guard:
-    """Calls of one dependency. `unavailable` labels a failure or a refusal, `timeout` an answer that came too late."""
+    """Guards one dependency. `unavailable` labels failures and calls the breaker refused, `timeout` late answers."""
 
     def __init__(
         self,
@@ -55,8 +55,8 @@ class Guard:
         self._clock = clock
 
     def call(self, trace: Trace, instead: T, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What `work` gives; `instead`, and a label in the trace, if it must not run or raises. For work that waits for
-        nothing: a third of the price of `run`, which nearly every request would pay twice.
+        """The result of `work`; if the breaker is open or `work` raises, `instead`, with a label in the trace. For work
+        that does not await: a third of the cost of `run`, which nearly every request would pay twice.
         """
         permit = self.breaker.acquire()
         if not permit:
@@ -74,7 +74,7 @@ class Guard:
     async def run(
         self, trace: Trace, instead: T, work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """As `call`, for work that is awaited. A caller that goes away says nothing of the dependency."""
+        """`call` for work that is awaited. A cancelled caller counts neither for nor against the dependency."""
         permit = self.breaker.acquire()
         if not permit:
             trace.degrade(self._unavailable)
@@ -119,7 +119,7 @@ class Guards:
 
 
 def popular_only(deadline: Deadline, full_answer_min_ms: float, whole: bool) -> DegradedReason | None:
-    """Why popular items have to do; None: there is the time for a full answer, and the model is `whole`."""
+    """Why only popular items can be answered; None if there is time for a full answer and the model is `whole`."""
     if deadline.remaining_s() * 1000 < full_answer_min_ms:
         return DegradedReason.DEADLINE
     return None if whole else DegradedReason.SOURCE_UNAVAILABLE

@@ -1,6 +1,6 @@
-"""The serving form of a model: kernels bound to its arrays, masks, popularity orders. One thread, the event loop's.
+"""The serving form of a model: kernels bound to its arrays, masks, popularity orders. Used on the event loop only.
 
-Everything here is derived from an immutable snapshot and can be thrown away with it.
+Everything here is derived from an immutable snapshot and dropped with it.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ Floats = npt.NDArray[np.float32]
 
 CATEGORY_MASKS_MAX = 32
 CATEGORY_MASKS_BYTES_MAX = 64 * 1024 * 1024
-"""A mask has a byte for each item of the catalogue."""
+"""One byte for each item of the catalogue."""
 POPULAR_HEAD = 50
 
 
 class Engine:
-    """Binds a verified snapshot. `index` None: the vector source is missing, and answers say so. `ranker` None: the
+    """Binds a verified snapshot. `index` None: there is no vector source, and answers say so. `ranker` None: the
     model's own.
     """
 
@@ -84,14 +84,14 @@ class Engine:
             snapshot.covisitation_weights,
         )
         self.variants = Variants(snapshot.item_groups) if len(snapshot.item_groups) else None
-        """None: no item of this model is a variant of another."""
+        """None if no item of this model is a variant of another."""
         self._available = np.ascontiguousarray(snapshot.available, np.uint8).copy()
         self.popular_order = self._in_stock(descending(snapshot.popularity, first=snapshot.popular_items))
         self.trending_order = self._in_stock(descending(snapshot.popularity_recent, first=snapshot.trending_items))
         self.members = members_by_popularity(snapshot, self.popular_order)
         self.popular_head = self._head()
         self.sources: tuple[CandidateSource, ...] = tuple(kind(self) for kind in SOURCES)
-        """In the order in which they are asked."""
+        """The sources, in the order in which they are asked."""
         self.covisitation = next(source for source in self.sources if isinstance(source, Covisitation))
         self.scorer = scorer_of(snapshot)
         self.plain_scorer = linear_scorer(PLAIN_WEIGHTS)
@@ -106,11 +106,11 @@ class Engine:
 
     @cached_property
     def lookup(self) -> ItemLookup:
-        """Rows of ids as bytes, for packed sessions: a store that keeps structs needs none."""
+        """Item rows by id as bytes, for packed sessions. Stores that keep structs do not need it."""
         return ItemLookup(self.items.ids)
 
     def _head(self) -> ItemRows:
-        """The most popular items and the most popular lately, each once, available ones only; of variants the first."""
+        """The most popular items overall and lately, each once: available ones, and one variant of each product."""
         heads = [self._first(order, POPULAR_HEAD) for order in (self.popular_order, self.trending_order)]
         return np.array(list(dict.fromkeys(np.concatenate(heads).tolist())), np.int32)
 
@@ -121,15 +121,15 @@ class Engine:
         return np.asarray(order[self._available[order] != 0], np.int32)
 
     def category_items(self, category: int) -> ItemRows:
-        """Rows of the category's available items, the most popular first; a view."""
+        """Rows of the category's available items, most popular first. A view, not a copy."""
         return self.members.of(category)
 
     def category_size(self, category: int) -> int:
-        """How many available items it has; 0 for -1."""
+        """The number of its available items; 0 for -1."""
         return self.members.size(category) if category >= 0 else 0
 
     def lacks(self, category: str) -> bool:
-        """Whether a category was named that the model does not know. Of a damaged model none is known, nor missing."""
+        """Whether the model does not know the category. With a damaged model no category is known, and none missing."""
         return bool(category) and not self.popular_only and self.snapshot.category_number(category) < 0
 
     def categories_of(self, item_row: int) -> npt.NDArray[np.int32]:
@@ -138,10 +138,10 @@ class Engine:
 
     @contextmanager
     def allowing(self, category: int | None, blocked: ItemRows) -> Iterator[npt.NDArray[np.uint8]]:
-        """A mask uint8 [n] of the items that may be recommended: available, of the category, not blocked.
+        """A mask uint8 [n] of the items that may be recommended: available, in the category, not blocked.
 
-        The mask is shared and changed in place for the length of the block, which is cheaper than a copy for each
-        request: no await inside.
+        The mask is shared and modified in place while the `with` block runs, which is cheaper than a copy for each
+        request. So do not await inside.
         """
         mask = self._available if category is None else self._category_mask(category)
         if not len(blocked):
@@ -168,21 +168,21 @@ class Engine:
 
 
 def log_scaled(counts: Floats) -> Floats:
-    """log(1 + count), scaled to 0..1 by the largest."""
+    """log(1 + count), divided by the largest such value."""
     logs = np.log1p(np.maximum(np.asarray(counts, np.float32), 0.0))
     largest = float(logs.max(initial=0.0))
     return np.asarray(logs / largest if largest > 0 else logs, np.float32)
 
 
 def descending(counts: Floats, first: ItemRows) -> ItemRows:
-    """All item rows: those listed in `first`, then the others, largest count first, ties by item row."""
+    """All item rows: those in `first`, then the others by falling count, ties by item row."""
     order = np.argsort(-np.asarray(counts), kind="stable").astype(np.int32)
     return np.concatenate((np.asarray(first, np.int32), order[~np.isin(order, first)]))
 
 
 def members_by_popularity(snapshot: ModelSnapshot, order: ItemRows) -> CategoryMembers:
-    """Of each category the items that are in `order` (int32, distinct), in that order. Made once: a request must not
-    look through the catalogue for the few items of its category.
+    """The items of each category that are in `order` (int32, distinct), in that order. Computed once, so that requests
+    need not scan the catalogue for the few items of a category.
     """
     count = snapshot.item_count
     place = np.full(count, -1, np.int64)

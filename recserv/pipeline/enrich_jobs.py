@@ -1,8 +1,8 @@
-"""Jobs of enrichment: what waits for a model, in which order, and who waits for its texts.
+"""Enrichment jobs: what waits for a language model, in which order, and who waits for the texts.
 
-Slot   one text in the making: everybody who wants it holds the same slot
-Job    slots that one call will fill, with priority and deadline
-queue  jobs, highest priority first, oldest first among equals; bounded: a full one drops the lowest priority
+Slot   one pending text, shared by everyone who wants it
+Job    the slots that one call will fill, with priority and deadline
+queue  jobs, highest priority first, then oldest first; bounded: a full queue drops the lowest priority
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from recserv.types import Clock, Explanation, ExplanationState, Priority, Templa
 
 
 class Slot:
-    """PENDING until `fill` or `fail`, once. Watchers are events that are set when it ends."""
+    """PENDING until `fill` or `fail` is called, once. Watchers are events that are set then."""
 
     __slots__ = ("cause", "key", "tenant", "text", "watchers")
 
@@ -51,7 +51,7 @@ class Slot:
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """An item of an answer: final from the start (`text` or `cause` is set), or as its slot says."""
+    """An item of an answer: final from the start (`text` or `cause` set), or in the state of its slot."""
 
     item_id: str
     template: str
@@ -61,7 +61,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     slot: Slot | None = None
 
     def explanation(self, *, over: bool = False) -> Explanation:
-        """As of now. `over`: its time is up, so what is pending is the template for good."""
+        """The current explanation. `over`: its time is up, so a pending text stays the template for good."""
         text, cause = self.text, self.cause
         if self.slot is not None:
             text, cause = self.slot.text, self.slot.cause
@@ -74,8 +74,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """`wanted`: key, item row and template text of each item, in the order of `slots`; with `asked` it makes the task
-    once that is needed.
+    """`wanted`: key, item row and template text of each item, in the order of `slots`. The task is built from it and
+    `asked` only when it is needed.
     """
 
     job_id: str
@@ -103,7 +103,7 @@ class Job:
 
 
 class JobQueue:
-    """Bounded. Not thread-safe: the event loop's."""
+    """Bounded. Not thread-safe: for the event loop only."""
 
     def __init__(self, jobs_max: int):
         self._jobs_max = jobs_max
@@ -116,14 +116,14 @@ class JobQueue:
         return self._size
 
     def full(self, priority: Priority) -> bool:
-        """Whether there is no room for a job of that priority: what waits matters as much, all of it."""
+        """Whether there is no room for a job of that priority: all queued jobs matter at least as much."""
         return self._size >= self._jobs_max and self._lowest_below(priority) is None
 
     def _lowest_below(self, priority: Priority) -> deque[Job] | None:
         return next((lane for of, lane in reversed(self._lanes.items()) if lane and of < priority), None)
 
     def put(self, job: Job) -> Job | None:
-        """The job that had to go for it: itself, if all that wait matter as much."""
+        """Queues the job. Returns the job dropped for it: itself, if all queued jobs matter at least as much."""
         dropped = None
         if self._size >= self._jobs_max:
             lowest = self._lowest_below(job.priority)
@@ -143,7 +143,7 @@ class JobQueue:
         return None
 
     def expired(self, now_ms: int) -> list[Job]:
-        """Takes out the jobs at the head of each lane whose deadline is past."""
+        """Removes the jobs at the head of each lane whose deadline has passed."""
         found = []
         for lane in self._lanes.values():
             while lane and lane[0].deadline_ms <= now_ms:
@@ -153,7 +153,7 @@ class JobQueue:
 
 
 class TextCache:
-    """Texts by (tenant, key), as long as they may be shown; the least recently used go first."""
+    """Texts by (tenant, key) for as long as they may be shown; evicts the least recently used first."""
 
     def __init__(self, clock: Clock, ttl_s: float, texts_max: int = 50_000):
         self._clock, self._ttl_ms, self._texts_max = clock, round(ttl_s * 1000), texts_max
@@ -163,7 +163,7 @@ class TextCache:
         return len(self._texts)
 
     def get(self, tenant: str, key: bytes, now_ms: int) -> str:
-        """Empty if there is none."""
+        """The text, or empty if there is none."""
         name = (tenant, key)
         found = self._texts.get(name)
         if found is None:

@@ -1,7 +1,7 @@
-"""What this worker has to tell the others: tokens, jobs, outcomes, written to the shared store behind the request path.
+"""Writes what other workers must know (tokens, jobs, outcomes) to the shared store, off the request path.
 
-Things leave in the order in which they came, as many at once as have gathered. Bounded: what does not fit is dropped
-and counted; a token is then known to this worker only, and ends by its time for the others.
+Entries are sent in order, in batches of whatever has accumulated. Bounded: what does not fit is dropped and counted. A
+dropped token is known to this worker only; for the others it ends when its time is up.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CLOSE_S = 1.0
 
 
 class JobPayload(msgspec.Struct, frozen=True, array_like=True):
-    """A job as another worker finds it."""
+    """A job in the form in which another worker can take it over."""
 
     priority: Priority
     posted_ms: int
@@ -60,7 +60,7 @@ class _Settled(msgspec.Struct, frozen=True):
 
 
 def _merged(batch: Sequence[_Token | Job | _Settled]) -> list[_Settled]:
-    """What was settled, once for each job: its texts land one by one, but mostly at the same time."""
+    """Outcomes, sent once for each job: its texts land one by one, but mostly at nearly the same time."""
     by_job: dict[tuple[str, str], _Settled] = {}
     for item in batch:
         if isinstance(item, _Settled):
@@ -85,7 +85,7 @@ class Outbox:
             self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """Sends what is left, for a moment at most."""
+        """Sends what is left, but only for a short time."""
         if self._task is None:
             return
         try:
@@ -118,13 +118,13 @@ class Outbox:
     async def _run(self) -> None:
         while True:
             await self._filled.wait()
-            # Whatever the same turn of the loop still brings goes out together.
+            # Entries that the same turn of the loop adds are sent together.
             await asyncio.sleep(0)
             batch = [self._items.popleft() for _ in range(min(BATCH_MAX, len(self._items)))]
             try:
                 await self._send(batch)
             except Exception as error:
-                # What breaks on these things must not keep the next ones here.
+                # A batch that fails must not hold back the next ones.
                 fields = {"items": len(batch)}
                 quiet.log(logging.ERROR, "broke", "explanations were not shared", fields=fields, error=error)
                 self._observer.dropped("outbox", len(batch))
@@ -137,7 +137,7 @@ class Outbox:
         settled = _merged(batch)
         for attempt in range(TRIES):
             try:
-                # Everything in it can be written twice.
+                # All writes in it are idempotent.
                 if posts:
                     await self._store.publish(posts)
                 await self._settle(settled)
@@ -150,7 +150,7 @@ class Outbox:
         self._observer.dropped("outbox", len(batch))
 
     async def _settle(self, settled: Sequence[_Settled]) -> None:
-        """All at once; ends when the last of them has, so that none comes after what is settled later."""
+        """Writes them concurrently. Returns when the last is done, so that none can land after a later outcome."""
         calls = [self._store.settle(one.tenant, one.job_id, one.outcomes, done=one.done) for one in settled]
         for found in await asyncio.gather(*calls, return_exceptions=True):
             if found is not None:

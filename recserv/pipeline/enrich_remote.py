@@ -1,7 +1,7 @@
-"""Tokens that another worker gave: their entries from the shared store, their state by what is known of each key.
+"""Tokens issued by another worker: entries from the shared store, their state from the outcome of each key.
 
-Who asks right after the answer may be faster than the worker that publishes it: for a token as young as that, the store
-is asked again for a moment before it is NOT_FOUND.
+A caller that asks right after the answer may be faster than the worker that publishes it: for so young a token, the
+store is asked again for a short time before it is NOT_FOUND.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from recserv.stores.explanations_base import ExplanationStore, Outcome
 from recserv.types import Clock, Explanation, ExplanationState, TemplateCause
 
 POLL_S, POLL_S_MAX = 0.05, 0.5
-"""How long a watcher waits before the store is asked again: twice as long each time that nothing was new."""
+"""First and longest pause before a watcher asks the store again; doubled each time that nothing is new."""
 YOUNG_MS = 2_000
 WAIT_S = 0.5
 
 
 class PublishedEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """As Entry. `text` or `cause` set: final when it was published."""
+    """See Entry. With `text` or `cause` set it was final when it was published."""
 
     item_id: str
     template: str
@@ -43,7 +43,7 @@ _decode = msgspec.msgpack.Decoder(PublishedToken).decode
 
 
 def encoded(posted_ms: int, end_ms: int, entries: Sequence[Entry]) -> bytes:
-    """The record of a token. What was pending when it was given stays so here: the key's outcome says the rest."""
+    """The record of a token. What was pending when it was issued stays pending here; the key's outcome has the rest."""
     return _encode(
         PublishedToken(
             posted_ms, end_ms, tuple([PublishedEntry(e.item_id, e.template, e.key, e.text, e.cause) for e in entries])
@@ -52,7 +52,7 @@ def encoded(posted_ms: int, end_ms: int, entries: Sequence[Entry]) -> bytes:
 
 
 def told(entry: PublishedEntry, outcome: Outcome, token: PublishedToken, now_ms: int) -> Explanation:
-    """What a token says of an entry, given what became of its key. Once final it stays as it is."""
+    """The explanation of an entry, given the outcome of its key. Once final it does not change."""
     if entry.text:
         return Explanation(entry.item_id, entry.text, ExplanationState.READY)
     cause = TemplateCause(entry.cause)
@@ -90,7 +90,7 @@ class RemoteTokens:
             ]
             if not waiting:
                 return
-            # Texts land one soon after the other.
+            # Texts land soon after each other.
             pause_s = POLL_S if len(waiting) < len(record.entries) else min(2 * pause_s, POLL_S_MAX)
             record = msgspec.structs.replace(record, entries=tuple(waiting))
             await asyncio.sleep(pause_s)

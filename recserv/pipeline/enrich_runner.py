@@ -1,10 +1,10 @@
-"""The runner of enrichment: jobs wait in a queue, a bounded number is worked on, and each one ends.
+"""The runner of enrichment jobs: they wait in a queue, a bounded number runs at a time, and every job ends.
 
     post -> queue -> claim (which texts are ours to write) -> writer -> texts as they land -> slots, cache, shared store
                                                              -> what is left: TEMPLATE, with its cause
 
-With a shared store this worker says that it lives, and takes over the jobs of workers that no longer do. A job never
-outlives its deadline: one that waited too long is given up unread.
+With a shared store, this worker reports that it is alive and takes over the jobs of workers that died. No job outlives
+its deadline: one that has waited too long is given up without being started.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ logger = logging.getLogger("recserv.enrich")
 quiet = QuietLog(logger)
 
 ELSEWHERE_POLL_S, ELSEWHERE_POLL_S_MAX = 0.05, 1.0
-"""How long a job waits before it asks again whether others have written its texts; each time twice as long."""
+"""First and longest pause before a job asks again whether other workers have written its texts; doubled each time."""
 ORPHANS_AT_ONCE = 100
 
 
 class EnrichRunner:
-    """Made and used on one event loop; nothing runs before `start`."""
+    """To be created and used on one event loop. Nothing runs before `start`."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class EnrichRunner:
 
     @property
     def in_flight(self) -> int:
-        """Jobs that are being worked on."""
+        """Number of jobs that are running."""
         return len(self._running)
 
     def start(self) -> None:
@@ -75,26 +75,26 @@ class EnrichRunner:
         self._tasks = [asyncio.create_task(endless(work, name, logger)) for name, work in works.items()]
 
     async def close(self) -> None:
-        """Stops where it stands. With a shared store another worker takes the jobs over."""
+        """Stops immediately. With a shared store another worker takes the jobs over."""
         for task in (*self._tasks, *self._running):
             task.cancel()
         await asyncio.gather(*self._tasks, *self._running, return_exceptions=True)
 
     def closed(self, priority: Priority) -> TemplateCause:
-        """Why nothing new of that priority can be written now."""
+        """Why no new text of that priority can be written now; None if one can."""
         cause = self._writer.closed()
         if not cause and self.queue.full(priority):
             return TemplateCause.QUEUE_FULL
         return cause
 
     def refuse(self, texts: int, priority: Priority) -> None:
-        """Counts the jobs that so many texts would have been, had the queue had room. None of them is made: in a
-        spike that is most of what explanations cost.
+        """Counts the jobs for so many texts that a full queue turned away, without building them: in a spike, building
+        them would be most of the cost of explanations.
         """
         self._dropped(priority, -(-texts // self._settings.items_per_call))
 
     def slot(self, tenant: str, key: bytes) -> Slot | None:
-        """The text in the making, if it is."""
+        """The slot of the text, if it is pending."""
         return self._slots.get((tenant, key))
 
     def open_slot(self, tenant: str, key: bytes) -> Slot:
@@ -102,7 +102,7 @@ class EnrichRunner:
         return slot
 
     def post(self, asked: Asked, fresh: Sequence[tuple[Slot, Wanted]], now_ms: int) -> None:
-        """Queues jobs for new slots. Costs the same whatever waits already; a full queue drops what matters least."""
+        """Queues jobs for new slots, in constant time. A full queue drops what matters least."""
         size = self._settings.items_per_call
         for begin in range(0, len(fresh), size):
             part = fresh[begin : begin + size]
@@ -132,7 +132,7 @@ class EnrichRunner:
         self._observer.dropped(f"queue_{priority.name.lower()}", jobs)
 
     async def _pump(self) -> None:
-        # What waits when it begins again is not announced anew.
+        # After a restart, jobs that already wait are not announced again.
         self._wake.set()
         while True:
             await self._wake.wait()
@@ -147,7 +147,7 @@ class EnrichRunner:
                 task = asyncio.create_task(self._run(job))
                 self._running.add(task)
                 task.add_done_callback(self._done)
-                # Calls that hang end together: the next ones, too, would begin in one turn of the loop.
+                # Calls that hang time out together; without this the next ones would all start in one turn of the loop.
                 await asyncio.sleep(0)
 
     def _done(self, task: asyncio.Task[None]) -> None:
@@ -165,13 +165,13 @@ class EnrichRunner:
         self._end(job, cause)
 
     async def _work(self, job: Job) -> TemplateCause:
-        """Until every slot has its text or there is no hope for it; returns why, for those."""
+        """Runs until every slot has its text or cannot get one. Returns the cause for the latter."""
         deadline = Deadline((job.deadline_ms - self._clock()) / 1000)
         cause, pause_s = TemplateCause.EXPIRED, ELSEWHERE_POLL_S
         while (open_keys := [slot.key for slot in job.slots if not slot.final]) and deadline.remaining_s() > 0:
             mine = await self._claimed(job, open_keys)
             if not mine:
-                # Another worker is at all of them.
+                # Another worker is writing all of them.
                 await asyncio.sleep(min(pause_s, max(0.0, deadline.remaining_s())))
                 pause_s = min(2 * pause_s, ELSEWHERE_POLL_S_MAX)
                 continue
@@ -185,7 +185,7 @@ class EnrichRunner:
         return cause
 
     async def _claimed(self, job: Job, keys: list[bytes]) -> frozenset[bytes]:
-        """The keys that are ours to write. Texts that others have written meanwhile fill their slots."""
+        """The keys that this worker may write. Texts that others have written meanwhile fill their slots."""
         if not self._store.shared:
             return frozenset(keys)
         claims = await self._store.claim(job.tenant, keys)
@@ -208,7 +208,7 @@ class EnrichRunner:
                 )
 
     def _end(self, job: Job, cause: TemplateCause, outcome: str = "") -> None:
-        """Every slot of the job is final from here on, here and for the others."""
+        """Makes every slot of the job final, in this worker and for the others."""
         job.fail(cause or TemplateCause.DISCARDED)
         now_ms = self._clock()
         failed = []
@@ -223,7 +223,7 @@ class EnrichRunner:
         self._observer.job(named, (now_ms - job.posted_ms) / 1000)
 
     async def _sweep(self) -> None:
-        """Gives up what waited too long, also when nobody comes to it. Looks how busy the loop is."""
+        """Gives up jobs that waited too long, even if none is started; measures how busy the loop is."""
         while True:
             await asyncio.sleep(WINDOW_S)
             self._pace.look()
@@ -242,7 +242,7 @@ class EnrichRunner:
             await asyncio.sleep(BEAT_S)
 
     def _take_over(self, posted: PostedJob) -> None:
-        """A job of a dead worker becomes one of ours. What we write already is left out of it."""
+        """Takes over a job of a dead worker, without the texts that this worker is writing already."""
         try:
             payload = decode_payload(posted.payload)
         except msgspec.MsgspecError:

@@ -1,9 +1,9 @@
-"""Reasons: from the contributions that ranked a result to its source, and to words that name the item behind it.
+"""Reasons: from the contributions that ranked a result to its source, and to a text that names the item behind it.
 
-Nothing is computed anew but which item of the context weighs most. The source is, of those that brought the item up,
-the one that contributes most to the score. Reasons go by how strong the evidence is, not by how much the ranker makes
-of it, the most telling first: "often bought with X" says more than "chosen by shoppers like you". That an item was in
-the session already says most of all; it is never a reason for itself.
+The only new computation is which item of the context weighs most. The source is the one that contributes most to the
+score, among those that proposed the item. Reasons are ordered by the strength of the evidence, not by its weight in the
+ranker, the most specific first: "often bought with X" says more than "chosen by shoppers like you". That the item was
+in the session already says most of all. An item is never a reason for itself.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from recserv.types import (
 )
 
 VOTES = np.array([column(name) for name in ("context_cosine", "covisitation", "session_knn")])
-"""Of the features, those that reasons are told by."""
+"""The features that reasons are based on."""
 IN_SESSION_COUNT = SESSION_COLUMNS.index("count")
 NOT_PERSONAL = {public for kind in SOURCES if not kind.personal for _, public in kind.credits} | {Source.REQUESTED}
-"""No item of the context stands behind what these name."""
+"""Sources whose reasons name no item of the context."""
 REASON_SCORE_MIN = 0.2
-"""Of the request's strongest co-visitation or session vote: from here on it is worth a sentence."""
+"""Share of the request's strongest co-visitation or session vote from which a vote is worth a sentence."""
 REASON_COSINE_MIN = 0.3
 REASONS_MAX = 2
 LINKED = {
     "bought": (ReasonType.OFTEN_BOUGHT_WITH, "Often bought with"),
     "viewed": (ReasonType.OFTEN_VIEWED_WITH, "Often viewed with"),
 }
-"""By what the model learned from."""
+"""Wording by the kind of event that the model learned from."""
 NAMELESS = "an item"
-"""What has no title; its id is in the reason beside the text."""
+"""Name of an item without a title; its id is in the reason, beside the text."""
 
 WHERE = {
     Role.TASTE: "you liked before",
@@ -61,14 +61,14 @@ AGAIN = {
 }
 IN_SESSION = {role: Reason(ReasonType.ALREADY_IN_SESSION, (), text) for role, text in AGAIN.items()}
 BEFORE = {role: Reason(ReasonType.SIMILAR_TO, (), text) for role, text in AGAIN.items()}
-"""Of an item that is in the context itself: of its session, or of what outlives that."""
+"""Wording for an item that is in the context itself, from its session or from the profile."""
 NOT_ITSELF = np.float32("-inf")
 
 
 class ReasonBuilder:
-    """Which item of the context stands behind each result of a page: by co-visitation, by nearness; and its words. It
-    is another item than the result, so there may be none: -1. `items`: those of the page. `searched`: what the newest
-    search has to do with each result; None: there was none.
+    """Finds the item of the context behind each result of a page, by co-visitation and by vector similarity, and the
+    wording for it. It is never the result itself, so there may be none (-1). `items`: those of the page. `searched`:
+    how each result relates to the newest search; None if there was no search.
     """
 
     def __init__(self, engine: Engine, page: Ranking, items: list[int], context: Context):
@@ -86,7 +86,7 @@ class ReasonBuilder:
         self.linked = engine.covisitation.strongest(page.items, context.items, context.weights).tolist()
         self.heaviest = int(context.weights.argmax())
         context_items = context.items.tolist()
-        # Most pages repeat little of a session, many nothing.
+        # Most pages repeat few items of the session, many none.
         if not set(context_items).isdisjoint(items):
             context_row_of = {item_row: context_row for context_row, item_row in enumerate(context_items)}
             self.own = [context_row_of.get(item_row, -1) for item_row in items]
@@ -96,22 +96,22 @@ class ReasonBuilder:
         self.nearest = closeness.argmax(axis=1).tolist()
 
     def heaviest_but(self, own: int) -> int:
-        """The context row of the largest weight, but for that of the result itself; -1 if there is no other."""
+        """The context row of the largest weight other than the result's own; -1 if there is none."""
         return self.heaviest if own != self.heaviest or own < 0 else _second(self._context.weights, own)
 
     def again(self, context_row: int) -> Reason:
-        """What is said of the item at a row of the context itself: of its session, or of what outlives it."""
+        """The reason for an item that is in the context itself, at this row."""
         role = self._context.roles[context_row]
         return IN_SESSION[role] if self._context.session[context_row, IN_SESSION_COUNT] else BEFORE[role]
 
     def reason(self, kind: ReasonType, words: str, context_row: int) -> Reason:
         """`words` and the item at a row of the context: "Often bought with COFFEE FILTERS in your cart"."""
-        # A page says the same of many of its results.
+        # Many results of a page have the same text.
         known = self._reasons.get((words, context_row))
         if known is None:
             item_row = int(self._context.items[context_row])
             item = self._engine.items.id(item_row)
-            # An id says nothing to a shopper, and this text is a model's hint, too.
+            # An id means nothing to a shopper, nor to the language model, which gets this text as a hint.
             name = self._engine.items.title(item_row) or NAMELESS
             text = f"{words} {name} {WHERE[self._context.roles[context_row]]}".rstrip()
             known = self._reasons[words, context_row] = Reason(kind, (item,), text)
@@ -119,8 +119,8 @@ class ReasonBuilder:
 
 
 class Searched:
-    """What a search has to do with each result of a page: it holds its words, all or half of them, or lies near it. The
-    model's index knows who holds what: no item is decoded and cut into words for it.
+    """How each result of a page relates to a search: it contains all or half of its words, or is close to it. The word
+    index of the model tells, so that no item has to be decoded and tokenized.
     """
 
     def __init__(self, engine: Engine, page: Ranking, text: str, alone: bool):
@@ -142,14 +142,14 @@ class Searched:
 
 
 def _second(weights: Floats, largest: int) -> int:
-    """The context row of the largest weight but one; -1 if there is no other."""
+    """The context row of the second largest weight; -1 if there is none."""
     others = weights.copy()
     others[largest] = NOT_ITSELF
     return int(others.argmax()) if len(others) > 1 else -1
 
 
 def explain(engine: Engine, page: Ranking, context: Context, query: RecommendQuery) -> tuple[Result, ...]:
-    """The results of a page with source, and with reasons unless the query wants none."""
+    """The results of a page with their sources, and with reasons unless the query wants none."""
     items, scores, contributions, source_masks = (
         page.items.tolist(),
         page.scores.tolist(),
@@ -177,8 +177,8 @@ def explain(engine: Engine, page: Ranking, context: Context, query: RecommendQue
 
 
 def source_of(contributions: list[float], source_mask: int) -> Source:
-    """Of the sources that brought the item up the one that contributes most; REQUESTED for an item that was asked for
-    and that nothing else speaks for.
+    """The source that contributes most among those that proposed the item; REQUESTED for an item that only the request
+    names.
     """
     best, most = Source.REQUESTED, 0.0 if source_mask & REQUESTED else float("-inf")
     for group, source in credited(source_mask):
@@ -196,8 +196,8 @@ def reasons_of(
     source: Source,
     query: RecommendQuery,
 ) -> tuple[Reason, ...]:
-    """At most REASONS_MAX, the most telling first; none for an item that nothing but the request speaks for. `votes`:
-    its features at VOTES.
+    """At most REASONS_MAX, the most specific first; none for an item that only the request names. `votes`: its
+    features at VOTES.
     """
     told: list[Reason] = []
     if builder.searched is not None and (searched := builder.searched.reason(row, source)) is not None:

@@ -1,13 +1,13 @@
-"""Explanations under a token: what a Recommend with EXPLAIN_MODE_LLM_ASYNC leaves behind for those who poll or watch.
+"""Explanations under a token, to poll or to watch after a Recommend with EXPLAIN_MODE_LLM_ASYNC.
 
     post          answer -> texts that are known (READY), jobs for the others (PENDING), a token; waits for nothing
     runner        jobs -> writer -> texts, each as it lands                        enrich_runner.py
     explanations  token -> every item as of now
     watch         token -> each item as it becomes final, then the end
 
-Every token ends: an item is READY or TEMPLATE at the latest when its job's deadline and a grace are past, whoever died
-in between. A token tells when it was made, so any worker can apply that rule. Without a language model the texts are
-the template reasons, final from the start.
+Every token becomes final: once its job's deadline and a grace period have passed, an item is READY or TEMPLATE, even if
+the worker that wrote it died. A token contains its time of issue, so any worker can apply that rule. Without a language
+model the texts are the template reasons, final from the start.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ TOKENS_MAX = 10_000
 TOKENS_BYTES_MAX = 64 * 1024 * 1024
 TOKEN_TTL_S = 600.0
 GRACE_MS = 500
-"""After a job's deadline: then nobody will write for it any more."""
+"""Grace after a job's deadline; from then on nothing can be written for it."""
 
-# Measured with tracemalloc on CPython 3.11, 64 bits; a test measures again and compares.
+# Measured with tracemalloc on 64-bit CPython 3.11; a test measures again and compares.
 _POSTED_BYTES = 400
-"""Of a token, its text and its tuple."""
+"""Bytes of a token with its text and tuple."""
 _ENTRY_BYTES = 120
 _SLOT_BYTES = 180
 
 
 class Posted(msgspec.Struct, frozen=True):
-    """What is kept under a token in the process that gave it. `end_ms`: when what is pending is given up."""
+    """What the process that issued a token keeps for it. `end_ms`: when pending items are given up."""
 
     entries: tuple[Entry, ...]
     end_ms: int
@@ -58,8 +58,8 @@ class Posted(msgspec.Struct, frozen=True):
 
 
 class ExplanationBoard:
-    """`runner` None: no language model. `store` None: tokens are known to this process only. `tokens_bytes_max`: of the
-    tokens kept here the oldest are forgotten beyond it.
+    """`runner` None: no language model. `store` None: tokens are known to this process only. Beyond `tokens_bytes_max`
+    the oldest tokens kept here are dropped.
     """
 
     def __init__(
@@ -90,9 +90,9 @@ class ExplanationBoard:
         item_rows: Sequence[int],
         results: Sequence[Result],
     ) -> tuple[tuple[Result, ...], str]:
-        """The results with what is known of their explanations, and an unguessable token for the rest.
+        """The results with the explanations known by now, and an unguessable token for the rest.
 
-        `item_rows`: where each result is in `items`.
+        `item_rows`: row of each result in `items`.
         """
         now_ms = self._clock()
         token = new_token(now_ms)
@@ -115,7 +115,7 @@ class ExplanationBoard:
     def _entries(
         self, situation: Asked, item_rows: Sequence[int], template: list[str], results: Sequence[Result], now_ms: int
     ) -> list[Entry]:
-        """An entry for each result. Those whose text nobody writes yet become jobs."""
+        """An entry for each result. Texts that nobody is writing yet become jobs."""
         runner = self._runner
         assert runner is not None
         tenant, entries, fresh, joined, hits = situation.tenant, [], [], 0, 0
@@ -146,7 +146,7 @@ class ExplanationBoard:
         return entries
 
     async def explanations(self, tenant: str, token: str) -> tuple[Explanation, ...]:
-        """In the order of the results. NotFound for a token that never was, is too old, or is another tenant's."""
+        """In the order of the results. Raises NotFound for a token that is unknown, too old, or of another tenant."""
         posted = self._local(tenant, token)
         if posted is not None:
             over = posted.end_ms <= self._clock()
@@ -156,7 +156,7 @@ class ExplanationBoard:
         return await self._remote.explanations(tenant, token, token_ms(token))
 
     async def watch(self, tenant: str, token: str) -> AsyncIterator[Explanation]:
-        """Each explanation as it becomes final, then the end. Raises NotFound as `explanations` does."""
+        """Yields each explanation as it becomes final, then ends. Raises NotFound as `explanations` does."""
         posted = self._local(tenant, token)
         if posted is None:
             if self._remote is None:
@@ -190,7 +190,7 @@ class ExplanationBoard:
         return posted if posted is not None and posted.until_ms > self._clock() else None
 
     def _drop_expired(self, now_ms: int) -> None:
-        """They are in order of age. Of too many the oldest go first, too."""
+        """Drops tokens that are too old, which come first, and the oldest of too many."""
         while (oldest := self._tokens.oldest()) is not None and oldest[1].until_ms <= now_ms:
             self._tokens.drop(oldest[0])
 
@@ -200,7 +200,7 @@ def _kept_bytes(key: tuple[str, str], posted: Posted) -> int:
 
 
 def posted_bytes(posted: Posted) -> int:
-    """What a token keeps in memory, from its contents. Texts and slots that it shares are counted each time."""
+    """Approximate bytes that a token keeps. Texts and slots that it shares are counted in full."""
     size = _POSTED_BYTES
     for entry in posted.entries:
         size += _ENTRY_BYTES + getsizeof(entry.template) + (_SLOT_BYTES if entry.slot is not None else 0)
@@ -215,7 +215,7 @@ def _told(result: Result, entry: Entry) -> Result:
 
 
 async def _changed(changed: asyncio.Event, seconds: float) -> None:
-    """Until something changed, or so long."""
+    """Waits until something changes, or for that long."""
     try:
         async with asyncio.timeout(max(0.0, seconds) + 0.001):
             await changed.wait()
@@ -224,12 +224,12 @@ async def _changed(changed: asyncio.Event, seconds: float) -> None:
 
 
 def new_token(now_ms: int) -> str:
-    """32 characters, safe in a URL: when it was made (6 bytes) and 18 random bytes."""
+    """32 URL-safe characters: its time of issue (6 bytes) and 18 random bytes."""
     return base64.urlsafe_b64encode(now_ms.to_bytes(6, "big") + os.urandom(18)).decode("ascii")
 
 
 def token_ms(token: str) -> int:
-    """When a token was made; 0 for what is none of ours."""
+    """A token's time of issue; 0 for text that is not one of our tokens."""
     try:
         raw = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
     except (UnicodeEncodeError, binascii.Error):

@@ -1,7 +1,7 @@
-"""The last answer: popular items, from memory, when there is no time or source for more; and the backfill of a short
-page.
+"""The last resort: popular items, from memory, when there is no time or source for more; and the backfill of short
+pages.
 
-It needs nothing but the model's popularity order, so it cannot fail for a dependency's sake.
+It needs only the model's popularity order, so no dependency can make it fail.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ NONE_TAKEN = np.empty(0, np.int32)
 def popular(
     engine: Engine, query: RecommendQuery, blocked: ItemRows, size: int, taken: ItemRows = NONE_TAKEN
 ) -> Ranking:
-    """The `size` most popular items that may be shown; of the query's category or candidates if it names some. Of the
-    variants of a product one, unless they are candidates; of those of `taken` (int32) none.
+    """The `size` most popular items that may be shown, within the query's category or candidates if it names some. One
+    variant of each product, unless they are candidates; no variants of the items in `taken` (int32).
     """
     category = engine.snapshot.category_number(query.category) if query.category else None
     if category is not None and category < 0:
@@ -39,7 +39,7 @@ def popular(
     else:
         order = engine.popular_order if category is None else engine.category_items(category)
         if engine.variants is None:
-            # Everything in these orders may be shown but for what is blocked.
+            # All items in these orders may be shown unless blocked.
             order = order[: size + len(blocked)]
     with engine.allowing(within, blocked) as allowed:
         if engine.variants is None or query.candidate_item_ids:
@@ -50,7 +50,7 @@ def popular(
 
 
 def backfill(engine: Engine, ranking: Ranking, query: RecommendQuery, blocked: ItemRows) -> Ranking:
-    """The ranking, with popular items behind it if it is shorter than a page and the shop has more to show."""
+    """The ranking, filled up with popular items if it is shorter than a page and the shop has more to show."""
     missing = query.page_size - len(ranking.items)
     if missing <= 0 or query.candidate_item_ids:
         return ranking
@@ -58,7 +58,7 @@ def backfill(engine: Engine, ranking: Ranking, query: RecommendQuery, blocked: I
     more = popular(engine, query, ruled_out, missing, taken=ranking.items)
     if not len(more.items):
         return ranking
-    # Behind the ranked ones, whatever scale their scores have: scores fall with rank.
+    # Below the ranked ones, on whatever scale their scores are: scores fall with rank.
     floor = min(float(ranking.scores[-1]), 0.0) if len(ranking.scores) else 0.0
     scores = more.scores + np.float32(floor - more.scores.max(initial=0.0))
     return Ranking(
@@ -75,7 +75,7 @@ def _ranking(engine: Engine, items: ItemRows, in_category: bool) -> Ranking:
     features = np.zeros((len(items), len(FEATURE_NAMES)), np.float32)
     features[:, POPULARITY] = scores
     contributions = np.zeros((len(items), len(CONTRIBUTION_NAMES)), np.float32)
-    # A trace of popularity even for an item never bought: popular is what this source is, however little.
+    # Above 0 even for an item that was never bought, since popularity is what it is credited to.
     contributions[:, POPULAR_CONTRIBUTION] = np.maximum(scores, np.float32(1e-6))
     source_masks = np.full(len(items), (PopularInCategory if in_category else Popular).bit, np.uint8)
     return Ranking(items, scores, features, contributions, source_masks)

@@ -1,12 +1,12 @@
 """Filters: what must not be shown.
 
-What a request says of one of the variants of a product (items with the same `group_id`):
+How far it reaches when an item is one of the variants of a product (items with the same `group_id`):
 
-    not available, exclude_item_ids     the item alone: another size may be shown
-    anchors, cart, disliked, purchased  the product, where they rule anything out: whoever looks at the red one, has
-                                        it or does not want it is not shown the blue one
-    viewed                              nothing: it may come again, itself or another variant, once
-    candidate_item_ids                  the caller has chosen: all of them are ranked, and nothing counts for a group
+    not available, exclude_item_ids     the item only: another size may be shown
+    anchors, cart, disliked, purchased  the product, where they exclude anything: a shopper who looks at the red one,
+                                        has it or does not want it is not shown the blue one
+    viewed                              nothing is excluded: one variant may be shown again
+    candidate_item_ids                  the caller has chosen: all are ranked, and groups do not matter
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from recserv.types import EventType, RecommendQuery, ShopperState
 def blocked_items(
     engine: Engine, state: ShopperState, context: Context, query: RecommendQuery, settings: PipelineSettings
 ) -> ItemRows:
-    """Distinct item rows (int32) that must not be recommended: excluded, anchors, disliked, by setting in the cart, and
-    purchased if asked for, with their variants but for those that were excluded. An item that was asked for by name in
+    """Distinct item rows (int32) that must not be recommended: excluded items, and with their variants anchors,
+    disliked items, those in the cart (by setting) and purchased ones (if the query asks for it). Items named in
     `candidate_item_ids` may be in the cart.
     """
     ids: set[str] = set(query.anchor_item_ids)
@@ -44,7 +44,7 @@ def blocked_items(
 
 
 def _carted(query: RecommendQuery) -> set[str]:
-    """What the request's own events leave in the cart."""
+    """The cart after the request's own events."""
     cart: set[str] = set()
     for event in query.context_events:
         if event.event_type == EventType.ADD_TO_CART:
@@ -55,7 +55,7 @@ def _carted(query: RecommendQuery) -> set[str]:
 
 
 def item_rows(engine: Engine, ids: Iterable[str], more: Iterable[int] = ()) -> ItemRows:
-    """Distinct rows of the known ids, with `more` of them."""
+    """Distinct rows of the known ids and of `more`."""
     known = {engine.items.row(item) for item in ids}
     known.update(more)
     known.discard(-1)

@@ -1,12 +1,12 @@
-"""The state store behind circuit breakers: what it cannot do is said at once, not after a timeout.
+"""The state store behind circuit breakers: if it is down, calls fail at once and not after a timeout.
 
     read     permit -> attempt within its time -> states, else StoreUnavailable or TimeoutError
-    append   permit -> attempt within its time -> results; nothing is ever lost silently: what was not acknowledged is
+    append   permit -> attempt within its time -> results; nothing is ever lost silently: unacknowledged events are
              UNAVAILABLE, and the same ids may be sent again
 
-Reads and writes have a breaker each: a full disk or a read-only replica must not take the readable state away. Both are
-idempotent (appends by event id), so a failed attempt is made a second time, after a jittered pause, if the breaker is
-closed, the time allows it and the retry budget has a token. An attempt that ran out of its time is not repeated.
+Reads and writes have a breaker each: a full disk or a read-only replica must not make the state unreadable. Both are
+idempotent (appends by event id), so a failed attempt is repeated once, after a jittered pause, if the breaker is
+closed, time is left and the retry budget has a token. An attempt that timed out is not repeated.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TOO_LATE = "the store did not answer in time; send the event again"
 
 
 class StoreGuardSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """`append_timeout_s` bounds one attempt to write; how long a read may take the request's budget says."""
+    """`append_timeout_s` limits one attempt to write; reads are limited by the budgets of their requests."""
 
     breaker: BreakerSettings = BreakerSettings()
     retry_share: float = 0.1
@@ -46,7 +46,7 @@ class StoreGuardSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoreGuard:
-    """What all users of one store share: both breakers and the retry budget. One event loop's."""
+    """Shared by all users of one store: both breakers and the retry budget. For one event loop."""
 
     def __init__(
         self,
@@ -67,11 +67,11 @@ class StoreGuard:
         self.reads, self.writes = breaker("store_read"), breaker("store_write")
         self.retries = RetryBudget(settings.retry_share)
         self.attempts = {"read": 0, "append": 0, "versions": 0}
-        """So often the store was really asked."""
+        """How often the store was really called."""
 
 
 class GuardedStore:
-    """Reads and appends of `store`; opening and closing it stays with whoever made it."""
+    """Reads and appends of `store`. Opening and closing the store is its owner's job."""
 
     def __init__(self, store: StateStore, guard: StoreGuard | None = None):
         self._store = store
@@ -79,11 +79,11 @@ class GuardedStore:
 
     @property
     def token_key(self) -> bytes:
-        """As StateStore.token_key."""
+        """See StateStore.token_key."""
         return self._store.token_key
 
     async def read(self, tenant: str, keys: Sequence[ShopperKey], within_s: float) -> list[ShopperState]:
-        """As StateStore.read. Raises StoreUnavailable (at once while the breaker is open) or TimeoutError."""
+        """See StateStore.read. Raises StoreUnavailable (at once while the breaker is open) or TimeoutError."""
         guard = self._guard
         guard.retries.request()
         ends_s = guard.clock() + within_s
@@ -100,12 +100,12 @@ class GuardedStore:
         )
 
     async def versions(self, tenant: str, keys: Sequence[ShopperKey], within_s: float) -> list[StateVersion]:
-        """As StateStore.versions, once: who asks does so for ever. Raises StoreUnavailable (at once while the breaker
-        of the reads is open) or TimeoutError.
+        """See StateStore.versions. Not retried, since probes recur anyway. Raises StoreUnavailable (at once while the
+        read breaker is open) or TimeoutError.
 
-        It tells that breaker nothing. Probes come many a second, and the reads of a quiet server seldom: a user of the
-        store that may not run scripts would lose the readable state to failed probes, and heads that are answered would
-        hide reads that are not.
+        Results do not count for that breaker. Probes run many times a second, while a quiet server rarely reads: for a
+        store user without permission for scripts, failed probes would open the breaker and so disable reads that work;
+        and successful probes would mask reads that fail.
         """
         guard = self._guard
         if guard.reads.retry_after_s() > 0.0:
@@ -120,8 +120,8 @@ class GuardedStore:
             raise
 
     async def append(self, tenant: str, events: Sequence[AppendEvent]) -> list[AppendResult]:
-        """As StateStore.append: a result per event, in order; never raises for a fault of the store. What was begun is
-        finished by the store even if nobody waits for it any more.
+        """See StateStore.append: a result per event, in order. Never raises for a fault of the store, which finishes
+        what it has started even if the caller is cancelled.
         """
         guard = self._guard
         guard.retries.request()
@@ -138,7 +138,7 @@ class GuardedStore:
     async def _append(
         self, tenant: str, events: Sequence[AppendEvent], within_s: float
     ) -> tuple[list[AppendResult], bool]:
-        """The results, and whether there was time for them."""
+        """The results, and False if time ran out."""
         try:
             results = await self._attempt(
                 "append", self._guard.writes, within_s, lambda: self._store.append(tenant, events), worked=_not_all_lost
@@ -146,7 +146,7 @@ class GuardedStore:
         except TimeoutError:
             return _unavailable(events, TOO_LATE), False
         except StoreUnavailable as error:
-            # A store answers per event; one that raises all the same must not fail the whole batch.
+            # Stores report per event. One that raises nevertheless must not fail the call.
             return _unavailable(events, str(error)), True
         return results, True
 
@@ -158,7 +158,7 @@ class GuardedStore:
         work: Callable[[], Awaitable[T]],
         worked: Callable[[T], bool],
     ) -> T:
-        """What the store gives. Raises StoreUnavailable (at once while the breaker is open) or TimeoutError."""
+        """The store's answer. Raises StoreUnavailable (at once while the breaker is open) or TimeoutError."""
         guard = self._guard
         permit = breaker.acquire()
         if not permit:
@@ -183,10 +183,10 @@ class GuardedStore:
         return given
 
     async def _may_retry(self, operation: str, breaker: CircuitBreaker, ends_s: float) -> bool:
-        """Waits the pause before a second attempt, if one may be made."""
+        """Whether a second attempt may be made; waits for the pause before it."""
         guard = self._guard
         pause_s = guard.random() * guard.settings.retry_pause_s_max
-        # As much time again as the pause: an attempt that is begun should have a chance.
+        # Leaves at least as much time as the pause took, so that the attempt has a chance.
         if (
             breaker.state is not BreakerState.CLOSED
             or guard.clock() + 2 * pause_s >= ends_s
@@ -199,7 +199,7 @@ class GuardedStore:
 
 
 def _check_foreseen(operation: str, error: Exception, limit: asyncio.Timeout) -> None:
-    """Raises StoreUnavailable, logged, in place of what no store should raise."""
+    """Logs an error that no store should raise, and raises StoreUnavailable instead."""
     if not (isinstance(error, StoreUnavailable) or (isinstance(error, TimeoutError) and limit.expired())):
         _log.log(logging.ERROR, operation, "the state store raised", error=error)
         raise StoreUnavailable(f"the state store failed ({type(error).__name__})") from error

@@ -1,10 +1,10 @@
-"""Taking events in: the checks that need a clock, the write, and an outcome per event.
+"""Ingestion of events: checks that need a clock, the write, and an outcome per event.
 
-    Event*        -> admit   -> AppendEvent* and, for those that may not pass, their outcomes
-    AppendEvent*  -> append  -> AppendResult*       one call of the store, out of reach of the caller's cancellation
+    Event*        -> admit   -> AppendEvent*, and outcomes for rejected events
+    AppendEvent*  -> append  -> AppendResult*       one call of the store, shielded from the caller's cancellation
     AppendResult* -> outcome -> IngestOutcome*      in the order of the events
 
-What an event looks like by itself (ids, lengths, numbers) was checked before it gets here.
+The form of each event (ids, lengths, numbers) has been validated before.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class IngestOutcome(msgspec.Struct, frozen=True):
 
 
 class IngestHooks:
-    """What ingestion reports of the events of one call; the defaults do nothing. Called on the event loop."""
+    """Callbacks of ingestion for the events of one call; the defaults do nothing. Called on the event loop."""
 
     def on_events(self, event_type: EventType, outcome: str, count: int) -> None:
         """`outcome`: accepted, duplicate, or the reason of the error in lower case."""
@@ -41,8 +41,8 @@ class IngestHooks:
 
 
 class EventIngestor:
-    """`retention_ms` is for how long event ids are kept; `known_item` None: every item counts as known. `store_guard`:
-    the store's circuit breakers, shared with whatever else uses it. `watches` are told of events before these are
+    """`retention_ms`: for how long event ids are kept. `known_item` None: every item counts as known. `store_guard`:
+    the store's circuit breakers, shared with its other users. `watches` are notified of events before these are
     acknowledged.
     """
 
@@ -66,9 +66,9 @@ class EventIngestor:
         self._writes: set[asyncio.Task[list[AppendResult]]] = set()
 
     async def ingest(self, tenant: str, events: Sequence[Event]) -> list[IngestOutcome]:
-        """One outcome per event, in order. A bad event is REJECTED with its error and does not touch the others.
+        """One outcome per event, in order. A bad event is REJECTED with its error and does not affect the others.
 
-        If the caller is cancelled, the events that were handed to the store are written all the same.
+        If the caller is cancelled, events already handed to the store are still written.
         """
         now_ms = self._clock()
         admitted = [self._admit(event, now_ms) for event in events]
@@ -85,11 +85,11 @@ class EventIngestor:
 
     @property
     def writes(self) -> int:
-        """Calls of the store that are under way, those of cancelled callers included."""
+        """Store calls under way, including those of cancelled callers."""
         return len(self._writes)
 
     async def drain(self) -> None:
-        """Returns once no write is under way, those of cancelled callers included."""
+        """Returns once no write is under way, including those of cancelled callers."""
         while self._writes:
             await asyncio.wait(self._writes)
 
@@ -114,10 +114,10 @@ class EventIngestor:
         return await asyncio.shield(write)
 
     async def _write(self, tenant: str, appends: list[AppendEvent]) -> list[AppendResult]:
-        """Also those of cancelled callers, whom somebody else may watch."""
+        """Also for cancelled callers, whose shopper another caller may be watching."""
         results = await self._store.append(tenant, appends)
         if self._watches:
-            # A duplicate too: perhaps nobody heard of the first one.
+            # Duplicates, too: the first one's acknowledgement may have been lost.
             self._watches.acknowledged(
                 tenant,
                 [

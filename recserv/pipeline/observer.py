@@ -1,5 +1,5 @@
-"""What the request path tells whoever measures it. Implementations are called on the event loop: they must be cheap and
-must not raise.
+"""Callbacks of the request path for metrics. They run on the event loop, so implementations must be cheap and must not
+raise.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@
     explain   source and reasons from the contributions that ranked   explain.py
     enrich    texts of a language model: what is known, a token for the rest (if asked for)   explanation_board.py
 
-Each stage degrades on its own and says so in the trace: no stored state -> the request's own context; no index -> the
-other sources; too little time -> popular items (fallback.py; mostly a page that is the same for all, popular_pages.py).
-Only a wrong request raises. What answers for what stands in degradation.py.
+Each stage degrades on its own and records that in the trace: no stored state -> the request's own context; no index ->
+the other sources; too little time -> popular items (fallback.py; usually a page shared by all, popular_pages.py). Only
+invalid requests raise. degradation.py lists all substitutes.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ NOTHING_BLOCKED = np.empty(0, np.int32)
 
 
 class RecommendationPipeline:
-    """`store` None: stateless, every request brings its own context. `guards` and `store_guard`: the circuit breakers;
-    the latter is shared with whatever else uses the store.
+    """`store` None: stateless, every request brings its own context. `guards`, `store_guard`: the circuit breakers; the
+    latter is shared with the store's other users.
     """
 
     def __init__(
@@ -99,8 +99,8 @@ class RecommendationPipeline:
         self._ids = (f"{secrets.token_hex(6)}-{number:x}" for number in itertools.count(1))
 
     async def recommend(self, query: RecommendQuery, deadline: Deadline, *, overloaded: bool = False) -> Recommendation:
-        """Ranked products within the deadline; popular ones at once if the server is `overloaded`. Raises InvalidInput
-        for a consistency token that is none of ours, and nothing else.
+        """Ranked products within the deadline; popular ones at once if the server is `overloaded`. Raises nothing but
+        InvalidInput, for a malformed consistency token.
         """
         engine, settings, trace = self._engine, self._settings, Trace(self._observer)
         if overloaded:
@@ -127,7 +127,7 @@ class RecommendationPipeline:
     def _popular(
         self, query: RecommendQuery, state: ShopperState, context: Context, trace: Trace, lost: DegradedReason
     ) -> Recommendation:
-        """The last answer: popular items, without those that the query and what is known of the shopper rule out."""
+        """The last resort: popular items, without those that the query or the shopper's known state excludes."""
         trace.degrade(lost)
         blocked = blocked_items(self._engine, state, context, query, self._settings)
         if context is self._nothing_known and shareable(query):
@@ -155,7 +155,7 @@ class RecommendationPipeline:
             return explain(self._engine, page, context, msgspec.structs.replace(query, explain=ExplainMode.NONE))
 
     async def context(self, tenant: str, key: ShopperKey, deadline: Deadline) -> ShopperContext:
-        """What is stored of a shopper. Raises StoreUnavailable or DeadlineTooNear: there is nothing to degrade to."""
+        """The stored state of a shopper. Raises StoreUnavailable or DeadlineTooNear: there is nothing to degrade to."""
         state = await self._state.of_shopper(tenant, key, deadline)
         context = self._builder.build(state, RecommendQuery(), self._clock())
         return shopper_context(self._engine, state, context)
@@ -189,7 +189,7 @@ class RecommendationPipeline:
         trace: Trace,
         sources: Counter[Source] | None = None,
     ) -> Recommendation:
-        """`sources`: of results that are shared."""
+        """`sources`: those of shared results."""
         shared = sources is not None and query.explain != ExplainMode.LLM_ASYNC
         if sources is None:
             sources = Counter(result.source for result in results)

@@ -1,8 +1,8 @@
-"""Popular pages that are the same for everybody, kept: what an overloaded server has to say at the least cost.
+"""Caches popular pages that are the same for everybody, the cheapest answer of an overloaded server.
 
     (page size, category, with reasons?) -> the page, the same object for all
 
-Of a shopper of whom nothing is known and who rules out nothing that is on it, this is the page.
+It is the right page for a shopper of whom nothing is known and whose request excludes none of its items.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from recserv.pipeline.rank import Ranking
 from recserv.types import ExplainMode, RecommendQuery, Result, Source
 
 PAGES_MAX = 64
-"""Categories are the callers' words: of more pages than these the oldest is made again."""
+"""Callers may send any category, so the number of pages is limited; the oldest is evicted."""
 
 
 class PopularPage(NamedTuple):
     ranking: Ranking
     results: tuple[Result, ...]
     sources: Counter[Source]
-    """Results by source."""
+    """Number of results by source."""
     item_rows: frozenset[int]
-    """Of its items. Whoever rules out none of them would get the same page by themselves."""
+    """Rows of its items. A request that excludes none of them would compute the same page."""
 
 
 def popular_page(ranking: Ranking, results: tuple[Result, ...]) -> PopularPage:
@@ -33,7 +33,7 @@ def popular_page(ranking: Ranking, results: tuple[Result, ...]) -> PopularPage:
 
 
 def shareable(query: RecommendQuery) -> bool:
-    """Whether the page is the same for the next who asks so. Whole items would be too much to keep."""
+    """Whether the page is the same for every such request. Pages with whole items would take too much memory."""
     return not query.candidate_item_ids and not query.return_items
 
 
@@ -48,8 +48,8 @@ class PopularPages:
         return len(self._pages)
 
     def get(self, query: RecommendQuery, make: Callable[[RecommendQuery], PopularPage]) -> PopularPage:
-        """The page of a `shareable` query; the same object each time. `make`: from nothing but what is in its key. It
-        is not kept: a pipeline that is part of a cycle would outlive its model's reload.
+        """The page of a `shareable` query; the same object each time. `make` computes it from the key only. It is not
+        stored: a reference cycle with the pipeline would outlive a reload of the model.
         """
         key = (query.page_size, query.category, query.explain != ExplainMode.NONE)
         page = self._pages.get(key)

@@ -1,4 +1,4 @@
-"""Ranking: the table of candidates -> a score for each -> the best, with what each source contributes to it."""
+"""Ranking: the table of candidates -> a score for each -> the best, with the contribution of each source."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ class Ranking(msgspec.Struct, frozen=True):
     source_masks: npt.NDArray[np.uint8]
 
     def rows(self, rows: npt.NDArray[np.int32] | slice) -> Ranking:
-        """These rows, in this order."""
+        """The ranking of these rows, in this order."""
         return Ranking(
             self.items[rows], self.scores[rows], self.features[rows], self.contributions[rows], self.source_masks[rows]
         )
 
 
 def words_first(ranking: Ranking, matching: Neighbours, keep: int, *, cold: bool) -> Ranking:
-    """The `keep` first of a ranking with the items that hold words of a search (int32, float32 > 0) before all others,
-    by the rarity of the words held; of equals the nearest to the context vector first where that is all there is to
-    rank by (`cold`), else in the order of the ranking. Scores fall with rank: those of the others stay, the rarity goes
-    on top of the best of them.
+    """The first `keep` of a ranking, after moving the items that contain words of a search (int32, float32 > 0) to the
+    top, by the rarity of these words. Ties: by similarity to the context vector if there is nothing else to rank by
+    (`cold`), else in the order of the ranking. Scores still fall with rank: the rarity is added to the best score of
+    the others, which keep theirs.
     """
     items, rarity = matching
     order = np.argsort(items)
@@ -58,7 +58,7 @@ def words_first(ranking: Ranking, matching: Neighbours, keep: int, *, cold: bool
     held = np.where(items[at] == ranking.items, rarity[at], np.float32(0))
     top = max(0.0, float(ranking.scores[held == 0].max(initial=0.0)))
     scores = np.where(held > 0, held + np.float32(top), ranking.scores).astype(np.float32)
-    # The search is what brought them here, whoever else brought them up.
+    # Credited to the search, even if other sources proposed them, too.
     source_masks = np.where(held > 0, np.uint8(ContextVector.bit), ranking.source_masks)
     nearness = np.where(held > 0, ranking.features[:, COSINE], 0) if cold else np.zeros(len(held))
     rows = np.lexsort((np.arange(len(held)), -nearness, -held))[:keep]
@@ -66,8 +66,8 @@ def words_first(ranking: Ranking, matching: Neighbours, keep: int, *, cold: bool
 
 
 class RankStage:
-    """Ranks with one engine. The table must not be touched between `Retrieval.fill` and the call of `rank`, which has
-    taken all it needs from it when it first waits for anything.
+    """Ranks with one engine. The table must not change between `Retrieval.fill` and the call of `rank`, which copies
+    what it needs before it first awaits anything.
     """
 
     def __init__(self, engine: Engine, settings: PipelineSettings, guard: Guard):
@@ -76,8 +76,8 @@ class RankStage:
     def rank(
         self, context: Context, keep: int, deadline: Deadline, trace: Trace, matching: Neighbours = NONE_MATCHES
     ) -> Awaitable[Ranking]:
-        """The `keep` best candidates; ties by item row. `matching`: what holds the words of a search comes before
-        everything else, whatever the ranker makes of it.
+        """The `keep` best candidates; ties by item row. `matching`: items that contain the words of a search come
+        before all others, however the ranker scores them.
         """
         if not len(matching[0]):
             return self._ranked(context, keep, deadline, trace)
@@ -92,8 +92,7 @@ class RankStage:
     async def _ranked(self, context: Context, keep: int, deadline: Deadline, trace: Trace) -> Ranking:
         """The `keep` best.
 
-        Without a session there is nothing that the ranker has learned from, and a ranker that fails ranks nothing:
-        then fixed weights decide.
+        Fixed weights are used without a session, as rankers learn from sessions only, and if the ranker fails.
         """
         engine = self._engine
         if context.empty:

@@ -1,7 +1,7 @@
-"""The place of a ranker that is not the model's own: another process, another library, a test that breaks it.
+"""The interface for a ranker other than the model's own: another process or library, or a test that breaks it.
 
-The model's own ranker works inside the table of candidates (`_rank.Scorer`). One that takes its place gets the table's
-features as a copy, on a thread of its own unless it is `bounded`, and may fail, hang or answer nonsense.
+The model's own ranker works on the table of candidates in place (`_rank.Scorer`). A replacement gets a copy of the
+table's features, runs on a thread of its own unless it is `bounded`, and may fail, hang or answer nonsense.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Floats = npt.NDArray[np.float32]
 class Ranker(Protocol):
     @property
     def bounded(self) -> bool:
-        """Scoring is computation over resident memory and waits for nothing: it may be done on the event loop."""
+        """True if scoring only computes over resident memory and never waits, so that it may run on the event loop."""
 
     def scores(self, features: Floats) -> Floats:
         """float32 [m], finite, larger is better; features: float32 [m, f], as in `ranking_features.FEATURES`."""

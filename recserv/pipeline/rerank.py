@@ -1,7 +1,7 @@
-"""Reranking: the best -> a page, with one variant of a product, and diverse if that was asked for.
+"""Reranking: the best candidates -> a page, with one variant of each product, and diverse if requested.
 
-Of variants (items with the same `group_id`) a page has the best by score of those that may be shown. The candidates
-that a request names are the caller's choice: all of them stay.
+Of the variants of a product (items with the same `group_id`), a page shows the best by score that may be shown.
+Candidates that the request names are the caller's choice: all of them stay.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ DIVERSIFIED_MIN = 100
 
 
 def places_to_rank(engine: Engine, query: RecommendQuery) -> int:
-    """How many of the candidates must be ranked for `rerank` to make a page of: all where some are variants."""
+    """How many candidates must be ranked for `rerank` to build a page: all of them if some are variants."""
     if engine.variants is not None:
         return engine.table.count
     return diversified(query) if query.diversity else query.page_size
 
 
 def diversified(query: RecommendQuery) -> int:
-    """How many candidates diversity chooses from."""
+    """The number of candidates that diversity selects from."""
     return max(DIVERSIFIED_MIN, 2 * query.page_size)
 
 
 def rerank(engine: Engine, ranking: Ranking, query: RecommendQuery) -> Ranking:
-    """The page: one of the variants of a product, the best by relevance, or with diversity by maximal marginal
-    relevance over all that were ranked.
+    """The page, with one variant of each product: the best by relevance, or with diversity by maximal marginal
+    relevance over all ranked candidates.
     """
     if engine.variants is not None:
         keep = diversified(query) if query.diversity else query.page_size

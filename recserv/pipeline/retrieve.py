@@ -1,14 +1,14 @@
-"""Retrieval: a context -> the engine's table, filled with the candidates of all sources, without blocked items.
+"""Retrieval: a context -> the engine's table, filled with the candidates of all sources except blocked items.
 
-    search    the neighbours of the context vector: among those of the newest items, by graph search where the context
-              is more than items
-    fill      words     items that hold words of the newest search, if no item was turned to since
-              sources   each in turn (`sources`): what it finds, or its scores of the `candidate_item_ids`, if the
+    search    the neighbours of the context vector: from the lists of the newest items' neighbours, or by graph search
+              if the context is not made of items alone
+    fill      words     items that contain words of the newest search, if the shopper has touched no item since
+              sources   each in turn (`sources`): its candidates, or its scores of the `candidate_item_ids`, if the
                         request names any
 
-A source that fails leaves its columns empty and says so; the others answer.
+If a source fails its columns stay empty, the answer is labelled, and the others go on.
 
-`fill` leaves its result in a table that the next request uses again: rank before anything else is awaited.
+`fill` leaves its result in a table that the next request reuses: rank before you await anything.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ logger = QuietLog(logging.getLogger(__name__))
 
 BLOCKED_EXTRA_MAX = 300
 PAGE_CANDIDATES = 40
-"""For a page of twenty no source needs to give more than by its settings."""
+"""Up to a page of twenty, the limits of the sources' settings are enough."""
 NO_CATEGORY = -1
 EMPTY: Neighbours = (np.empty(0, np.int32), np.empty(0, np.float32))
 
 
 class Retrieval:
-    """The sources of one engine. Keeps no state between requests but the engine's table."""
+    """Asks the sources of one engine. Keeps no state between requests except the engine's table."""
 
     def __init__(self, engine: Engine, settings: PipelineSettings, observer: PipelineObserver, index: Guard):
         self._engine = engine
@@ -52,13 +52,13 @@ class Retrieval:
         self._observer = observer
 
     def category(self, query: RecommendQuery) -> int | None:
-        """None: any. NO_CATEGORY: one that the model does not know."""
+        """Index of the query's category. None: any category; NO_CATEGORY: one that the model does not know."""
         return self._engine.snapshot.category_number(query.category) if query.category else None
 
     async def search(
         self, context: Context, query: RecommendQuery, blocked: ItemRows, deadline: Deadline, trace: Trace
     ) -> Neighbours:
-        """What the context vector finds in the index, within its share of the deadline."""
+        """The neighbours of the context vector in the index, found within its share of the deadline."""
         category = self.category(query)
         wanted = self._settings.search_candidates > 0 and not query.candidate_item_ids
         if not wanted or not context.directed or self._small(category):
@@ -66,7 +66,7 @@ class Retrieval:
         if self._engine.search is None:
             trace.degrade(DegradedReason.INDEX_UNAVAILABLE)
             return EMPTY
-        # The index knows nothing of what is blocked, and it may be all of what it finds first.
+        # The index does not know what is blocked, which may be all of its first results.
         width = self._settings.search_candidates + self._extra(query) + min(self._findable(blocked), BLOCKED_EXTRA_MAX)
         self._observer.index_search()
         near = context.near if category is None and self._settings.search_near else NOWHERE
@@ -75,21 +75,21 @@ class Retrieval:
         return await self._index.run(trace, EMPTY, self._found_later, context.vector, width, near, deadline)
 
     def _small(self, category: int | None) -> bool:
-        """Whether all members of the category asked for are candidates: a search would find too few of them."""
+        """Whether the category is so small that all members become candidates: a search would find too few of them."""
         return category is not None and self._engine.category_size(category) <= self._settings.exact_category_items_max
 
     def _findable(self, blocked: ItemRows) -> int:
-        """How many of these the index may find: one of the variants of a product."""
+        """How many of these items the index can find, which returns one variant of each product."""
         variants = self._engine.variants
         return len(blocked) if variants is None else len(variants.first(blocked, len(blocked)))
 
     def _found_now(self, vector: Floats, width: int, near: ItemRows) -> Neighbours:
-        """Raises what the search raises, and BadAnswer for neighbours that cannot be."""
+        """Raises what the search raises, and BadAnswer for impossible neighbours."""
         assert self._engine.search is not None
         return self._checked(self._engine.search.now(vector, width, near), width)
 
     async def _found_later(self, vector: Floats, width: int, near: ItemRows, deadline: Deadline) -> Neighbours:
-        """As `_found_now`; raises TimeoutError as well."""
+        """Like `_found_now`; raises TimeoutError as well."""
         assert self._engine.search is not None
         found = self._engine.search.later(vector, width, near)
         return self._checked(await within(found, deadline.share_s(self._settings.search_share)), width)
@@ -103,8 +103,8 @@ class Retrieval:
     def fill(
         self, context: Context, query: RecommendQuery, blocked: ItemRows, found: Neighbours, trace: Trace
     ) -> Neighbours:
-        """The candidates of all sources into the engine's table. Returns those that hold words of what was searched for
-        last, best first, with the rarity of these words.
+        """Fills the engine's table with the candidates of all sources. Returns those that contain words of the newest
+        search, best first, with the rarity of these words.
         """
         engine, category = self._engine, self.category(query)
         table = engine.table
@@ -137,7 +137,7 @@ class Retrieval:
         return matching
 
     def _matching(self, asked: WordQuery, inquiry: Inquiry, trace: Trace) -> Neighbours:
-        """What holds words of the newest search. It is of the search that the context vector speaks for, too."""
+        """Items that contain words of the newest search. Credited to the context vector, which includes the search."""
         words = self._engine.word_search
         try:
             if inquiry.requested is not None:
@@ -150,14 +150,14 @@ class Retrieval:
         return matching
 
     def _requested(self, query: RecommendQuery) -> ItemRows | None:
-        """The candidates that the request names, by item row; None if it names none."""
+        """Rows of the candidates that the request names; None if it names none."""
         if not query.candidate_item_ids:
             return None
         known = dict.fromkeys(self._engine.items.row(item) for item in query.candidate_item_ids)
         return np.array([at for at in known if at >= 0], np.int32)
 
     def _extra(self, query: RecommendQuery) -> int:
-        """More of each source for a page that is longer than most."""
+        """How many more candidates each source should give for a long page."""
         return max(0, 2 * query.page_size - PAGE_CANDIDATES)
 
 

@@ -1,5 +1,5 @@
-"""Scoring: who scores candidates. The model's own ranker; fixed weights where nothing was learned, where the ranker
-fails, or where there is no session for it to go by.
+"""Scoring: what scores candidates. The model's own ranker, or fixed weights if none was learned, if the ranker fails,
+or if there is no session to rank by.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ PLAIN_WEIGHTS = {
     "popularity_recent": 0.15,
     "in_session": 0.2,
 }
-"""Of the features, where nothing was learned or the ranker fails."""
+"""Weights of the features if no ranker was learned, or if it fails."""
 COLD_WEIGHTS = {"context_cosine": 3.0, "popularity": 0.05, "popularity_recent": 0.15}
-"""For shoppers without a session, which is all that a ranker learns from: their search, then what is popular."""
+"""For shoppers without a session, from which alone rankers learn: similarity to their search, then popularity."""
 
 
 def scorer_of(snapshot: ModelSnapshot) -> Scorer:
-    """The model's ranker; fixed weights where only popular items are left. Raises ModelError for unknown features."""
+    """The model's ranker; fixed weights if only popular items are left. Raises ModelError for unknown features."""
     ranker = snapshot.ranker
     if snapshot.popular_only:
         return linear_scorer(PLAIN_WEIGHTS)

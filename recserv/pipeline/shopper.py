@@ -1,4 +1,4 @@
-"""The answer of GetContext: what the session says, newest first, and where its weight lies."""
+"""The answer of GetContext: the contents of the session, newest first, and how its weight is distributed."""
 
 from __future__ import annotations
 

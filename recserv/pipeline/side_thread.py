@@ -1,12 +1,12 @@
-"""A thread beside the event loop for work that can neither be cancelled nor be trusted to return: searches of an index
-that may wait, scores of a ranker that may wait.
+"""A thread beside the event loop for work that can be neither cancelled nor trusted to return: calls of an index or a
+ranker that may block.
 
-The event loop starts a job, and waits no longer than its budget. At most `pending_max` jobs are under way or queued:
-behind one that hangs, later requests are told at once instead of waiting for it. A job that nobody waits for any more
-(its future is cancelled) is not begun. A thread that has been in one job for `stuck_s` is left to itself and another
-takes the queue over; at most `threads_max` of them exist, so a fault that goes on hanging cannot pile threads up.
+The event loop submits a job and waits for it within its budget. At most `pending_max` jobs are under way or queued: if
+one hangs, later requests fail at once instead of waiting behind it. A job whose future is cancelled is not started. A
+thread that has been in one job for `stuck_s` is abandoned, and another takes over the queue; at most `threads_max`
+exist, so that a persistent fault cannot pile up threads.
 
-A queue and threads of its own instead of concurrent.futures: a hand-over costs half as much.
+Not concurrent.futures, whose hand-over costs twice as much.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Work = Callable[..., Any]
 
 
 class TooManyWaiting(RecservError):
-    """Nobody can take another job on."""
+    """The queue is full."""
 
     reason = "TOO_MANY_WAITING"
 
@@ -37,7 +37,7 @@ class _Job(NamedTuple):
 
 
 class _Worker:
-    """One thread and what it is at: `busy_since_s` None between jobs."""
+    """One thread. `busy_since_s`: start of its current job; None between jobs."""
 
     __slots__ = ("busy_since_s", "retired", "thread")
 
@@ -48,7 +48,7 @@ class _Worker:
 
 
 class SideThread:
-    """Begins with the first job; daemons, since work that hangs must not keep the process from ending."""
+    """Threads start with the first job. They are daemons: work that hangs must not keep the process from exiting."""
 
     def __init__(
         self,
@@ -72,11 +72,11 @@ class SideThread:
 
     @property
     def threads(self) -> int:
-        """Threads alive, stuck ones included."""
+        """Threads alive, including stuck ones."""
         return len(self._workers)
 
     def start(self, work: Work, *arguments: Any) -> asyncio.Future[Any]:
-        """Begins `work(*arguments)`. Raises TooManyWaiting."""
+        """Submits `work(*arguments)`. Raises TooManyWaiting."""
         if self._pending >= self._pending_max:
             raise TooManyWaiting(f"{self._pending} jobs of {self._name} are waiting")
         self._see_to_a_worker()
@@ -86,13 +86,13 @@ class SideThread:
         return future
 
     def close(self) -> None:
-        """Does not wait for work that hangs. A job after it starts another thread."""
+        """Ends the threads, without waiting for work that hangs. A later job starts a new thread."""
         for _ in self._workers:
             self._jobs.put(None)
         self._jobs, self._workers = SimpleQueue(), []
 
     def _see_to_a_worker(self) -> None:
-        """At least one thread that is not stuck, if there may be another."""
+        """Ensures a thread that is not stuck, as long as another one may be started."""
         self._workers = [worker for worker in self._workers if worker.thread.is_alive()]
         now_s = self._clock()
         for worker in self._workers:
@@ -129,16 +129,16 @@ class SideThread:
             return
         if isinstance(outcome, BaseException):
             future.set_exception(outcome)
-            # Marks the error as seen: work that outlived its request has nobody else to look at it.
+            # Marks the error as retrieved: work that outlived its request has no other reader.
             future.exception()
         else:
             future.set_result(outcome)
 
 
 async def within(search: asyncio.Future[Any], seconds: float) -> Any:
-    """The result of a job, waited for so long at most; raises what it raised, or TimeoutError and gives it up."""
+    """The result of a job; raises what the job raised. After `seconds` gives it up and raises TimeoutError."""
     try:
-        # `wait` neither cancels the job nor raises: it cannot be stopped, only left alone.
+        # `wait` neither cancels the job nor raises: the job cannot be stopped, only abandoned.
         await asyncio.wait((search,), timeout=max(0.0, seconds))
         if not search.done():
             raise TimeoutError

@@ -1,10 +1,10 @@
-"""The shopper's situation, coarse enough that others share it: what explanations are written for and kept under.
+"""The shopper's situation, coarse enough to be shared: explanations are written for it and cached by it.
 
     context, query -> newest items with their roles, newest search -> digest
     digest, item content, template reason -> key of a text (16 bytes)
 
-On the request path keys are all that is computed. What a model will be told (`task`) is put together later, from the
-same values: nothing of a shopper reaches it that the key does not hold.
+The request path computes keys only. The input for a language model (`task`) is built later, from the same values:
+nothing about a shopper reaches the model that is not part of the key.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from recserv.types import Item, Priority, RecommendQuery, Result
 KEY_BYTES = 16
 SEARCH_CHARS_MAX = 80
 TOLD = {Role.VIEWED: "viewed", Role.IN_CART: "in the cart", Role.BOUGHT: "bought", Role.ANCHOR: "looking at"}
-"""Roles of the live session. What was liked long ago or was put away is nobody else's business."""
+"""Roles of the live session. Older likes and removed items are private to the shopper."""
 PLACEMENT_PRIORITY = {
     "cart": Priority.HIGH,
     "checkout": Priority.HIGH,
@@ -39,7 +39,7 @@ Wanted = tuple[bytes, int, str]
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """Of one Recommend: the situation, by rows of `items`, and what its explanations need besides."""
+    """The situation of one Recommend, by rows of `items`, and what else its explanations need."""
 
     tenant: str
     locale: str
@@ -51,7 +51,7 @@ class Asked(msgspec.Struct, frozen=True):
     digest: bytes
 
     def key(self, item_row: int, evidence: str) -> bytes:
-        """Of the text for the item at a row, recommended for a reason."""
+        """Key of the text for the item at a row, recommended for a reason."""
         return hashlib.blake2b(
             self.digest + self.items.digest(item_row) + evidence.encode("utf-8", "surrogatepass"), digest_size=KEY_BYTES
         ).digest()
@@ -71,14 +71,14 @@ def _facts(items: ItemTable, key: bytes, item_row: int, evidence: str) -> ItemFa
 
 
 def _named(item: Item) -> str:
-    """What to call a product; never by its id, which says nothing to a model and is none of the provider's business."""
+    """Name of a product. Never its id, which means nothing to a model and must not reach the provider."""
     return item.title or (item.categories[-1] if item.categories else NAMELESS)
 
 
 def asked(
     query: RecommendQuery, context: Context, items: ItemTable, settings: LlmSettings, prompt_version: str
 ) -> Asked:
-    """The situation behind an answer. Cheap: it runs on the request path."""
+    """The situation behind an answer. Cheap, as it runs on the request path."""
     newest = settings.context_items_max
     item_rows = context.items.tolist()
     told = (
@@ -104,8 +104,8 @@ def asked(
 
 
 def tier_of(query: RecommendQuery, told: Sequence[tuple[int, Role]], search: str, settings: LlmSettings) -> str:
-    """The placement's tier if the settings name one; else simple for shoppers of whom nothing is known, complex where
-    an important request brings several things together, detailed otherwise.
+    """The placement's tier if the settings name one; else simple for unknown shoppers, complex for a high-priority
+    request with several kinds of evidence, detailed otherwise.
     """
     named = settings.placement_tier.get(query.placement)
     if named is not None:
@@ -117,7 +117,7 @@ def tier_of(query: RecommendQuery, told: Sequence[tuple[int, Role]], search: str
 
 
 def priority_of(query: RecommendQuery, settings: LlmSettings) -> Priority:
-    """The request's own, or that of its placement where it left it at normal."""
+    """The request's priority, or its placement's if the request leaves it at normal."""
     if query.priority is not Priority.NORMAL:
         return query.priority
     named = settings.placement_priority.get(query.placement)
@@ -125,5 +125,5 @@ def priority_of(query: RecommendQuery, settings: LlmSettings) -> Priority:
 
 
 def templates(results: Sequence[Result]) -> list[str]:
-    """The text that stands until a better one is there."""
+    """The text that is shown until a better one is ready."""
     return [result.reasons[0].text if result.reasons else "" for result in results]

@@ -1,4 +1,4 @@
-"""The state stage: what is stored of a shopper, within its share of the budget and as new as the caller has seen it."""
+"""The state stage: reads a shopper's stored state, within its share of the budget, and checks the consistency token."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ NOTHING_STORED = ShopperState()
 
 
 class StateStage:
-    """`store` None: nothing is ever stored."""
+    """`store` None: there is never any stored state."""
 
     def __init__(self, store: GuardedStore | None, settings: PipelineSettings):
         self._store, self._settings = store, settings
 
     async def of_query(self, query: RecommendQuery, deadline: Deadline, trace: Trace) -> ShopperState:
-        """The stored state; STALE_STATE if it has not what the consistency token stands for, or never gave that token.
-        There is nothing to wait for then: a store shows an event before it is acknowledged, so what the newest read has
-        not got is lost, of another state, or was never there. Raises InvalidInput for text that is no token.
+        """The stored state; labelled STALE_STATE if it does not reflect the event of the consistency token, or did not
+        issue the token. Waiting would not help: an event is visible before it is acknowledged, so an event that the
+        newest read lacks is lost, or belongs to another state, or never existed. Raises InvalidInput for text that is
+        not a token.
         """
         key = ShopperKey(query.session_id, query.user_id)
         token = decode_token(query.consistency_token) if query.consistency_token else None

@@ -2,8 +2,8 @@
 
     payload -> base64url of payload and checksum -> token_text -> payload_of, or InvalidInput
 
-The checksum is no secret: it tells what was cut or garbled on its way from what was given, so that a caller's own tests
-find the former.
+The checksum is not a secret. It tells tokens that were cut or garbled on their way from tokens that we issued, so that
+a caller's own tests find such bugs.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from recserv.errors import InvalidInput, Violation
 
 
 def token_text(payload: bytes, check_bytes: int) -> str:
-    """Payload and checksum together are a multiple of 3 bytes, so that nothing is padded."""
+    """Payload and checksum together must be a multiple of 3 bytes, so that there is no padding."""
     return base64.urlsafe_b64encode(payload + _check(payload, check_bytes)).decode("ascii")
 
 
 def payload_of(text: str, field: str, payload_bytes: int, check_bytes: int) -> bytes:
-    """`payload_bytes` of them. Raises InvalidInput, naming `field`, for what is no such text."""
+    """The payload, of `payload_bytes` bytes. Raises InvalidInput, naming `field`, for any other text."""
     characters = (payload_bytes + check_bytes) * 4 // 3
     if len(text) != characters:
         raise no_token(field, f"{len(text)} characters long, a token has {characters}")

@@ -6,23 +6,23 @@ The text is base64url of version (1 byte), hash of tenant and timeline (4), MAC 
 of them (5). The MAC is HMAC-SHA256 of version, hash and sequence, cut to 48 bits, under a key that is kept with the
 state (`StateStore.token_key`).
 
-A token is opaque to callers and no secret: it lets nobody read anything, and one of another tenant or shopper simply
-does not apply to the one who presents it. What the key is for are tokens that stand for nothing:
+A token is opaque to callers but not a secret: it grants no access, and a token of another tenant or shopper simply does
+not apply to the caller who presents it. The key exists to detect tokens that stand for nothing:
 
-- One that outlived its state: of a file or a Redis that was lost and begun anew. Sequences begin again, so by its
-  sequence it would soon count as reflected, and its event is gone. The new state has a new key. (A state that was put
-  back from a backup has its old one: there a token only shows by a sequence that is not reached yet.)
-- A forged or altered one. All that it could do is to label answers to whoever presents it: as STALE_STATE or not.
-  Hence 48 bits: to guess a MAC takes some 10^14 requests, and what is won is an answer without the label. The same
-  goes for the hash, which only tells whether a token is about the shopper who asks.
+- A token that outlived its state, for example a Redis that was lost and started empty. Sequences start again, so by its
+  sequence alone it would soon count as reflected although its event is gone. The new state has a new key. (A state
+  restored from a backup has its old key: there, such a token shows only as long as its sequence is not reached.)
+- A forged or altered token. All it could change is whether its sender's own answers are labelled STALE_STATE. Hence 48
+  bits: guessing a MAC takes some 10^14 requests, and gains an answer without the label. The same holds for the hash,
+  which only tells whether a token is about the shopper who asks.
 
-Neither is an error: the answer is STALE_STATE at once. Text that is no token at all is (InvalidInput): the checksum
-tells the two apart, so a token that was cut or garbled on its way is found by the caller's own tests.
+Neither is an error: the answer is labelled STALE_STATE at once. Text that is not a token at all is an error
+(InvalidInput): the checksum tells the two apart, so that a caller's own tests find tokens that were cut or garbled.
 
-Tokens of releases before the key have ten bytes of hash in the place of hash and MAC. They are STALE_STATE: there is
-nothing in them that the state could vouch for, and to judge them as before would leave the old form to whoever forges.
-It is a label on a whole answer, for as long as callers hold such tokens or servers of both releases share a Redis.
-Those releases take a token of this one for somebody else's: it asks nothing of them.
+Tokens of releases before the key have ten bytes of hash in the place of hash and MAC. They yield STALE_STATE: the state
+cannot verify them, and accepting the old form would let anyone forge it. The answer is complete all the same, and the
+label appears only while callers hold such tokens or servers of both releases share a Redis. Those older releases take a
+token of this one for another shopper's, which asks nothing of them.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ class ConsistencyToken(msgspec.Struct, frozen=True, gc=False):
     sequence: int
 
     def made_with(self, key: bytes) -> bool:
-        """Whether a server of the state that has this key gave it. Nothing was made with an empty key."""
+        """Whether it was issued for the state that has this key. False for an empty key, which never issues tokens."""
         return bool(key) and hmac.compare_digest(self.mac, _mac(key, self.key_hash, self.sequence))
 
     def reflected_in(self, state: ShopperState, tenant: str, key: ShopperKey) -> bool:
-        """Whether a state read for `key` has reached the event; also true if the token is about somebody else.
+        """Whether a state read for `key` reflects the event; also true if the token is about another shopper.
 
         A read of a known user's session may present the token of an event that named the user only.
         """
@@ -71,14 +71,14 @@ class ConsistencyToken(msgspec.Struct, frozen=True, gc=False):
 
 
 def encode_token(key: bytes, tenant: str, session_id: str, user_id: str, sequence: int) -> str:
-    """The token of an event of that session, else of that user; `key` as in `StateStore.token_key`."""
+    """The token of an event of the session, else of the user. `key`: see `StateStore.token_key`."""
     key_hash = _key_hash(tenant, session_id, user_id)
     payload = _LAYOUT.pack(_VERSION, key_hash, _mac(key, key_hash, sequence), sequence)
     return token_text(payload, _CHECK_BYTES)
 
 
 def decode_token(text: str) -> ConsistencyToken:
-    """What a token says, whoever made it. Raises InvalidInput, naming `consistency_token`, for what is no token."""
+    """Parses a token, unverified. Raises InvalidInput, naming `consistency_token`, for text that is not a token."""
     payload = payload_of(text, FIELD, _LAYOUT.size, _CHECK_BYTES)
     version, key_hash, mac, sequence = _LAYOUT.unpack(payload)
     if version != _VERSION or sequence > _SEQUENCE_MAX:

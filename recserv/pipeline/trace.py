@@ -1,4 +1,4 @@
-"""What happened to one request on its way: which stages ran, how long they took, what was degraded and why."""
+"""What happened to one request: which stages ran, how long they took, what was degraded and why."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Trace:
-    """Runs stages and times them; collects each degradation once, in the order in which it happened."""
+    """Runs and times stages; collects each degradation once, in order of occurrence."""
 
     __slots__ = ("_observer", "_reasons")
 

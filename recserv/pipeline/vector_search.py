@@ -1,12 +1,13 @@
-"""Where a vector search runs: on the spot if its work is bounded, else on the engine's thread.
+"""Where a vector search runs: on the event loop if its work is bounded, else on the engine's side thread.
 
-A search of lists or of a graph in memory takes ten to a hundred microseconds and waits for nothing. To hand it to
-another thread and be woken by it takes longer than most, and a third of the processor time of the whole request; the
-lists that the other sources read on the spot lie in the same memory. An index that may wait (for a network, for a
-lock) is searched on the thread, where it can be left behind.
+A search of lists or of a graph in memory takes ten to a hundred microseconds and never blocks. The hand-over to another
+thread and the wake-up would take longer than most searches, and a third of the processor time of the whole request; the
+lists that other sources read on the loop are in the same memory. An index that may block (on a network or a lock) is
+searched on the thread, where it can be abandoned.
 
-Slow all the same (the machine swaps, the processor is gone): when SLOW_STREAK searches on the spot in a row took
-SLOW_S, the next ones go to the thread, for QUARANTINE_S. One alone may have met memory that nobody had touched yet.
+Searches may be slow nevertheless (the machine swaps, or lacks processor time): if SLOW_STREAK searches in a row took
+SLOW_S on the loop, the next ones run on the thread, for QUARANTINE_S. A single slow one may just have touched cold
+memory.
 """
 
 from __future__ import annotations
@@ -40,15 +41,15 @@ class VectorSearch:
 
     @property
     def on_the_spot(self) -> bool:
-        """Whether the next search is."""
+        """Whether the next search runs on the event loop."""
         return self._clock() >= self._on_the_spot_from_s
 
     def later(self, query: Floats, k: int, near: ItemRows = NOWHERE) -> asyncio.Future[Neighbours]:
-        """On the thread. Raises TooManyWaiting."""
+        """Searches on the thread. Raises TooManyWaiting."""
         return self.thread.start(self._index.search, query, k, near)
 
     def now(self, query: Floats, k: int, near: ItemRows = NOWHERE) -> Neighbours:
-        """On the spot. Raises what the search raises."""
+        """Searches on the event loop. Raises what the search raises."""
         began_s = self._clock()
         found = self._index.search(query, k, near)
         ended_s = self._clock()
@@ -59,5 +60,5 @@ class VectorSearch:
         return found
 
     def close(self) -> None:
-        """Does not wait for a search that hangs."""
+        """Ends the thread, without waiting for a search that hangs."""
         self.thread.close()

@@ -1,20 +1,20 @@
-"""Lists that change by themselves: which watches an event concerns, and what becomes of a watch's next look. No I/O.
+"""Watches of recommendations: which watches an event concerns, and the outcome of a watch's next look. No I/O.
 
     acknowledged event -> Watches.acknowledged -> the flag of each watch of that shopper
-    versions of a probe -> Watches.saw -> the flag of each watch whose shopper's version is another one
+    versions of a probe -> Watches.saw -> the flag of each watch whose shopper's version has changed
     flag -> a look (watch_runner.py) -> judge -> sent, unchanged, or postponed
 
-A watch keeps its query, the digest of the last answer that its caller has, and one flag; however many events come, and
-however long its caller takes to read, there is never more to keep. The flag is lowered before anything is read for a
-look, and raised after an event is visible to reads and before it is acknowledged. So an event acknowledged after a
-watch's last read leaves the flag up, and there is another look.
+A watch keeps its query, the digest of the last answer sent to its caller, and one flag, however many events arrive and
+however slowly its caller reads. The flag is lowered before a look reads anything, and raised once an event is visible
+to reads and before it is acknowledged. So an event acknowledged after a watch's last read leaves the flag up and causes
+another look.
 
-Two ways to raise it. What this process acknowledges it tells the watches itself. What other processes write to a shared
-store is found by asking for the versions of all watched shoppers every now and then: `version` is what was seen last,
-and whatever differs from it raises the flag, so it does not matter in which order probes and looks overtake each other.
-Publish and subscribe would be told sooner, and was not taken: a plain PUBLISH goes to every node of a cluster, the
-sharded one needs Redis 7 while 6.2 is served, a subscription says nothing of what it missed while a connection or a
-primary was changed, and it needs a permission that a store's user may not have. Heads that are read are whatever holds.
+Two things raise it. Events that this process acknowledges are reported to the watches directly. Events that other
+processes write to a shared store are found by polling the versions of all watched shoppers: `version` is the last one
+seen, and any difference raises the flag, so probes and looks may overtake each other in any order. Publish and
+subscribe would be faster but was rejected: a plain PUBLISH goes to every node of a cluster; sharded channels need Redis
+7, and 6.2 is supported; a subscription misses what happens during a reconnect or a failover without notice; and it
+needs a permission that a store's user may not have. Versions that are read are always true.
 """
 
 from __future__ import annotations
@@ -32,51 +32,51 @@ from recserv.types import Event, Recommendation, ShopperKey
 K = TypeVar("K")
 
 _RETRY_S = (0.2, 5.0)
-"""The first pause after a look that came to nothing, and the longest; each is up to twice the one before."""
+"""First and longest pause after a look that must be repeated; each is up to twice the one before."""
 
 
 class WatchHooks:
-    """What watches report; the defaults do nothing. Called on the event loop."""
+    """Callbacks of watches; the defaults do nothing. Called on the event loop."""
 
     def on_look(self, outcome: Outcome) -> None:
         """A look has ended."""
 
     def on_coalesced(self, changes: int) -> None:
-        """So many changes met a flag that was up already: they share one look."""
+        """This many changes found the flag already up, and so share a look."""
 
 
 class Outcome(Enum):
     SENT = "sent"
     UNCHANGED = "unchanged"
     POSTPONED = "postponed"
-    """The server was too busy, or a part of it was missing: later again."""
+    """The server was too busy, or a part of it was unavailable: there will be another look."""
 
 
 class Watch:
-    """One open watch. `changed` is the flag; up at first, so that there is a first look."""
+    """One open watch. `changed` is the flag; initially up, so that there is a first look."""
 
     __slots__ = ("_failures", "changed", "key", "last", "looked_s", "tenant", "told", "version")
 
     def __init__(self, tenant: str, key: ShopperKey, last: bytes = b""):
-        """last: digest of the answer that the caller has; empty: none."""
+        """last: digest of the answer that the caller has; empty if it has none."""
         self.tenant, self.key, self.last = tenant, key, last
         self.changed = asyncio.Event()
         self.changed.set()
         self.told = True
-        """Not by a probe, so `version` may be older than what there is to read."""
+        """The flag was raised, but not by a probe, so `version` may be outdated."""
         self.version: StateVersion | None = None
         self.looked_s: float | None = None
         self._failures = 0
 
     def raise_flag(self) -> bool:
-        """Whether it was down."""
+        """Returns whether it was down."""
         was_down = not self.changed.is_set()
         self.changed.set()
         return was_down
 
     def lower_flag(self) -> bool:
-        """Before anything is read. Whether a probe of its own must come before the read: else the next probe of all
-        would find what this look is about to see, and raise the flag for nothing.
+        """To be called before anything is read. Returns whether the watch must probe its own version before the read:
+        otherwise the next probe would find the change that this look is about to see, and raise the flag in vain.
         """
         self.changed.clear()
         told, self.told = self.told, False
@@ -89,20 +89,20 @@ class Watch:
         wait_s = interval_s
         if self._failures:
             first_s, longest_s = _RETRY_S
-            # Not all at once: what failed for one watch failed for all of them.
+            # Jittered: what failed for one watch failed for all of them.
             retry_s = min(longest_s, first_s * 2.0 ** (self._failures - 1)) * (0.5 + 0.5 * random())
             wait_s = max(interval_s, retry_s)
         return max(0.0, self.looked_s + wait_s - now_s)
 
     def judge(self, answer: Recommendation | None, now_s: float) -> Outcome:
-        """What becomes of a look; None: there was no room for it. What is to be sent counts as what the caller has. A
-        look that came to nothing leaves the flag up.
+        """The outcome of a look; `answer` None: there was no room for it. An answer to be sent counts as one that the
+        caller has. A look that must be repeated leaves the flag up.
         """
         self.looked_s = now_s
         if answer is None or not is_settled(answer):
             self._failures += 1
-            # Without another probe of its own: there may be no room for a long time, and what the next probe of all
-            # finds costs one look more.
+            # But `told` stays down: with no room for long, each try would probe the store. At worst the next probe
+            # causes one look too many.
             self.changed.set()
         else:
             self._failures = 0
@@ -116,7 +116,7 @@ _Index = dict[tuple[str, ...], set[Watch]]
 
 
 class Watches:
-    """The open watches of one process, by whom they are about. On the event loop."""
+    """The open watches of one process, indexed by shopper. On the event loop."""
 
     def __init__(self, hooks: WatchHooks | None = None) -> None:
         self.hooks = hooks or WatchHooks()
@@ -150,8 +150,8 @@ class Watches:
             yield self._users, (tenant, key.user_id)
 
     def acknowledged(self, tenant: str, events: Iterable[Event]) -> None:
-        """These events are visible to reads from now on, and about to be acknowledged."""
-        # Each of them once: a call may bring a thousand events of a session that a thousand watch.
+        """To be called when these events are visible to reads and about to be acknowledged."""
+        # Each watch is touched once: one call may bring hundreds of events of a session that a thousand watch.
         of_sessions: dict[tuple[str, ...], int] = {}
         of_users: dict[tuple[str, ...], int] = {}
         for event in events:
@@ -164,12 +164,12 @@ class Watches:
                 self._raise_all(index[place], changes)
 
     def all_changed(self) -> None:
-        """Another model answers from now on."""
+        """To be called when another model has taken over."""
         for watches in self._shoppers.values():
             self._raise_all(watches)
 
     def _raise_all(self, watches: Collection[Watch], changes: int = 1) -> None:
-        """For so many `changes` at once."""
+        """Raises the flags for this many `changes` at once."""
         met = (changes - 1) * len(watches)
         for watch in watches:
             watch.told = True
@@ -178,14 +178,14 @@ class Watches:
             self.hooks.on_coalesced(met)
 
     def shoppers(self, most: int) -> list[tuple[str, list[ShopperKey]]]:
-        """Whom to probe for: each watched shopper once, in batches of one tenant and at most `most` keys."""
+        """The shoppers to probe: each watched one once, in batches of one tenant and at most `most` keys."""
         by_tenant: dict[str, list[ShopperKey]] = {}
         for tenant, session_id, user_id in self._shoppers:
             by_tenant.setdefault(tenant, []).append(ShopperKey(session_id, user_id))
         return [(tenant, batch) for tenant, keys in by_tenant.items() for batch in _batches(keys, most)]
 
     def saw(self, tenant: str, keys: Sequence[ShopperKey], versions: Sequence[StateVersion]) -> None:
-        """A probe's answer, a version for each key; of an empty one the next probe says more."""
+        """Takes a probe's answer, a version for each key. Empty versions are ignored; the next probe tells more."""
         met = 0
         for key, version in zip(keys, versions, strict=True):
             if not version:

@@ -1,18 +1,18 @@
-"""What a watch compares: a digest of an answer, and the resume token that carries it.
+"""How a watch compares answers: by a digest, which the resume token carries.
 
-    Recommendation -> answer_digest -> resume_token -> text of 20 characters, safe in a URL -> digest_of_token
+    Recommendation -> answer_digest -> resume_token -> text of 20 URL-safe characters -> digest_of_token
 
-The digest stands for what a page shows: item ids in their order, with source and reasons; what the answer had to do
-without; which ids it did not know; the model. Not for what differs though nothing has changed: scores (they decay with
-time), the recommendation's id, tokens and texts of explanations, which have a stream of their own. Neither for
-EXPLANATION_UNAVAILABLE: without reasons the answer differs anyway, and whether texts of a language model could be asked
-for is known only after the comparison.
+The digest covers what a page shows: item ids in order, with source and reasons; degraded reasons; unknown ids; the
+model. It leaves out what may differ between equal answers: scores (they decay with time), the recommendation's id, and
+tokens and texts of explanations, which have a stream of their own. EXPLANATION_UNAVAILABLE is left out, too: without
+reasons the answer differs anyway, and whether texts can be requested from a language model is known only after the
+comparison.
 
-The text is base64url of version (1 byte), digest (12) and a checksum of both (2), so that a token that was cut or
-garbled is told from one of another answer. It needs no key and no memory: any server takes it, and all that a forged
-one does is to hide from whoever sends it the answer that it names. A release that digests something else counts the
-version up and keeps length and checksum: then each takes the other's tokens, as while servers are replaced one by one,
-and sends an answer once more than it need.
+The text is base64url of version (1 byte), digest (12) and a checksum of both (2), so that a garbled token is told from
+one of another answer. It needs neither key nor memory: any server accepts it, and a forged token can only hide the
+answer that it names from its own sender. A release that changes the digest increments the version and keeps length and
+checksum: then old and new servers accept each other's tokens during a rolling update, and at worst send an answer
+twice.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DIGEST_BYTES = 12
 _VERSION = b"\x01"
 _CHECK_BYTES = 2
 _OF_ANOTHER_RELEASE = bytes(DIGEST_BYTES)
-"""No answer's digest: the caller has an answer, and nobody here knows which."""
+"""Matches no answer: the caller has one, but this release cannot tell which."""
 PASSING = frozenset(
     {
         DegradedReason.STATE_UNAVAILABLE,
@@ -38,17 +38,17 @@ PASSING = frozenset(
         DegradedReason.STAGE_FAILED,
     }
 )
-"""An answer that lacks so much says nothing of the shopper."""
+"""An answer with one of these reasons is not about the shopper."""
 FOR_NOW = frozenset({DegradedReason.INDEX_UNAVAILABLE, DegradedReason.INDEX_TIMEOUT, DegradedReason.RANKER_UNAVAILABLE})
-"""An answer to the shopper's events for which a part of the server was missing: there is a better one once it is back,
-and no event will tell. SOURCE_UNAVAILABLE is none of them: a model that lacks a source gets none by waiting, and
-another model is told to the watches.
+"""An answer with one of these is about the shopper, but lacks a part of the server that may recover, without an event
+to announce it. SOURCE_UNAVAILABLE is not among them: waiting does not give a model the source that it lacks, and
+watches are notified of a new model.
 """
 _encode = msgspec.msgpack.Encoder().encode
 
 
 def answer_digest(answer: Recommendation) -> bytes:
-    """DIGEST_BYTES bytes; the same in every process."""
+    """DIGEST_BYTES bytes, equal in every process."""
     shown = [
         (result.item_id, result.source, [(r.type, r.because_item_ids, r.text) for r in result.reasons])
         for result in answer.results
@@ -61,17 +61,17 @@ def answer_digest(answer: Recommendation) -> bytes:
 
 
 def is_passing(answer: Recommendation) -> bool:
-    """Whether it tells of the server's trouble only: not to take the place of an answer that a caller has."""
+    """Whether it only reflects the server's trouble, and so must not replace an answer that a caller has."""
     return not PASSING.isdisjoint(answer.degraded_reasons)
 
 
 def is_settled(answer: Recommendation) -> bool:
-    """Whether it holds until an event or another model changes it."""
+    """Whether it remains valid until an event or another model changes it."""
     return (PASSING | FOR_NOW).isdisjoint(answer.degraded_reasons)
 
 
 def is_news(answer: Recommendation, known: bytes) -> bool:
-    """Whether it is to be sent to a caller that has the answer with the digest `known`; empty: that has none."""
+    """Whether to send it to a caller that has the answer with the digest `known`; empty: to one that has none."""
     return not known or (not is_passing(answer) and answer_digest(answer) != known)
 
 
@@ -80,6 +80,6 @@ def resume_token(digest: bytes) -> str:
 
 
 def digest_of_token(text: str) -> bytes:
-    """Raises InvalidInput, naming `resume_token`, for what is no such token."""
+    """Raises InvalidInput, naming `resume_token`, for text that is not such a token."""
     payload = payload_of(text, FIELD, len(_VERSION) + DIGEST_BYTES, _CHECK_BYTES)
     return payload[1:] if payload[:1] == _VERSION else _OF_ANOTHER_RELEASE

@@ -1,10 +1,10 @@
-"""Watches at work: waits for a watch's flag, looks, and gives what is to be sent.
+"""Runs watches: waits for a watch's flag, looks, and yields the answers to be sent.
 
-    flag up -> smallest interval -> a place -> flag down -> probe (shared store) -> recommendation -> judge -> answer
-    every so often, while there are watches: versions of all watched shoppers -> Watches.saw     (shared store)
+    flag up -> minimum interval -> a place -> flag down -> probe (shared store) -> recommendation -> judge -> answer
+    periodically, while there are watches: versions of all watched shoppers -> Watches.saw       (shared store)
 
-While an answer is being written nothing happens here: the next look begins when its caller has taken it. A few looks
-run at once, however many watches wait for one.
+Nothing happens here while an answer is being written: the next look starts once the caller has taken it. Only a few
+looks run at once, however many watches wait for one.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ logger = logging.getLogger(__name__)
 _log = QuietLog(logger)
 
 Look = Callable[[RecommendQuery, bool], Awaitable[Recommendation | None]]
-"""(query, whether the caller has no answer yet) -> what is recommended now; None: no room for it now."""
+"""(query, whether the caller has no answer yet) -> the current answer; None: there is no room for a look now."""
 
 
 class WatchSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """interval_s: between two looks of one watch. probe_s: between two probes for all; probe_keys: of one batch, whose
-    packing and reading must not hold up a turn of the loop for long; probe_within_s: for a batch. looks_at_once: a look
-    waits for the store for most of its time; with 2 of them 100 looks a second fell behind on a busy machine.
+    """interval_s: between two looks of one watch. probe_s: between two probes of all shoppers; probe_keys: size of a
+    batch, limited so that encoding and decoding it does not block the loop for long; probe_within_s: time limit of a
+    batch. looks_at_once: looks mostly wait for the store; with 2, 100 looks a second fell behind on a busy machine.
     """
 
     interval_s: float = 0.1
@@ -49,7 +49,7 @@ class WatchSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WatchRunner:
-    """`shared`: the store, if other processes write to it too; None: whatever is written this process acknowledges."""
+    """`shared`: the store, if other processes write to it, too; None: this process acknowledges all events itself."""
 
     def __init__(
         self,
@@ -78,8 +78,8 @@ class WatchRunner:
     async def watch(
         self, query: RecommendQuery, last: bytes, look: Look
     ) -> AsyncGenerator[tuple[Recommendation, str], None]:
-        """Answers with their resume tokens, without an end. `last`: digest of the answer that the caller has, or empty.
-        Raises what `look` raises. To close it ends the watch; nothing of it is left then.
+        """Yields answers with their resume tokens, endlessly. `last`: digest of the answer that the caller has, or
+        empty. Raises what `look` raises. Closing the generator ends the watch and releases everything.
         """
         watch = Watch(query.tenant, ShopperKey(query.session_id, query.user_id), last)
         self._open(watch)
@@ -92,19 +92,19 @@ class WatchRunner:
                 answer, outcome = await self._look(watch, query, look)
                 self._watches.hooks.on_look(outcome)
                 if outcome is not Outcome.POSTPONED and query.consistency_token:
-                    # It is about the first answer. Later ones see what was acknowledged before them without it.
+                    # It is for the first answer. Later ones reflect all acknowledged events without it.
                     query = msgspec.structs.replace(query, consistency_token="")
                 if answer is not None and outcome is Outcome.SENT:
                     yield answer, resume_token(watch.last)
-                # While it waits for the next change no answer need be kept, sent or not.
+                # Do not keep the answer while waiting for the next change, sent or not.
                 answer = None
         finally:
             self._close(watch)
 
     async def _look(self, watch: Watch, query: RecommendQuery, look: Look) -> tuple[Recommendation | None, Outcome]:
         async with self._places:
-            # In this order: flag, probe, read. What becomes visible after the probe is found by the next one, what is
-            # acknowledged here after the read raises the flag again.
+            # In this order: flag, probe, read. Events that become visible after the probe are found by the next one;
+            # events acknowledged here after the read raise the flag again.
             if watch.lower_flag() and self._shared is not None:
                 await self._probe_one(watch, self._shared)
             asked = msgspec.structs.replace(query, known_answer=watch.last) if watch.last else query
@@ -116,7 +116,7 @@ class WatchRunner:
             [version] = await store.versions(watch.tenant, (watch.key,), self._settings.probe_within_s)
             watch.version = version or None
         except (StoreUnavailable, TimeoutError):
-            # The look says what is wrong. The next probe that succeeds raises the flag.
+            # The look will label what is wrong. The next successful probe raises the flag.
             watch.version = None
 
     def _open(self, watch: Watch) -> None:
@@ -131,7 +131,7 @@ class WatchRunner:
             self._probing = None
 
     async def _probe(self, store: GuardedStore) -> None:
-        """For ever. After a failure the pauses grow: the watches wait, and their streams stay open."""
+        """Probes for ever. After a failure the pauses grow; the watches wait, and their streams stay open."""
         settings = self._settings
         pause_s = settings.probe_s
         while True:
@@ -140,7 +140,7 @@ class WatchRunner:
             pause_s = settings.probe_s if await self._probe_all(store) else longer_s
 
     async def _probe_all(self, store: GuardedStore) -> bool:
-        """Whether all could be asked for."""
+        """Returns whether all shoppers could be probed."""
         for tenant, keys in self._watches.shoppers(self._settings.probe_keys):
             try:
                 versions = await store.versions(tenant, keys, self._settings.probe_within_s)

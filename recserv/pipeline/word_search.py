@@ -1,8 +1,8 @@
-"""The items that hold the words of a search query: the model's inverted index, asked by its kernel.
+"""Items that contain the words of a search query: the model's inverted index, searched by its kernel.
 
     text -> tokens -> keys -> rows of the index, rarest first, with their IDF -> the best items
 
-Pure computation over resident memory, of a bounded number of items however common the words are (`_matches`).
+Pure computation over resident memory, with a bounded number of items however common the words are (`_matches`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ItemRows = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 
 MATCHES_MAX = 200
-"""For a page of a hundred with diversity, or with as many again that are behind the first by other signals."""
+"""Enough for a page of a hundred with diversity, or with as many more that rank lower by other signals."""
 RARITY_MIN = 0.01
 
 
@@ -43,7 +43,7 @@ class WordSearch:
         )
 
     def query(self, text: str) -> WordQuery | None:
-        """What the index knows of a text; None if it knows none of its words."""
+        """The words of a text that the index knows; None if it knows none."""
         rows = self._rows(dict.fromkeys(tokens(text)[:QUERY_TOKENS_MAX]))
         rows = rows[rows >= 0]
         if not len(rows):
@@ -54,11 +54,11 @@ class WordSearch:
         return WordQuery(tuple(rows[order].tolist()), tuple(rarity.tolist()))
 
     def holding(self, words: Iterable[str], wanted: ItemRows) -> npt.NDArray[np.uint8]:
-        """Who of the wanted items holds which of the words, as `tokens` gives them: uint8 [wanted, words]."""
+        """Which of the wanted items contain which words, as `tokens` gives them: uint8 [wanted, words]."""
         return self._matches.holding(self._rows(words).astype(np.int32), wanted)
 
     def _rows(self, words: Iterable[str]) -> npt.NDArray[np.int64]:
-        """Of distinct words in the index, int64; -1 for those that no item holds."""
+        """Rows of distinct words in the index, int64; -1 for words that no item contains."""
         keys = word_keys(words)
         if not len(self._keys):
             return np.full(len(keys), -1, np.int64)
@@ -66,13 +66,13 @@ class WordSearch:
         return np.where(self._keys[rows] == keys, rows, -1)
 
     def top(self, query: WordQuery, allowed: npt.NDArray[np.uint8]) -> tuple[ItemRows, Floats]:
-        """At most MATCHES_MAX allowed items (uint8 [n]), those that hold every word first, then by the rarity of what
-        they hold; ties by item row, so the most popular first. Of the variants of a product the best.
+        """At most MATCHES_MAX allowed items (uint8 [n]): first those that contain every word, then by the rarity of the
+        words they contain; ties by item row, so the most popular first. Of the variants of a product, the best.
         """
         return self._matches.top(*_arrays(query), allowed, MATCHES_MAX)
 
     def among(self, query: WordQuery, wanted: ItemRows) -> tuple[ItemRows, Floats]:
-        """Of the wanted items (int32) those that hold any of the words, in the order of `top`."""
+        """The wanted items (int32) that contain any of the words, in the order of `top`."""
         scores = self._matches.score(*_arrays(query), wanted)
         order = np.lexsort((wanted, -scores))
         order = order[scores[order] > 0]

@@ -1,4 +1,4 @@
-"""The sources of candidates, in the order in which they are asked. See `base` for what one is and how to add one."""
+"""The candidate sources, in the order in which they are asked. See `base` for what one is and how to add one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from recserv.ranking_features import contribution
 from recserv.types import Source
 
 SOURCES: tuple[type[CandidateSource], ...] = (ContextVector, Covisitation, SessionKnn, PopularInCategory, Popular)
-"""Of equal contributions to a score the first is credited."""
+"""If contributions to a score are equal, the first source is credited."""
 
 
 @cache
 def credited(source_mask: int) -> tuple[tuple[int, Source], ...]:
-    """For a row with these bits: the public sources that it can be told by, with their columns of the contributions."""
+    """The public sources that a row with these bits can be credited to, with their columns of the contributions."""
     return tuple(
         (contribution(name), public)
         for kind in SOURCES

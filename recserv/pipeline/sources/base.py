@@ -1,28 +1,27 @@
-"""What a source of candidates is, and how it gets into the table.
+"""What a candidate source is, and how its candidates get into the table.
 
-    Inquiry -> limit, top    -> items, best first, with scores      a request that is open
-            -> score         -> scores of the items asked for       a request that names its candidates
+    Inquiry -> limit, top    -> items, best first, with scores      a request that names no candidates
+            -> score         -> scores of the named candidates      a request that names its candidates
     -> CandidateTable: the source's bit on each row, its columns filled
 
-A source belongs to one engine, keeps no state between requests, and is asked once for each: the loop over candidates
-is its kernel's. What it raises is caught where sources are asked (retrieve.py): its columns stay empty, and the answer
-says so.
+A source belongs to one engine, keeps no state between requests, and is asked once per request: its kernel loops over
+the candidates. The caller catches its exceptions (retrieve.py): its columns stay empty, and the answer is labelled.
 
-To add a source, of what the model holds already:
+To add a source of data that the model already has:
 
     recserv/pipeline/sources/NAME.py        the class: a kernel bound in __init__, `limit`, `top`, `score`
     recserv/pipeline/sources/__init__.py    the class in SOURCES
     recserv/ranking_features.py             its columns (score, its log, rank) and what they speak for
-    recserv/types.py, protos/               only if answers shall call it by a new public name
+    recserv/types.py, protos/               only if answers should name it by a new public source
 
-and of data of its own:
+and of new data:
 
     recserv/training/NAME.py                `arrays(...)`, the trainer: from sessions to the arrays, by their names
     recserv/training/assemble.py            its stage
-    recserv/model/layout.py                 the arrays, optional=True: models that were built before have none
+    recserv/model/layout.py                 the arrays, optional=True: older models do not have them
 
-The source finds its arrays in `parts.snapshot.arrays`. The table and the explanations take from the class what they
-need; to be left out or asked alone by `recserv eval` it needs `setting` and `alone`, and its name in commands/eval.py.
+The source finds its arrays in `parts.snapshot.arrays`. Table and explanations read what they need from the class. For
+`recserv eval` to switch it off or ask it alone, it needs `setting`, `alone`, and its name in commands/eval.py.
 """
 
 from __future__ import annotations
@@ -45,27 +44,27 @@ if TYPE_CHECKING:
 ItemRows = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 Found = tuple[ItemRows, Floats | None]
-"""Items, best first, distinct; as many scores, > 0 where the source has a column for them, or None: only their order
+"""Distinct items, best first, with as many scores, > 0 if the source has a column for them; None if only their order
 counts.
 """
 
 ALL = -1
-"""A limit: as many as `top` gives."""
+"""A limit: all candidates that `top` gives."""
 REQUESTED = 32
-"""The bit of what the request itself names. A bit for each source beside it; a row has eight."""
+"""Bit of candidates that the request names. Each source has another bit; a row has eight."""
 NOTHING: Found = (np.empty(0, np.int32), None)
 VARIANTS_ASKED = 8
-"""Items asked of a list for each one wanted, where some are variants: as many stand in the lists of three items."""
+"""Items requested from a list for each one wanted, if some are variants: as many as the lists of three items have."""
 
 
 class Inquiry(msgspec.Struct, frozen=True):
     """What a request asks of the sources.
 
     items: int32 [n] of the context, distinct, oldest first, with weights float32 [n]; directed: the context has a
-    vector, and neighbours are what the search found by it (empty where nothing was searched). allowed: uint8 [n of
-    the catalogue], what may be recommended. category: the one asked for, None for any; small: one is, and all of its
-    members are candidates. requested: int32, the items that the request names, distinct, if it names any. extra: how
-    many more of each source a page needs that is longer than most.
+    vector, and neighbours are what the search found by it (empty if there was no search). allowed: uint8 [n of the
+    catalogue], what may be recommended. category: the requested one, None for any; small: there is one, and all of its
+    members are candidates. requested: int32, the distinct items that the request names, if any. extra: how many more
+    candidates a long page needs from each source.
     """
 
     settings: PipelineSettings
@@ -82,13 +81,13 @@ class Inquiry(msgspec.Struct, frozen=True):
 
 
 class CategoryMembers:
-    """The available items of each category, the most popular first: offsets int64 [c + 1] into items int32."""
+    """The available items of each category, most popular first: offsets int64 [c + 1] into items int32."""
 
     def __init__(self, offsets: npt.NDArray[np.int64], items: ItemRows):
         self._offsets, self._items = offsets, items
 
     def of(self, category: int) -> ItemRows:
-        """A view."""
+        """Its available items. A view, not a copy."""
         return self._items[self._offsets[category] : self._offsets[category + 1]]
 
     def size(self, category: int) -> int:
@@ -96,8 +95,8 @@ class CategoryMembers:
 
 
 class Parts(Protocol):
-    """What an engine has to make sources of. A source keeps of it what it needs and not the engine: a model that is no
-    longer served goes at once only if it is part of no cycle.
+    """The parts of an engine that sources are made of. A source keeps what it needs but not the engine itself: without
+    reference cycles, a model is freed as soon as it is no longer served.
     """
 
     @property
@@ -111,11 +110,11 @@ class Parts(Protocol):
 
 
 class CandidateSource:
-    """`bit`: what a row of the table has that it brought up, one of its own for each source. `credits`: the public
-    source by which a result is told if that part of its score (ranking_features.CONTRIBUTION_NAMES) is the largest.
-    `knows_all`: what it says of an item is known of every one, so it can be credited with those that only the request
-    named. `personal`: it goes by the context, so items of the context can stand in its reasons. `setting`, `alone`: the
-    setting that is its limit, and the feature that ranks by it alone, for evaluation; "": it is not told apart there.
+    """`bit`: set on the table rows that it proposed, unique to each source. `credits`: the public source that a result
+    is credited to if the given part of its score (ranking_features.CONTRIBUTION_NAMES) is the largest. `knows_all`: it
+    has data on every item, so it can be credited with items that only the request named. `personal`: it depends on the
+    context, so its reasons can name items of the context. `setting`, `alone`: for evaluation, the setting that holds
+    its limit and the feature that ranks by it alone; "": it is not evaluated separately.
     """
 
     bit: ClassVar[int]
@@ -131,19 +130,19 @@ class CandidateSource:
         raise NotImplementedError
 
     def limit(self, inquiry: Inquiry) -> int:
-        """How many candidates to give: ALL, or 0 for a request that it has nothing to say to."""
+        """How many candidates to give: a number, ALL, or 0 if it has nothing to offer for this request."""
         raise NotImplementedError
 
     def top(self, inquiry: Inquiry, k: int) -> Found:
-        """Its best, at most k if it scores them; in an order without scores the table takes the first k allowed."""
+        """The best: at most k with scores, or any number in order, of which the table takes the first k allowed."""
         raise NotImplementedError
 
     def score(self, inquiry: Inquiry, wanted: ItemRows) -> Floats | None:
-        """Of each wanted item, 0 where it says nothing of it. None: its features are filled for every candidate."""
+        """The score of each wanted item, 0 if it has none. None: its features are filled for every candidate anyway."""
         return None
 
     def fill(self, table: CandidateTable, inquiry: Inquiry) -> None:
-        """Its candidates into the table."""
+        """Puts its candidates into the table."""
         if inquiry.requested is not None:
             scores = self.score(inquiry, inquiry.requested)
             if scores is None:
@@ -170,13 +169,13 @@ class ContextKernel(Protocol):
 
 
 class ListSource(CandidateSource):
-    """A source that goes through lists of the context's items. Of the variants of a product it names the best."""
+    """A source that merges lists of the context's items. Gives the best of the variants of a product."""
 
     def __init__(self, kernel: ContextKernel, variants: Variants | None):
         self._kernel, self._variants = kernel, variants
 
     def context(self, inquiry: Inquiry) -> tuple[ItemRows, Floats]:
-        """The items that it goes by, with their weights."""
+        """The items whose lists are merged, with their weights."""
         return inquiry.items, inquiry.weights
 
     def top(self, inquiry: Inquiry, k: int) -> Found:

@@ -1,5 +1,5 @@
-"""What lies near the context vector: what the index found (`Retrieval.search`), or all of a small category, because of
-a graph search's k results too few would pass the filter. Cosines are exact, in the table: only the order is taken over.
+"""Items near the context vector: those that the index found (`Retrieval.search`), or all of a small category, of which
+a graph search's k results would contain too few. The table computes exact cosines; only the order is taken from here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class ContextVector(CandidateSource):
         self._members = parts.members
 
     def limit(self, inquiry: Inquiry) -> int:
-        """The search was told how many to find."""
+        """All: the search has been told how many to find."""
         return ALL
 
     def top(self, inquiry: Inquiry, k: int) -> Found:

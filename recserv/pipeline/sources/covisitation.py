@@ -23,7 +23,7 @@ class Covisitation(ListSource):
         self.strongest = kernel.strongest
 
     def limit(self, inquiry: Inquiry) -> int:
-        """Shoppers come back to items: those of the context stand in each other's lists, and in their own."""
+        """Shoppers return to items: those of the context are in each other's lists, and in their own."""
         settings = inquiry.settings
         want = settings.covisitation_candidates
         return want and want + min(len(inquiry.items), settings.covisitation_items_max) + inquiry.extra

@@ -1,4 +1,4 @@
-"""What is popular: in a category, overall, and of late. Known of every item, so it can speak for any."""
+"""Popular items: of a category, overall, and recent. Every item has a popularity, so any can be credited to it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ CATEGORY_CANDIDATES = 12
 
 
 class PopularInCategory(CandidateSource):
-    """Of the category asked for, else of the session's heaviest ones. Of a small category all, where there is no vector
-    that they could be told by.
+    """Popular items of the requested category, else of the session's main ones. All of a small category, if there is no
+    context vector to rank them by.
     """
 
     bit = 16
@@ -42,7 +42,7 @@ class PopularInCategory(CandidateSource):
         if inquiry.category is not None or inquiry.requested is not None:
             super().fill(table, inquiry)
         elif inquiry.settings.popular_candidates:
-            # Which items are the first that may be shown, the table knows.
+            # The table finds the first items that may be shown.
             table.put_categories(
                 inquiry.items,
                 inquiry.weights,
@@ -55,7 +55,7 @@ class PopularInCategory(CandidateSource):
 
 
 class Popular(CandidateSource):
-    """Overall and of late, where no category is asked for."""
+    """Popular items overall and recently, if no category is requested."""
 
     bit = 8
     credits = (("popular", Source.POPULAR), ("trending", Source.TRENDING))
