@@ -92,12 +92,12 @@ class Admission:
         return *self._unary, self.streams, self.watches
 
     def interrupt_on_close(self, task: asyncio.Task[None]) -> None:
-        """Cancels `task`, the part of a stream that waits for its client, when the server begins to drain."""
+        """Cancels `task` when the server begins to drain: the part of a stream that may wait for ever."""
         self._stream_tasks.add(task)
         task.add_done_callback(self._stream_tasks.discard)
 
     def close(self) -> None:
-        """Refuses new calls; open streams finish what they have taken, and end."""
+        """Refuses new calls. Streams of events finish what they have taken, and end; other streams end at once."""
         self.closed = True
         for limiter in self._all:
             limiter.close()
@@ -111,7 +111,7 @@ class Admission:
 
     @property
     def in_flight(self) -> int:
-        """Unary calls being worked on."""
+        """Permits of unary calls in use. Each running entry of a batch holds one."""
         return sum(limiter.in_use for limiter in self._unary)
 
     async def drained(self) -> None:

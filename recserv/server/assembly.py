@@ -200,8 +200,8 @@ class GrpcServer:
         GOAWAY, and calls that they start before reading it are answered; then new calls are refused, and those in
         flight finish within the rest of the grace period. True if all of them did.
 
-        Late calls are answered UNAVAILABLE, on connections that stay open until `close` or `cut_off`: gRPC's own
-        shutdown would end them as CANCELLED, which tells clients nothing about retrying.
+        Late calls are answered UNAVAILABLE: gRPC's own shutdown would end them as CANCELLED, which tells clients
+        nothing about retrying. It is begun only if calls in flight take longer than most.
         """
         ends_s = (loop := asyncio.get_running_loop()).time() + grace_s
         self._health.end()

@@ -3,8 +3,8 @@
     reader task:  read -> parse -> ingest task started, in order -> window (bounded)
     handler:      window -> result awaited, in order -> written
 
-Groups overlap so that the store can commit several of them together; the window bounds how many. A group's ingest tasks
-start in the order of the groups, and the store appends in the order in which it is called.
+Groups overlap so that the store can commit several of them together; the window bounds how many. Their ingest
+tasks start in the order of the groups, and the store appends in the order in which it is called.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ Brief answers do not queue behind full ones. They cost a fraction; if they waite
 inside all the while, and calls that popular items could have served would be rejected. While both kinds wait, they
 alternate turns (a turn with both was half as long again, and so was the wait for a rejection).
 
-Calls inside are those in handlers, including the queue. Calls that wait in gRPC itself wait for a slot (slots.py), and
-there are enough slots for what arrives within a turn.
+Calls inside are recommendations in handlers, including the queue, and looks of watches. Calls that wait in gRPC itself
+wait for a slot (slots.py), and there are enough slots for what arrives within a turn.
 
 Events and health checks are neither counted nor rejected here: they have their own queues in gRPC (registered methods)
 and their own limiters, so that a flood of recommendations does not delay an acknowledgement.
@@ -42,7 +42,7 @@ from recserv.server.status import rejection
 from recserv.types import PRIORITY_METADATA, Priority
 
 TURN_S = 0.0005
-"""For how long one turn of the loop starts answers."""
+"""For how long one turn of the loop starts full answers."""
 BRIEF_IN_TURN = 4
 """Brief answers per turn. With more, turns grow long; with fewer, these become the bottleneck at twice the load."""
 WINDOW_S = 0.01

@@ -73,7 +73,7 @@ _CODES: dict[type, grpc.StatusCode] = {
 
 
 def code_of(error: BaseException) -> grpc.StatusCode:
-    """INTERNAL for errors that are not ours: they were not raised on purpose."""
+    """INTERNAL for errors that are not meant for callers."""
     return next((_CODES[kind] for kind in type(error).__mro__ if kind in _CODES), grpc.StatusCode.INTERNAL)
 
 

@@ -1,7 +1,7 @@
 """Validation of requests: collects every violation, with the path of its field.
 
-Works on the parsed wire messages, before anything is converted. The texts never repeat what the caller sent, which may
-be long, or personal.
+Works on the parsed wire messages, before anything is converted. The texts repeat numbers but no text that the
+caller sent, which may be long, or personal.
 """
 
 from __future__ import annotations
@@ -218,8 +218,8 @@ def check_recommend(request: pb.RecommendRequest, now_ms: int) -> None:
 
 
 def check_watch(message: pb.WatchRecommendationsRequest, now_ms: int) -> None:
-    """Collects all violations at once; `request` follows the rules of `check_recommend`. Raises InvalidInput;
-    NotImplementedYet.
+    """Collects all violations at once, the size excepted; `request` follows the rules of `check_recommend`. Raises
+    InvalidInput; NotImplementedYet.
     """
     out, request = Violations(), message.request
     later: NotImplementedYet | None = None
@@ -300,5 +300,5 @@ def check_token(field: str, value: str) -> None:
 
 
 def with_prefix(error: InvalidInput, prefix: str) -> InvalidInput:
-    """The same violations with their paths under `prefix` (an entry of a batch)."""
+    """The same violations with their paths under `prefix` (an entry of a batch, a watch's request)."""
     return InvalidInput([Violation(f"{prefix}.{v.field}", v.description, v.reason) for v in error.violations])
