@@ -31,7 +31,7 @@ logger = logging.getLogger("recserv.app")
 _SWITCH_INTERVAL_S = 0.0005
 
 Loaded = tuple[Identity | None, Model]
-"""A model, and what its directory was just before."""
+"""A model, and the identity of its directory just before it was loaded."""
 
 
 def serve_alone(settings: Settings, logs: Logs, announce: Callable[[str], None], leave: Callable[[], NoReturn]) -> None:
@@ -44,12 +44,12 @@ def serve_alone(settings: Settings, logs: Logs, announce: Callable[[str], None],
 
 
 def check_addresses(settings: Settings) -> None:
-    """Raises UsageError for one that is taken, while nothing else was touched: a start that fails later leaves the
-    state file that it made.
+    """Raises UsageError for an address that is taken, before anything else is touched: a start that fails later leaves
+    behind the state file that it made.
     """
     with reserved_port(*parse_address(settings.listen), shared=settings.share_port):
         pass
-    # One that is shared is waited for.
+    # With a shared port, the address for metrics is waited for.
     if settings.metrics_listen == "off" or settings.share_port:
         return
     host, port = parse_address(settings.metrics_listen)
@@ -115,7 +115,7 @@ async def reload_in_place(settings: Settings, app: Running, reason: str) -> None
 
 
 def _load_politely(settings: Settings) -> Model:
-    # The loop asks for the interpreter every time it wakes up, and gets it after one such interval.
+    # The loop has to get the GIL back every time it wakes up, and waits one such interval for it.
     before = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     try:

@@ -1,7 +1,7 @@
-"""The end of a server, in bounded time: calls may take `drain_ms`, and what is put away after them CLOSING_S in all.
+"""The end of a server, in bounded time: calls may take `drain_ms`, and closing the parts after them CLOSING_S in all.
 
-A disk that stalls can hold a commit for minutes, and whoever waits for the process would kill it in silence. So what
-does not end in time is given up, by name and in the log; what was acknowledged is safe whatever becomes of the rest.
+A disk that stalls can hold a commit for minutes, and whatever waits for the process would kill it without a word. So a
+part that does not close in time is given up and named in the log; what was acknowledged is safe in any case.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ logger = logging.getLogger("recserv.app")
 T = TypeVar("T")
 
 CLOSING_S = 2.0
-# Whoever comes after the one that took all the time may still say goodbye.
+# Still granted to a part that closes after one that took all the time.
 _LAST_S = 0.05
 
 
 class Grace:
-    """Counts from its first use. `left`: what is being given up, in numbers for the log."""
+    """The time counts from its first use. `left`: what is being given up, in numbers for the log."""
 
     def __init__(self, drain_s: float):
         self._seconds = drain_s + CLOSING_S

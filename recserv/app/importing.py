@@ -3,10 +3,11 @@
     UserPast* -> batches -> the store's import_pasts       whatever is older than event ids are kept
                          -> append, then only remembered   what is younger, as the live events that they still can be
 
-Beside servers on one Redis an import takes half of the time at most: after each batch it waits as long as that took.
+On a Redis that servers use too, an import is busy at most half of the time: after each batch it waits as long as the
+batch took.
 
-What a state keeps and for how long is the servers' to say. An import removes nothing: it does not know how they were
-told to keep the log.
+What a state keeps, and for how long, is up to the servers. An import removes nothing: it does not know for how long
+they keep the log.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ APPENDED_AT_ONCE = 256
 ATTEMPTS = 5
 PAUSE_S = 1.0
 LOG_KEPT_MS = 3660 * DAY_MS
-"""Longer than any server may be told to."""
+"""Longer than any server can be set to."""
 _NOBODY_WAITS = RedisTimeouts(connect_s=2.0, read_s=5.0, write_s=5.0)
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -56,7 +57,7 @@ class Imported(msgspec.Struct, kw_only=True):
 
 
 def past_store(state: str, clock: Clock = wall_clock_ms, id_retention_ms: int = DAY_MS) -> PastStore:
-    """Of `embedded:PATH` or `redis...`; not open yet. It removes nothing that is there."""
+    """The store of `embedded:PATH` or `redis...`, not open yet. It removes nothing that is there."""
     if state.startswith("embedded:"):
         limits = EmbeddedLimits(sweep_interval_s=None)
         return EmbeddedStore(state.removeprefix("embedded:"), clock=clock, retention_ms=id_retention_ms, limits=limits)
@@ -77,7 +78,7 @@ async def import_past(
     *,
     id_retention_ms: int = DAY_MS,
 ) -> Imported:
-    """`on_events` is told how many events of the pasts are done; `id_retention_ms`: as the servers of the state.
+    """`on_events` gets the number of events of each batch done; `id_retention_ms`: the same as of the state's servers.
     Raises UsageError; StoreUnavailable once the store stays away: what was written by then is whole, and the same call
     again goes on from there.
     """
@@ -102,7 +103,7 @@ async def import_past(
 
 
 def batches(pasts: Iterable[UserPast]) -> Iterator[list[UserPast]]:
-    """At most so many users, and not many more events than in one user's past."""
+    """At most USERS_A_BATCH users; a batch ends with the user that brings it to EVENTS_A_BATCH events."""
     batch: list[UserPast] = []
     events = 0
     for past in pasts:
@@ -116,7 +117,7 @@ def batches(pasts: Iterable[UserPast]) -> Iterator[list[UserPast]]:
 
 
 class Importer:
-    """`shared`: others use the store too. `id_retention_ms`: what is younger may have come in live, with its id."""
+    """`shared`: others use the store too. `id_retention_ms`: younger events may have come in live, with their ids."""
 
     def __init__(
         self,
@@ -164,8 +165,8 @@ class Importer:
         )
 
     async def _append(self, pasts: Sequence[UserPast]) -> set[str]:
-        """Through the door of live events, which knows the ids of those that came in live. Then their marks are kept:
-        they will be too old for that door one day.
+        """Appends them as live events, so that the store recognises the ids of those that did come in live. Then their
+        marks are kept: one day the events will be too old for an append.
         """
         events = [event for past in pasts for event in past.events]
         changed = set()
@@ -181,7 +182,7 @@ class Importer:
         return changed
 
     async def _appended(self, events: Sequence[Event]) -> list[bool]:
-        """Which of them the store had not."""
+        """For each event, whether it was new to the store."""
         results = await self._store.append(self._tenant, [arrived_then(event) for event in events])
         if lost := [result.error for result in results if result.status == AppendStatus.UNAVAILABLE]:
             raise StoreUnavailable(lost[0])

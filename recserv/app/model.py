@@ -1,4 +1,4 @@
-"""The model as the server opens it: verified, with its index; of a bad one its popular items, if asked to.
+"""The model as the server opens it: verified, with its index; of a bad one its popular items, if so configured.
 
 MODEL_DIR -> snapshot (every file verified) -> vector index, if there is one -> Model
 """
@@ -23,7 +23,7 @@ logger = logging.getLogger("recserv.app")
 
 @dataclass(frozen=True)
 class Model:
-    """`packed`: its sessions come packed, from a store that is not in this process."""
+    """`packed`: sessions come packed, from a store that is not in this process."""
 
     snapshot: ModelSnapshot
     index: ListedIndex | None
@@ -52,8 +52,8 @@ def load_model(settings: Settings) -> Model:
 
 
 def load_whole_model(settings: Settings) -> Model:
-    """A model that may take the place of one that serves: nothing of it is missing or damaged, whatever the settings
-    would put up with at the start. Its engine is made. Raises UsageError.
+    """A model that may replace the one that serves: nothing of it is missing or damaged, whatever the settings accept
+    at the start. Its engine is made. Raises UsageError.
     """
     model = load_model(msgspec.structs.replace(settings, on_bad_model="refuse"))
     if model.index is None and INDEX_FILE in model.snapshot.manifest.files:

@@ -31,7 +31,7 @@ def check_supported(settings: Settings) -> None:
 
 def serve(settings: Settings, announce: Callable[[str], None], warnings: Sequence[str] = ()) -> NoReturn:
     """Serves until SIGTERM or SIGINT, and ends the process. `announce` gets the lines that scripts wait for; `warnings`
-    are what was odd about the settings, for the log.
+    about the settings go to the log.
 
     Raises UsageError if the server cannot start, GenerationFailed if its workers cannot be kept alive.
     """
@@ -40,7 +40,7 @@ def serve(settings: Settings, announce: Callable[[str], None], warnings: Sequenc
     logs = Logs(settings.log_level)
     for warning in warnings:
         logger.warning("a setting is ignored", extra={"fields": {"problem": warning}})
-    # It asks for another model; before there is one it must not end the process.
+    # SIGHUP asks for another model; before there is one it must not end the process.
     hang_up = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         # Each imports only what it needs: the parent of workers has no use for a model or for gRPC.
@@ -60,7 +60,7 @@ def serve(settings: Settings, announce: Callable[[str], None], warnings: Sequenc
 
 
 def leave(logs: Logs, code: int = 0) -> NoReturn:
-    """Ends the process here and now, everything written."""
+    """Ends the process here and now, with everything written."""
     logs.close()
     sys.stdout.flush()
     os._exit(code)

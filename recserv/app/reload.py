@@ -1,10 +1,10 @@
-"""When to load another model: on SIGHUP, or when the model directory is seen to be another one.
+"""When to load another model: on SIGHUP, or when the model directory was replaced.
 
     manifest and seal, looked at every so often -> identity -> Sightings -> reload
     SIGHUP                                      -------------------------> reload
 
 A directory is replaced by renaming another one to its name, or is a symbolic link that is switched; in between nothing
-of that name may be there. So an identity counts once it was seen twice in a row, and each counts once: a model that was
+of that name may exist. So an identity counts once it was seen twice in a row, and each counts once: a model that was
 refused is not tried again until something changes or SIGHUP asks for it.
 """
 
@@ -54,7 +54,7 @@ class Sightings:
         return True
 
     def tried(self, identity: Identity | None) -> None:
-        """It was loaded, or refused, for another reason than its being seen."""
+        """The model was loaded, or refused, for another reason than a sighting."""
         self._tried = identity
 
 

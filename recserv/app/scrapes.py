@@ -28,7 +28,7 @@ async def scraped(
     metrics: HasRegistry, settings: Settings, serving: Callable[[], bool], retry_s: float = RETRY_S
 ) -> AsyncIterator[str]:
     """Listens inside the block. The address with the real port; empty if it is off or has to wait. Raises UsageError
-    for one that is taken and not shared. `serving`, called on this loop, is what /healthz tells.
+    for an address that is taken and not shared. `serving`, called on this loop, decides what /healthz answers.
     """
     healthy = asked_on(asyncio.get_running_loop(), serving)
     if settings.metrics_listen == "off":
@@ -43,7 +43,7 @@ async def scraped(
             try:
                 listeners.append(MetricsListener(metrics, host, port, healthy))
             except UsageError:
-                # Told once, when it began.
+                # Logged once, when the wait began.
                 continue
         logger.info("metrics have their address", extra={"fields": {"address": listeners[0].address}})
 
@@ -69,7 +69,7 @@ async def scraped(
 def asked_on(
     loop: asyncio.AbstractEventLoop, serving: Callable[[], bool], wait_s: float = _LOOP_ANSWERS_S
 ) -> Callable[[], bool]:
-    """`serving` as other threads may ask it: False also if the loop does not come to it, or is gone."""
+    """`serving` for other threads to call: False also if the loop does not get to it in time, or is gone."""
 
     def healthy() -> bool:
         answer: Future[bool] = Future()

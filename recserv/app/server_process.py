@@ -30,19 +30,19 @@ class ServerNotStarted(RecservError):
 
 
 def end_as_by_ctrl_c() -> None:
-    """From now on SIGTERM and a closed terminal end this process as Ctrl-C does: with the servers that it started, and
-    without its files. Left alone they would kill it, and a server takes SIGHUP for the wish to reload its model.
+    """From now on SIGTERM and a closed terminal end this process as Ctrl-C does: its servers end with it, and its files
+    are removed. Unhandled they would kill it, and a server takes SIGHUP as a request to reload its model.
     """
 
     def end(*_: object) -> NoReturn:
         raise KeyboardInterrupt
 
     def hang_up(*_: object) -> None:
-        # An event loop may have its own way with SIGTERM.
+        # An event loop may have its own handler for SIGTERM.
         os.kill(os.getpid(), signal.SIGTERM)
 
     signal.signal(signal.SIGTERM, end)
-    # nohup wants it to outlive the terminal.
+    # Under nohup the process is to outlive the terminal.
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, hang_up)
 
@@ -71,7 +71,7 @@ class ServerProcess:
             *[sys.executable, "-m", "recserv", "serve", "--model", str(model), "--listen", "127.0.0.1:0"],
             *["--state", f"embedded:{state}" if isinstance(state, Path) else state, *options],
         ]
-        # Its port is fixed by default, and several of these may run on one machine.
+        # The port for metrics is fixed by default, and several of these may run on one machine.
         environment = {**os.environ, "RECSERV_METRICS_LISTEN": "off"}
         with tempfile.TemporaryFile() as log:
             process = subprocess.Popen(

@@ -3,8 +3,8 @@
     settings -> model (verified) and index -> store -> pipeline, ingestor, explanations -> metrics listener -> server
     SIGTERM  -> health NOT_SERVING -> calls in flight finish -> store closed -> port closed, last; bounded by grace.py
 
-What is wrong with the settings, the model or an address ends the start (UsageError, exit code 2). What is wrong with
-the state store does not: the server then answers without stored state, says so, and tries the store again.
+Wrong settings, a bad model, an address that is taken or a state store that can never serve end the start (UsageError,
+exit code 2). A store that is unavailable does not: the server answers without stored state, says so, and tries again.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class _WatchHooks(WatchHooks):
 @dataclass(frozen=True)
 class Running:
     """`address` and `metrics_address` as HOST:PORT with the ports that were really taken; the latter empty if off, or
-    while it waits for a server that goes.
+    if it was still waiting for another server to leave it.
     """
 
     address: str
@@ -146,7 +146,7 @@ async def running(
 
 
 def guard_settings(settings: Settings) -> StoreGuardSettings:
-    """An attempt to write may take as long as the store itself was told to wait."""
+    """An attempt to write may take as long as the store's own timeout for writes."""
     usual = StoreGuardSettings()
     return replace(usual, append_timeout_s=max(usual.append_timeout_s, settings.redis_write_timeout_ms / 1000))
 
@@ -166,7 +166,7 @@ def _make_server(parts: Parts, engine: Engine, worker: str) -> tuple[LiveModel, 
     resilience.watch_attempts(store_guard.attempts)
 
     def make_pipeline(engine: Engine) -> RecommendationPipeline:
-        # A model brings an index and a ranker of its own: what the ones before did is not held against them.
+        # Each model has its own index and ranker: failures of the previous model's do not count against them.
         guards = Guards(on_transition=resilience.on_transition)
         resilience.watch(guards.index.breaker, guards.ranker.breaker)
         return RecommendationPipeline(
@@ -190,7 +190,7 @@ def _make_server(parts: Parts, engine: Engine, worker: str) -> tuple[LiveModel, 
         store_guard=store_guard,
         watches=parts.watches,
     )
-    # What is written to an embedded state this process acknowledges.
+    # Every write to an embedded state is acknowledged by this process.
     shared = None if settings.state.startswith("embedded:") else GuardedStore(store, store_guard)
     watcher = WatchRunner(
         parts.watches,

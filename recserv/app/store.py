@@ -1,4 +1,4 @@
-"""The state store that the settings name, opened when it can be: what is wrong with it never ends the start."""
+"""The state store that the settings name, opened when it can be: a store that is unavailable does not end the start."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def redis_timeouts(settings: Settings) -> RedisTimeouts:
 
 
 def make_store(settings: Settings, metrics: Metrics) -> RetriedStore:
-    """Raises nothing: what the settings name is looked at when the store is opened."""
+    """Raises nothing: the store that the settings name is looked at only when it is opened."""
     hooks = _StoreHooks(metrics)
     retention_ms = round(settings.id_retention_hours * HOUR_MS)
     log_retention_ms = round(settings.log_retention_hours * HOUR_MS)

@@ -13,7 +13,7 @@ from recserv.stores.redis_tail import RedisLogTail, TailedEntry
 from recserv.types import Event
 
 BATCH_TIMEOUT_MS = 5_000
-"""Unless told otherwise: a batch asks every partition at once, for 8,192 events at most, and nobody waits for it."""
+"""The default: a batch asks every partition at once, for 8,192 events at most, and nobody waits for it."""
 CLAIM_IDLE_MS = 60_000
 PAUSE_S = 0.25
 
@@ -53,7 +53,7 @@ async def tail(
     try:
         await log.open()
         while True:
-            # Those that another consumer of the group was given and has not finished with come first.
+            # Events that another consumer of the group took and did not acknowledge come first.
             found = await log.claim_idle(CLAIM_IDLE_MS) + await log.read()
             _emit_all(found, emit)
             await log.acknowledge(found)

@@ -1,4 +1,4 @@
-"""What goes back: messages as proto3 JSON, and google.rpc.Status as Google's APIs have it in JSON.
+"""What goes back: messages as proto3 JSON, and google.rpc.Status as Google's APIs write it in JSON.
 
     {"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": "...", "details": [{"@type": ..., ...}]}}
 
@@ -51,7 +51,7 @@ _DEGRADED_PREFIX = "DEGRADED_REASON_"
 
 
 class Refused(Exception):
-    """The gateway's own no. `http_status` None: what follows from the status's code."""
+    """The gateway's own refusal. `http_status` None: the one that follows from the status's code."""
 
     def __init__(self, status: status_pb2.Status, http_status: int | None = None):
         self.status, self.http_status = status, http_status
@@ -90,7 +90,7 @@ def bad_fields(violations: list[Violation]) -> Refused:
 
 
 def status_of_call(error: grpc.RpcError) -> status_pb2.Status:
-    """Of what a call ended with."""
+    """The status that a call ended with."""
     call: Any = error
     try:
         status = rpc_status.from_call(call)
@@ -100,8 +100,8 @@ def status_of_call(error: grpc.RpcError) -> status_pb2.Status:
     if status is not None:
         return status
     if call.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
-        # gRPC's own words name addresses of the inside, which are not for whoever calls from outside. CANCELLED is a
-        # server that stops before it begins the call: what its caller cancelled has nobody to tell.
+        # gRPC's own messages name internal addresses, which are not for callers from outside. CANCELLED means a server
+        # that stopped before it began the call: a call that its caller cancelled has nobody left to answer.
         message = "the recommendation server cannot be reached"
         return refusal("UNAVAILABLE", "TARGET_UNREACHABLE", message, retry_after_ms=TARGET_RETRY_MS).status
     return status_pb2.Status(code=call.code().value[0], message=call.details() or "")
@@ -128,7 +128,7 @@ def _detail(detail: Any) -> dict[str, Any] | None:
     try:
         told: dict[str, Any] = json_format.MessageToDict(detail)
     except (TypeError, ValueError):
-        # Of a type that this gateway does not know, or bytes that are not one: JSON has no words for it.
+        # A type that this gateway does not know, or bytes that do not parse: JSON cannot express it.
         return None
     return told
 

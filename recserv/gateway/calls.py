@@ -31,7 +31,7 @@ TIMEOUT = "x-request-timeout-ms"
 PRIORITY = "x-recserv-priority"
 LAST_EVENT_ID = "last-event-id"
 STREAMS_PER_CONNECTION = 500
-"""A server lets 1,000 calls of one connection in, by default; the next one waits, unheard, for one of them to end."""
+"""A server admits 1,000 calls of one connection by default; the next one waits, unseen, for one of them to end."""
 _REQUEST_ID_MAX = 128
 _PRIORITIES = {priority.name.lower(): priority for priority in Priority if priority}
 _TIMEOUT_DIGITS_MAX = 12
@@ -52,7 +52,7 @@ class Target:
         where = channel_target(address)
         options = _channel_options(where)
         self._channel = grpc.aio.insecure_channel(where, options)
-        # On connections of their own, so that streams, which stay, never hold up a call.
+        # On separate connections, so that streams, which stay open, never hold up a call.
         apart = [*options, ("grpc.use_local_subchannel_pool", 1)]
         count = math.ceil(streams_max / STREAMS_PER_CONNECTION)
         self._streaming = [grpc.aio.insecure_channel(where, apart) for _ in range(count)]
@@ -62,7 +62,7 @@ class Target:
         self._unary: dict[str, Any] = {}
 
     async def call(self, method: Method, request: Message, how: How) -> Message:
-        """Raises grpc.RpcError. Tried again as `retries` says; to cancel it cancels the call."""
+        """Raises grpc.RpcError. Retried as `retries` says; cancelling it cancels the call."""
         rpc: Any = self._unary.get(method.name)
         if rpc is None:
             rpc = self._unary[method.name] = self._channel.unary_unary(
@@ -82,11 +82,11 @@ class Target:
         return rpc(request, timeout=how.timeout_s or None, metadata=how.metadata)
 
     async def serves(self, timeout_s: float) -> bool:
-        """Whether the server says of itself that it does."""
+        """Whether the server reports that it serves."""
         try:
             answer = await self._health.Check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=timeout_s)
         except grpc.RpcError:
-            # Whatever it is, it does not serve.
+            # Whatever the error, the server does not serve.
             return False
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
@@ -106,7 +106,7 @@ def until_gone(request: Request) -> asyncio.Future[None]:
 
 
 async def answer_of(calling: Coroutine[Any, Any, Message], request: Request) -> Message:
-    """Of a unary call, which ends with its caller. Raises grpc.RpcError; Refused where nobody waits."""
+    """The answer of a unary call, cancelled when its caller goes. Raises grpc.RpcError; Refused if nobody waits."""
     call, gone = asyncio.ensure_future(calling), until_gone(request)
     gone.add_done_callback(lambda _: call.cancel())
     try:
@@ -120,12 +120,12 @@ async def answer_of(calling: Coroutine[Any, Any, Message], request: Request) -> 
 
 
 def nobody_waits() -> Refused:
-    """Read by nobody; the log and the counters have it."""
+    """Read by nobody, since the caller is gone."""
     return refusal("CANCELLED", "CANCELLED", "gone", http_status=_GONE_HTTP_STATUS)
 
 
 def _channel_options(where: str) -> list[tuple[str, Any]]:
-    """As a client's, but that only streams are tried again by the channel."""
+    """Like a client's, except that the channel retries only streams."""
     options = dict(channel_options(ClientOptions(), where))
     config = service_config(ClientOptions())
     [methods] = config["methodConfig"]
@@ -136,19 +136,19 @@ def _channel_options(where: str) -> list[tuple[str, Any]]:
 
 
 def request_id_of(given: str) -> str:
-    """The caller's where it can go on in headers and logs, else a new one."""
+    """The caller's id if it is safe in headers and logs, else a new one."""
     fine = 0 < len(given) <= _REQUEST_ID_MAX and given.isascii() and given.isprintable() and " " not in given
     return given if fine else uuid.uuid4().hex
 
 
 def how_of(headers: Mapping[str, str], request_id: str, request: Message, timeout_ms: int, timeout_ms_max: int) -> How:
-    """Raises Refused for headers that say nothing that can be done."""
+    """Raises Refused for headers that are not valid."""
     metadata = metadata_of(headers, request_id, request)
     return How(_timeout_ms(headers, timeout_ms, timeout_ms_max) / 1000, metadata)
 
 
 def metadata_of(headers: Mapping[str, str], request_id: str, request: Message) -> tuple[tuple[str, str], ...]:
-    """Raises Refused for a priority that there is not."""
+    """Raises Refused for an unknown priority."""
     metadata = [(REQUEST_ID, request_id)]
     if (named := PRIORITY_METADATA.get(_priority(headers, request))) is not None:
         metadata.append(named)
@@ -165,7 +165,7 @@ def _timeout_ms(headers: Mapping[str, str], default: int, longest: int) -> int:
 
 
 def _priority(headers: Mapping[str, str], request: Message) -> Priority:
-    """The header's, else what the message says: the server decides before it reads that."""
+    """The header's, else the message's: the server decides before it reads the message."""
     given = headers.get(PRIORITY)
     if given is None:
         number = getattr(request, "priority", 0)
@@ -176,7 +176,7 @@ def _priority(headers: Mapping[str, str], request: Message) -> Priority:
 
 
 def name_request(request: Message, request_id: str) -> None:
-    """Where the message has a place for the request's id and says none."""
+    """Sets the request's id where the message has a field for it and leaves it empty."""
     if isinstance(request, pb.RecommendRequest):
         request.request_id = request.request_id or request_id
     elif isinstance(request, pb.BatchRecommendRequest):

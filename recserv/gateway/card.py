@@ -1,16 +1,16 @@
-"""Recommended products as HTML, for what shows a page or an answer but cannot draw a list: chats, workflow tools.
+"""Recommended products as HTML, for clients that show a page or answer but cannot draw a list: chats, workflow tools.
 
     GET /card              a page of its own: one style, no script, no request to anybody
     GET /card?fragment=1   the list alone, to be put into somebody else's page or answer
 
 The parameters are those of /api/v1/recommendations and the `Options` below. Whatever comes from a catalogue or a caller
-is text, and stays so in what reads the fragment next: chats run answers through Markdown before they sanitize the HTML
-(Dify's drops styles, classes and frames, and knows the elements used here), so the fragment means something without a
-style, has no empty line and no indentation, which would end HTML in Markdown, and writes the marks of Markdown as
-character references. Controls that turn the direction of text around are left out; each text finds its own direction.
+is text, and stays text in whatever reads the fragment next: chats run answers through Markdown before they sanitize the
+HTML (Dify's sanitizer drops styles, classes and frames, and knows the elements used here), so the fragment is readable
+without a style, has no empty line and no indentation, which would end HTML in Markdown, and writes Markdown's special
+characters as character references. Controls that change text direction are removed; each text finds its own direction.
 
-Images are left out unless `images` asks for them: they would be requests to a host of the catalogue's choosing that
-tell it who looks. Then they are those with https, without a referrer.
+Images are left out unless `images` asks for them: each is a request that tells a host of the catalogue's choosing who
+looks. Even then only https images are shown, without a referrer.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ TITLE = "Recommended for you"
 _REASONS_MAX = 2
 _IMAGE_URI_MAX = 2_048
 _PRICE_MAX = 1e12
-"""From here on with three digits."""
+"""Prices from here on are shown with three digits."""
 _CURRENCY_MAX = 8
 _TRUE = {"1": True, "true": True, "0": False, "false": False}
 _TURNS = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])
-"""Embeddings, overrides and isolates. The marks that have no reach (U+200E, U+200F, U+061C) belong to real titles."""
+"""Embeddings, overrides and isolates. Marks without a scope (U+200E, U+200F, U+061C) occur in real titles."""
 _REFERENCES = {ord(mark): f"&#{ord(mark)};" for mark in "&<>\"'`*_~[]{}()\\$|#!:"}
 _IMAGE_URI = re.compile(r"https://[^\s\"'<>\\]+")
 
@@ -68,7 +68,7 @@ _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode(
 
 
 class Options(msgspec.Struct, frozen=True):
-    """What a card takes beside the fields of a RecommendRequest."""
+    """What a card takes besides the fields of a RecommendRequest."""
 
     title: str = TITLE
     images: bool = False
@@ -96,7 +96,7 @@ def card_options(pairs: Iterable[tuple[str, str]]) -> tuple[Options, list[tuple[
 
 
 def ask_for_card(request: pb.RecommendRequest) -> None:
-    """What a card needs of its request. Raises Refused."""
+    """Sets what a card needs in its request. Raises Refused."""
     if request.page_size > PAGE_SIZE_MAX:
         raise bad_fields([Violation("page_size", f"must be at most {PAGE_SIZE_MAX} of a card", "TOO_LARGE")])
     request.page_size = request.page_size or PAGE_SIZE
@@ -160,7 +160,7 @@ def _product(result: pb.RecommendResult, options: Options) -> Iterator[str]:
 
 
 def _price(item: pb.Item) -> str:
-    """`price` 0 is a product without one, or a free one: nothing is said."""
+    """`price` 0 means a product without a price, or a free one: nothing is shown."""
     if not item.price:
         return ""
     amount = f"{item.price:,.2f}" if item.price < _PRICE_MAX else f"{item.price:.3g}"
@@ -172,8 +172,8 @@ def _availability(item: pb.Item) -> str:
 
 
 def text(given: str, most: int = TEXT_MAX) -> str:
-    """One line of at most `most` characters that is text in HTML, in an attribute of it, and in Markdown around it."""
-    # Cut first: what is far too long costs no more than what is not.
+    """One line of at most `most` characters that stays text in HTML, in an HTML attribute, and in Markdown."""
+    # Cut first, so that a text that is far too long costs no more than any other.
     shown = " ".join(_plain(given[: 4 * most]).split())
     if len(shown) > most:
         shown = shown[: most - 1].rstrip() + "…"

@@ -1,9 +1,9 @@
-"""What uvicorn does not bound: how many connections there are, and how long one may keep us waiting: for a request, or
-until it takes an answer.
+"""What uvicorn does not bound: how many connections there are, and how long one may keep us waiting for a request or
+before it takes an answer.
 
 uvicorn's `limit_concurrency` answers 503 to requests beyond it but keeps the connections, and its keep-alive timer ends
-with the first byte of the next request, and does not run before the first one. granian bounds heads, and is written in
-Rust; so this is a guard in front of uvicorn's own protocol, which stays what reads and writes HTTP.
+with the first byte of the next request, and does not run before the first one. granian bounds heads, but is written in
+Rust; so this is a guard in front of uvicorn's own protocol, which still reads and writes HTTP.
 
     more than `connections_max`                  503 and closed, before a byte is read
     no whole head `head_timeout_s` after         408 and closed; a byte now and then does not help
@@ -28,7 +28,7 @@ from recserv.gateway.answers import Refused, error_response, refusal
 
 _BUSY_RETRY_MS = 1_000
 _USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
-"""Linux's, of RFC 5482."""
+"""Linux's name for the timeout of RFC 5482."""
 
 
 class BoundedProtocol(H11Protocol):
@@ -56,14 +56,14 @@ class BoundedProtocol(H11Protocol):
         if self.transport.is_closing():
             return
         super().data_received(data)
-        # Also for a body that nobody reads any more, since its answer is out.
+        # Also for a body that nobody reads any more, since its answer has been sent.
         if self.conn.their_state is h11.IDLE or self.conn.our_state is h11.DONE:
             self._wait()
         else:
             self._wait_no_more()
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP behind an answer that has begun cannot be answered: uvicorn would raise."""
+        """Invalid HTTP after an answer has begun cannot be answered: uvicorn would raise."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             super().send_400_response(msg)
         else:
@@ -88,7 +88,7 @@ class BoundedProtocol(H11Protocol):
             self._refuse(refusal("DEADLINE_EXCEEDED", "HEAD_TIMEOUT", message, http_status=408))
 
     def _refuse(self, refused: Refused) -> None:
-        """Outside of h11, which has no request yet to answer."""
+        """Bypasses h11, which has no request yet to answer."""
         answer = error_response(refused.status, refused.http_status, {"Connection": "close"})
         lines = [f"HTTP/1.1 {answer.status_code} Refused".encode(), *(b": ".join(pair) for pair in answer.raw_headers)]
         self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + bytes(answer.body))

@@ -1,7 +1,7 @@
-"""What the status page says, made of samples of /metrics: rates of the last minute, quantiles of what it added to the
-histograms, and gauges as they were last.
+"""What the status page shows, computed from samples of /metrics: rates of the last minute, quantiles of what that
+minute added to the histograms, and the latest gauges.
 
-Counters and histograms of several servers are added up; a counter that fell began anew at 0 (a restart). Gauges and
+Counters and histograms of several servers are added up; a counter that fell was reset to 0 (a restart). Gauges and
 facts stay with their server and process.
 """
 
@@ -36,7 +36,7 @@ Key = tuple[str, tuple[tuple[str, str], ...]]
 
 
 class Sample(NamedTuple):
-    """`at_s`: monotonic. `round`: in which all servers were asked."""
+    """`at_s`: monotonic. `round`: the number of the round in which all servers were asked."""
 
     at_s: float
     values: Mapping[Key, float]
@@ -44,7 +44,7 @@ class Sample(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """Of one server. `problem`: why the newest round has nothing of it; empty if it has."""
+    """The samples of one server. `problem`: why the newest round has none of it; empty if it has one."""
 
     address: str
     samples: tuple[Sample, ...]
@@ -52,13 +52,13 @@ class Seen(NamedTuple):
 
 
 class Histogram(NamedTuple):
-    """What was added to it: how often, and `(upper bound, how often up to there)` in rising order."""
+    """What was added to it per second: observations, and `(upper bound, observations up to it)` in ascending order."""
 
     per_s: float
     buckets: tuple[tuple[float, float], ...]
 
     def quantile(self, share: float) -> float:
-        """As Prometheus's histogram_quantile: evenly within a bucket, the last bound beyond it, NaN of none."""
+        """As Prometheus's histogram_quantile: linear within a bucket, the last bound beyond it, NaN if it is empty."""
         total = self.buckets[-1][1] if self.buckets else 0.0
         if not total > 0:
             return math.nan
@@ -71,7 +71,7 @@ class Histogram(NamedTuple):
 
 
 class Rates:
-    """Per second, over the samples that there are; empty as long as there is only one of a server."""
+    """Per second, over the samples that there are; a server with only one sample has no rates yet."""
 
     def __init__(self, seen: Iterable[Seen]):
         self._per_s: defaultdict[Key, float] = defaultdict(float)
@@ -97,7 +97,7 @@ class Rates:
         return sum(per_s for (sample, given), per_s in self._per_s.items() if sample == name and wanted <= set(given))
 
     def histograms(self, name: str, label: str) -> dict[str, Histogram]:
-        """By the values of one label, in the alphabet's order."""
+        """By the values of one label, in alphabetical order."""
         bounds: defaultdict[str, dict[float, float]] = defaultdict(dict)
         for (value, bound), per_s in self.by(f"{name}_bucket", label, "le").items():
             bounds[value][_bound(bound)] = per_s
@@ -116,7 +116,7 @@ def _bound(text: str) -> float:
 
 
 def _growth(samples: tuple[Sample, ...]) -> dict[Key, float]:
-    """Of counters. One that an earlier sample did not have began at 0 since then."""
+    """Of the counters. One that the earlier sample did not have has started at 0 since then."""
     grown: defaultdict[Key, float] = defaultdict(float)
     for before, after in pairwise(samples):
         for key, value in after.values.items():
@@ -128,19 +128,19 @@ def _growth(samples: tuple[Sample, ...]) -> dict[Key, float]:
 
 
 def gauges(seen: Seen, name: str) -> list[tuple[dict[str, str], float]]:
-    """As they were last: labels and value."""
+    """Labels and value in the newest sample."""
     newest = seen.samples[-1].values if seen.samples else {}
     return [(dict(labels), value) for (sample, labels), value in newest.items() if sample == name]
 
 
 def requests_over_time(seen: Iterable[Seen]) -> list[tuple[float, float]]:
-    """Of each round: seconds before the newest sample (0 or less), requests a second over all servers."""
+    """For each round: seconds relative to the newest sample (0 or less), requests a second over all servers."""
     per_s: defaultdict[int, float] = defaultdict(float)
     ended_s: dict[int, float] = {}
     for one in seen:
         for before, after in pairwise(one.samples):
             grown = sum(value for key, value in _growth((before, after)).items() if key[0] == "recserv_requests_total")
-            # Also of the rounds between them, in which this server did not answer.
+            # Also for the rounds in between, in which this server did not answer.
             for number in range(before.round + 1, after.round + 1):
                 per_s[number] += grown / (after.at_s - before.at_s or WINDOW_S)
             ended_s[after.round] = max(after.at_s, ended_s.get(after.round, after.at_s))

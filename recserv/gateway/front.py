@@ -1,6 +1,6 @@
-"""What every request passes, whatever its path: its id, its place among those in flight, the headers of its answer.
+"""What every request passes through, on any path: its id, its place among those in flight, the headers of its answer.
 
-Plain ASGI around the routes, so that also what is no path of ours is answered as JSON and under the request's id.
+Plain ASGI around the routes, so that unknown paths are also answered as JSON and under the request's id.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from recserv.gateway.calls import REQUEST_ID, request_id_of
 _log = logging.getLogger(__name__)
 _BUSY_RETRY_MS = 100
 _OF_EVERY_ANSWER = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-"""No answer is for anybody else or for later, nor of another type than it says, whatever its titles look like."""
+"""An answer is never cached or shared, nor taken for another type than it says, whatever its titles look like."""
 
 Scope = Any
 Receive = Callable[[], Awaitable[Any]]
@@ -26,7 +26,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Places:
-    """Some may be taken at once."""
+    """At most `most` may be taken at once."""
 
     def __init__(self, most: int):
         self.most, self.taken = most, 0
@@ -42,7 +42,7 @@ class Places:
 
 
 class Front:
-    """`scope["state"]["request_id"]` is for the routes."""
+    """Sets `scope["state"]["request_id"]` for the routes."""
 
     def __init__(self, app: App):
         self._app = app
@@ -65,7 +65,7 @@ class Front:
         try:
             await self._app(scope, receive, send_named)
         except Exception:
-            # Starlette answers first and raises then. What went wrong stays in the log, under the same request id.
+            # Starlette answers first and raises afterwards. The error stays in the log, under the same request id.
             _log.exception("a request failed", extra={"fields": {"request_id": request_id}})
             if not answered:
                 raise

@@ -1,7 +1,7 @@
 """Addresses behind a name, looked up without holding up anybody else.
 
-A resolver that is down holds its thread for ten seconds and more, and to give up waiting does not give it back. The
-loop's own threads are few and do other work, too; so each lookup has one of its own, and a name never more than one.
+A resolver that is down blocks its thread for ten seconds or more, and giving up the wait does not free the thread. The
+loop's own threads are few and do other work, too; so each lookup has its own thread, and a name never more than one.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ class Name:
         self._finding: asyncio.Future[list[str]] | None = None
 
     async def addresses(self) -> list[str]:
-        """In the order in which to try them; empty: none is known. Goes on when its caller gives up."""
+        """In the order in which to try them; empty: none is known. The lookup goes on when its caller gives up."""
         if self._finding is None or self._finding.done():
             self._finding = asyncio.get_running_loop().create_future()
-            # A daemon: the process ends without it.
+            # A daemon: the process ends without waiting for it.
             Thread(target=self._find, args=(self._finding,), daemon=True).start()
         return await asyncio.shield(self._finding)
 

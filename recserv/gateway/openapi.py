@@ -97,7 +97,7 @@ _ERROR = {
 
 
 class _Schemas:
-    """Components of the messages and enums that were asked for, and of those that they hold."""
+    """Components for the messages and enums that were referenced, and for those that they contain."""
 
     def __init__(self, comments: dict[str, str]):
         self.comments = comments
@@ -106,19 +106,19 @@ class _Schemas:
             for which in ("request", "response")
         )
         self._closed = asked - told
-        """What only requests hold: a field more is refused there, and may come from a newer server elsewhere."""
+        """Messages of requests only: an unknown field is refused there; elsewhere it may come from a newer server."""
         self.found: dict[str, Any] = {"Error": _ERROR}
 
     def reference(self, descriptor: Any) -> dict[str, Any]:
         if descriptor.name not in self.found:
-            # Before what it holds, which may hold it.
+            # Entered before its fields, which may refer back to it.
             self.found[descriptor.name] = {}
             made = self._enum(descriptor) if hasattr(descriptor, "values") else self._message(descriptor)
             self.found[descriptor.name].update(made)
         return {"$ref": f"#/components/schemas/{descriptor.name}"}
 
     def described(self, field: Any) -> dict[str, Any]:
-        """The field's schema with its comment; beside a $ref nothing else counts."""
+        """The field's schema with its comment; whatever stands beside a $ref is ignored."""
         schema = self.field(field)
         text = self.comments.get(field.full_name, "")
         return {"allOf": [schema], "description": text} if "$ref" in schema else {**schema, "description": text}
@@ -152,7 +152,7 @@ class _Schemas:
 
     def _enum(self, descriptor: Any) -> dict[str, Any]:
         def told(name: str) -> str:
-            # A value's name stands beside its enum's.
+            # The full name of an enum's value is a sibling of the enum's.
             return self.comments.get(f"{descriptor.file.package}.{name}", "")
 
         lines = [f"- `{one.name}`: {told(one.name)}" for one in descriptor.values]
@@ -165,7 +165,7 @@ class _Schemas:
 
 
 def _messages_below(descriptors: Iterable[Any]) -> set[str]:
-    """Full names of them and of all that they hold."""
+    """Full names of these messages and of all that they contain."""
     found: set[str] = set()
     waiting = list(descriptors)
     while waiting:
@@ -181,7 +181,7 @@ def openapi_json(server_url: str = "/") -> bytes:
 
 
 def openapi_document(server_url: str = "/") -> dict[str, Any]:
-    """For every path of the gateway but its own."""
+    """For every path that calls an RPC, not those of the gateway alone."""
     comments = json.loads(resources.files("recserv.gateway").joinpath("comments.json").read_text("utf-8"))
     schemas = _Schemas(comments)
     paths = {method.path: {"post": _rpc(method, schemas)} for method in UNARY.values()} | _shop_paths(schemas)
@@ -306,7 +306,7 @@ def _watch_path(schemas: _Schemas) -> dict[str, Any]:
 
 
 def _streamed(operation: dict[str, Any], events: str) -> dict[str, Any]:
-    """The same with a stream of events as its answer, which has no deadline."""
+    """The same operation with a stream of events as its answer, which has no deadline."""
     answer = {**operation["responses"]["200"], "description": events}
     answer["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
     parameters = [one for one in operation["parameters"] if one != _parameter("Timeout")]
@@ -337,7 +337,7 @@ def _card(schemas: _Schemas) -> dict[str, Any]:
 
 
 def _query_parameters(method: Method, schemas: _Schemas) -> list[dict[str, Any]]:
-    """Of the fields that a query can hold; a list's parameter is repeated."""
+    """For the fields that a query can hold; a list's parameter is repeated."""
     return [
         {
             "name": field.name,

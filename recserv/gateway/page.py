@@ -1,9 +1,9 @@
 """The page under /look/: files of the package, read once at start, with headers that let nothing else in.
 
-The browser runs no script and takes no style but these files, and asks no host but this one. Titles, reasons and all
-else that comes from a catalogue are set as text by the page itself; `trusted-types 'none'` turns any other way into an
-error. A catalogue's `image_uri` would make the browser of whoever looks ask foreign hosts, so it counts with `images`
-alone.
+The browser runs no script and applies no style but these files, and contacts no host but this one. Titles, reasons and
+all else that comes from a catalogue are set as text by the page itself; `trusted-types 'none'` turns any other way into
+an error. A catalogue's `image_uri` would make the viewer's browser contact foreign hosts, so it is used only with
+`images`.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def page_files() -> dict[str, bytes]:
-    """By name."""
+    """Contents by file name."""
     folder = resources.files(__package__).joinpath(_FOLDER)
     return {file.name: file.read_bytes() for file in folder.iterdir() if _suffix(file.name) in _TYPES}
 
 
 def page_routes(api: Iterable[BaseRoute], *, images: bool, compares: bool) -> list[Route]:
-    """`api`: the other routes; the page is told what it can ask of them."""
+    """`api`: the other routes; the page is told which of them it can use."""
     files = page_files()
     headers = {
         "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in _policy(images).items()),

@@ -21,9 +21,9 @@ from recserv.gateway.answers import Refused, bad_fields, refusal
 from recserv.gateway.turns import in_turn
 
 FAULTS_MAX = 20
-"""Of one request that are told."""
+"""Faults reported for one request, at most."""
 _SHOWN_MAX = 80
-"""Characters of a name that the caller made up."""
+"""Characters shown of a name that the caller made up."""
 _PLAIN_NAMES = {
     FieldDescriptor.CPPTYPE_STRING: "a string",
     FieldDescriptor.CPPTYPE_BOOL: "true or false",
@@ -36,7 +36,7 @@ _BOOLS = {"true": True, "false": False}
 
 
 async def read_body(chunks: AsyncIterator[bytes], announced: str | None, bytes_max: int) -> bytes:
-    """Counted as it comes: what a header announces may be missing, or untrue."""
+    """Counts bytes as they arrive: the length that a header announces may be missing or wrong."""
     if announced is not None and announced.isascii() and announced.isdigit() and int(announced[:20]) > bytes_max:
         raise _too_large(bytes_max)
     body = bytearray()
@@ -53,7 +53,7 @@ def _too_large(bytes_max: int) -> Refused:
 
 
 async def message_of_json(body: bytes, kind: Any) -> Message:
-    """Raises Refused. An empty body is a request without a field."""
+    """Raises Refused. An empty body is a request without any field."""
     return await in_turn(len(body), lambda: _message_of_json(body, kind))
 
 
@@ -62,7 +62,7 @@ def _message_of_json(body: bytes, kind: Any) -> Message:
 
 
 def message_of_query(pairs: Iterable[tuple[str, str]], kind: Any) -> Message:
-    """Of fields that are scalars, enums or lists of them; a list's parameter is repeated."""
+    """For fields that are scalars, enums or lists of them; a list is given as a repeated parameter."""
     fields = query_fields(kind.DESCRIPTOR)
     given: dict[str, Any] = {}
     faults: list[Violation] = []

@@ -30,16 +30,16 @@ from recserv.open_files import raise_open_files
 
 _log = logging.getLogger(__name__)
 _FILES_BESIDE = 64
-"""Open without a connection of a caller: sockets to the servers, the loop's own, libraries."""
+"""Open files besides callers' connections: sockets to the servers, the loop's own, libraries."""
 
 
 def run_gateway(settings: GatewaySettings, say: Callable[[str], None]) -> None:
-    """Until SIGTERM or SIGINT. `say` is told the URL. Raises UsageError where it cannot listen."""
+    """Serves until SIGTERM or SIGINT. `say` gets the URL. Raises UsageError if it cannot listen."""
     listener = _listener(settings.listen)
     host, port = listener.getsockname()[:2]
     logs = Logs(settings.log_level)
     if (files := raise_open_files()) < settings.max_connections + _FILES_BESIDE:
-        # Callers beyond it would get no answer at all, and no 503 either.
+        # Callers beyond the limit would get no answer at all, not even a 503.
         fields = {"open_files": files, "max_connections": settings.max_connections}
         _log.warning("this process may open too few files for max_connections", extra={"fields": fields})
 
@@ -55,7 +55,7 @@ def run_gateway(settings: GatewaySettings, say: Callable[[str], None]) -> None:
 
 
 def check_listen(address: str) -> None:
-    """Whether it can be listened on at this moment. Raises UsageError."""
+    """Raises UsageError if the address cannot be listened on at this moment."""
     _listener(address).close()
 
 
@@ -71,7 +71,7 @@ def _listener(address: str) -> socket.socket:
 async def serve_gateway(
     settings: GatewaySettings, listener: socket.socket, begun: Callable[[uvicorn.Server], None]
 ) -> None:
-    """Owns the listener. `begun` is given what ends it: `should_exit`."""
+    """Owns the listener. `begun` gets the server, whose `should_exit` ends it."""
     streams = settings.max_streams + settings.max_watches
     target = Target(settings.target, streams)
     compare = Target(settings.compare, streams) if settings.compare else None
@@ -115,7 +115,7 @@ def _protocol(settings: GatewaySettings) -> Any:
 
 
 class _Protocol(BoundedProtocol):
-    """Tells each request which transport it came by."""
+    """Tells each request which transport it came in on."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -123,8 +123,8 @@ class _Protocol(BoundedProtocol):
 
 
 class _Server(uvicorn.Server):
-    """Says when it listens, and leaves signals to the process: uvicorn would raise them once more when it has ended,
-    and a drained process would end by SIGTERM and not with exit code 0.
+    """Says when it listens, and leaves signals to the process: uvicorn would raise them again after its shutdown, and
+    a drained process would end by SIGTERM and not with exit code 0.
     """
 
     def __init__(self, config: uvicorn.Config, begun: Callable[[uvicorn.Server], None], draining: asyncio.Event):

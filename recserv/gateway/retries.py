@@ -1,17 +1,17 @@
-"""Which failed calls are made again before the HTTP caller hears of it.
+"""Which failed calls are retried before the HTTP caller hears of the failure.
 
     UNAVAILABLE, CANCELLED   up to ATTEMPTS_MAX attempts, the last one begun within SHARE of the deadline: a server that
-                             goes while another is there, a connection that broke (gRPC ends with CANCELLED what a
-                             stopping server had not begun). What fails later than that is told while the caller still
+                             goes while another is there, a connection that broke (a stopping server's gRPC ends the
+                             calls it had not begun as CANCELLED). A later failure is reported while the caller still
                              listens, as 503 with Retry-After, and not waited out into a 504 that says nothing.
-    RESOURCE_EXHAUSTED       told at once: the caller is one of too many, and Retry-After keeps it away; to wait here
-                             would hold its place, and mean more calls for a server that has too many.
+    RESOURCE_EXHAUSTED       reported at once: there are too many callers, and Retry-After keeps this one away; waiting
+                             here would hold its place, and mean more calls for a server that has too many.
 
-The channel's own retries, which `recserv.client` relies on, know neither of the two; they stay for streams, whose first
-message they wait for, and for what never left the process. Every call may be sent again, since an event counts once.
-Throttled as gRFC A6 says: a failure costs a token, a success gives a tenth of one, below half of them nothing is
-tried again. What may be spent is what all the calls that a gateway has in flight by default spend when a connection
-breaks under them. Each method by itself: a store that takes no events must not end the retries of what only reads.
+The channel's own retries, which `recserv.client` relies on, follow neither rule; they stay for streams, up to the first
+message, and for calls that never left the process. Any call may be retried, since an event counts once. Retries are
+throttled as in gRFC A6: a failure costs a token, a success gives back a tenth of one, and below half of the tokens
+nothing is retried. The budget is what all the calls that a gateway has in flight by default spend when a connection
+breaks under them. Each method has its own: a store that takes no events must not end the retries of reads.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FREE_FAILURES = 256 * (ATTEMPTS_MAX - 1)
 
 
 class Retries:
-    """Of the calls of one method to one target."""
+    """Retries the calls of one method to one target."""
 
     def __init__(
         self,
@@ -46,12 +46,12 @@ class Retries:
         jitter: Callable[[float, float], float] = random.uniform,
         free_failures: int = FREE_FAILURES,
     ):
-        """`clock` in seconds. free_failures: how many may come one after the other before nothing is tried again."""
+        """`clock` in seconds. free_failures: how many may come in a row before nothing is retried."""
         self._clock, self._sleep, self._jitter = clock, sleep, jitter
         self._tokens = self._tokens_max = 2.0 * free_failures
 
     async def call(self, attempt: Callable[[float], Awaitable[T]], timeout_s: float) -> T:
-        """`attempt` is given the seconds that it has. Raises what its last try raised."""
+        """`attempt` gets the seconds that are left. Raises what the last attempt raised."""
         begun_s = self._clock()
         left_s = timeout_s
         for tried in range(1, ATTEMPTS_MAX + 1):
@@ -69,7 +69,7 @@ class Retries:
         raise AssertionError("the last attempt raises")
 
     def _wait_s(self, error: Any, tried: int) -> float | None:
-        """None: it is not tried again."""
+        """None: the call is not retried."""
         if error.code() not in CODES:
             return None
         self._tokens = max(self._tokens - 1.0, 0.0)
@@ -88,6 +88,6 @@ def _pushback_s(error: Any) -> float | None:
             try:
                 return int(value) / 1000
             except ValueError:
-                # gRFC A6: what cannot be read means not at all.
+                # gRFC A6: a value that cannot be read means no retry.
                 return -1.0
     return None

@@ -1,7 +1,7 @@
 """The paths, and the application that they make: the table `Gateway.routes` is the place to read.
 
-A path of an RPC takes its request as JSON and gives its response. Those of a shop put the same together from what a
-plain web shop has in its hands: an event as the body, ids in the path, fields in the query.
+The path of an RPC takes its request as JSON and gives its response. The shop paths build the same request from what a
+plain web shop has at hand: an event as the body, ids in the path, fields in the query.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Gateway:
         compare: Target | None = None,
         first: Gateway | None = None,
     ):
-        """`compare`: of a second server. `first`: the gateway beside which this one stands, in the same process."""
+        """`compare`: the target of a second server. `first`: the gateway beside this one, in the same process."""
         self._settings, self._target, self._health_timeout_s = settings, target, health_timeout_s
         self._compare = compare
         self._prefix = "" if first is None else COMPARE_PREFIX
@@ -94,7 +94,7 @@ class Gateway:
         )
 
     def _beside(self, routes: list[Route]) -> list[BaseRoute]:
-        """What is for people, and the same paths once more for the second server, if there are such."""
+        """The routes for people, and the same paths once more for the second server, as far as configured."""
         found: list[BaseRoute] = [*status_routes(self._settings.metrics, self._placed, self.draining)]
         if self._compare is not None:
             other = Gateway(self._settings, self._compare, self._health_timeout_s, first=self)
@@ -165,7 +165,7 @@ class Gateway:
         )
 
     async def _body(self, request: Request, kind: Any) -> Message:
-        """Raises Refused for what is no JSON, too much of it, or too slow in coming."""
+        """Raises Refused for a body that is not JSON, too large, or too slow to arrive."""
         _check_type(request)
         settings = self._settings
         try:
@@ -183,7 +183,7 @@ class Gateway:
         answer = await self._called(request, method, message)
         took_ms = (time.perf_counter() - began_s) * 1000
         response = await message_response(answer)
-        # What is left of what the caller measures is the gateway's, the network's and its own.
+        # The rest of the time that the caller measures is the gateway's, the network's and its own.
         response.headers["Server-Timing"] = f"server;dur={took_ms:.1f}"
         return response
 
@@ -195,7 +195,7 @@ class Gateway:
 
 
 def _openapi(server_url: str) -> Endpoint:
-    # Without one: where the document came from.
+    # Without a URL: where the document came from.
     document = openapi_json(server_url or "/")
 
     async def answer(_: Request) -> Response:
@@ -205,7 +205,7 @@ def _openapi(server_url: str) -> Endpoint:
 
 
 def _check_type(request: Request) -> None:
-    """No other type: a form or text would come from any page of the web without the browser asking first."""
+    """JSON alone: browsers send a form or text from any web page without a preflight request."""
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     packed = request.headers.get("content-encoding", "identity").strip().lower()
     if given != JSON or packed != "identity":
@@ -228,5 +228,5 @@ async def _no_route(_: Request, error: Any) -> Response:
 
 
 async def _failed(_: Request, error: Exception) -> Response:
-    """Says nothing of what it was: the log does."""
+    """Does not say what failed: the log does."""
     return error_response(refusal("INTERNAL", "INTERNAL", "internal error").status)

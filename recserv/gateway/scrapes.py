@@ -1,10 +1,10 @@
-"""What servers say of themselves on their /metrics, sampled for as long as somebody looks.
+"""What servers report on their /metrics, sampled for as long as somebody looks.
 
     a look -> a round: every address asked once, all at the same time -> samples of a minute -> EVERY_S later the next
     nobody looked for LOOKED_S -> no more rounds, and the samples are forgotten
 
-Bounded: one fetch of an address at a time, in time and in size; as many samples as a minute has, of SERIES_MAX each.
-What cannot be asked or read is a sentence on the page, never an error.
+Bounded: one fetch of an address at a time, limited in time and size; samples of a minute, of SERIES_MAX series each. A
+server that cannot be reached or read is a sentence on the page, never an error.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class Scraped:
         return Seen(self.address, tuple(self._samples), self._problem)
 
     async def sample(self, clock: Callable[[], float], number: int) -> None:
-        """Asks once, in the round of this number. What fails is kept as the problem; samples that are older than the
-        window go.
+        """Asks once, in the round of this number. A failure is kept as the problem; samples older than the window are
+        dropped.
         """
         try:
             async with asyncio.timeout(self._limits.fetch_s):
@@ -67,7 +67,7 @@ class Scraped:
             values = await asyncio.to_thread(values_of, text)
         except (Unreadable, TimeoutError, httpx.HTTPError) as error:
             self._problem = _in_words(error, self._limits.fetch_s)
-            # What was cut off may have kept its place in the client's pool.
+            # A fetch that was cut off may still hold its place in the client's pool.
             await self.close()
         else:
             self._problem = ""
@@ -77,7 +77,7 @@ class Scraped:
 
     async def _fetch(self) -> bytes:
         if self._client is None:
-            # Plain HTTP to addresses that somebody typed: no certificates, no proxies, no other place to go.
+            # Plain HTTP to addresses that somebody typed: no certificates, no proxies, no redirects.
             headers = {"accept-encoding": "identity", "host": self.address}
             self._at = await self._name.addresses()
             self._client = httpx.AsyncClient(
@@ -95,7 +95,7 @@ class Scraped:
         async with client.stream("GET", f"http://{f'[{at}]' if ':' in at else at}:{self._port}/metrics") as response:
             if response.status_code != httpx.codes.OK:
                 raise Unreadable(f"answers with HTTP status {response.status_code}")
-            # As it comes: a page that is packed would have no bound.
+            # Undecoded: a compressed page could unpack to any size.
             async for chunk in response.aiter_raw():
                 page += chunk
                 if len(page) > PAGE_BYTES_MAX:
@@ -112,7 +112,7 @@ class Scraped:
 
 
 def values_of(page: bytes) -> dict[Key, float]:
-    """The values that the page is made of. Raises Unreadable."""
+    """The values that the status page needs. Raises Unreadable."""
     values: dict[Key, float] = {}
     try:
         for family in text_string_to_metric_families(page.decode()):
@@ -124,7 +124,7 @@ def values_of(page: bytes) -> dict[Key, float]:
     except Unreadable:
         raise
     except Exception as error:
-        # The parser says ValueError, IndexError and others of what is no page of metrics.
+        # The parser raises ValueError, IndexError and others for a page that is not metrics.
         raise Unreadable("answers with something else than metrics") from error
     if not values:
         raise Unreadable("has no metrics of recserv")
@@ -177,7 +177,7 @@ class Sampler:
                     async with asyncio.timeout(self._limits.every_s):
                         await self._draining.wait()
         finally:
-            # Whoever waits is answered, and the next look begins anew.
+            # Looks that wait are answered, and the next one begins anew.
             self._sampling = None
             self._round.set()
             for one in self._scraped:

@@ -21,49 +21,49 @@ _LEVELS = ("debug", "info", "warning", "error")
 
 
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that a gateway can be told. Only `target` has no default."""
+    """All settings of a gateway. Only `target` has no default."""
 
     target: str
-    """HOST:PORT of the gRPC server; a name that stands for several is used at all of them."""
+    """HOST:PORT of the gRPC server; a name that stands for several servers uses all of them."""
     listen: str = "127.0.0.1:8080"
     """HOST:PORT; port 0 takes a free one."""
     allow_origin: tuple[str, ...] = ()
     """Origins whose pages may call, such as https://shop.example; in the environment with commas between them."""
     timeout_ms: Ms = 2_000
-    """Deadline of requests that say none."""
+    """Deadline of requests that name none."""
     timeout_ms_max: Ms = 60_000
-    """No request waits longer, whatever it says; nor does one for its own body."""
+    """No request waits longer, whatever deadline it names; nor does the gateway for a body."""
     body_bytes_max: Annotated[int, Meta(ge=1_024, le=4_194_304)] = 4_194_304
-    """Of a request. The server takes messages of 4 MiB, and JSON is larger than the message that it says."""
+    """Largest body of a request. The server takes messages of 4 MiB, and JSON is larger than the message it encodes."""
     max_in_flight: Places = 256
-    """Requests at once; the next one is 429."""
+    """Requests in flight; the next one gets 429."""
     max_streams: Places = 1_000
     """Open streams of explanations."""
     keep_alive_ms: Ms = 5_000
     """How long a connection may be idle between two requests."""
     heartbeat_ms: Ms = 15_000
-    """Between two signs of life on a stream on which nothing happens."""
+    """Time between two heartbeats on a stream on which nothing happens."""
     drain_ms: Annotated[int, Meta(ge=0, le=600_000)] = 10_000
     """How long requests in flight may take to finish after SIGTERM."""
     log_level: str = "info"
     max_watches: Places = 1_000
     """Open streams of recommendations. The server bounds its own, too."""
     head_timeout_ms: Ms = 10_000
-    """How long a connection may take for the whole head of a request, from its first byte or, the first time, from the
-    connection on."""
+    """How long a connection may take for the whole head of a request, from its first byte or, for the first
+    request, from the connection on."""
     unread_ms: Ms = 60_000
-    """How long a caller may leave unread what was sent to it, heartbeats among it, before its connection ends."""
+    """How long a caller may leave sent data, heartbeats included, unread before its connection ends."""
     max_connections: Places = 3_000
-    """Open at once, streams among them; the next one is 503 and closed."""
+    """Connections open at once, streams included; the next one gets 503 and is closed."""
     public_url: str = ""
     """Where callers find the gateway, such as https://shop.example/recserv, for its OpenAPI documents; empty: where the
-    request for the document was sent to."""
+    document was requested."""
     metrics: tuple[str, ...] = ()
     """HOST:PORT where servers are scraped, for the page at /status; in the environment with commas between them."""
     page: bool = False
     """Serve a page for people under /look/."""
     images: bool = False
-    """Let the page show a catalogue's images: browsers ask the hosts that its image_uri names."""
+    """Let the page show a catalogue's images: browsers contact the hosts that its image_uri names."""
     compare: str = ""
     """HOST:PORT of a second server, whose paths lie below /compare; the page shows its answers beside the first's."""
 
@@ -77,7 +77,7 @@ _TYPES: dict[str, Any] = get_type_hints(GatewaySettings, include_extras=True)
 def load_gateway_settings(
     flags: Mapping[str, object], environ: Mapping[str, str], warn: Callable[[str], None] = lambda _: None
 ) -> GatewaySettings:
-    """`flags`: by key; None was not given. `warn` is told of variables that are none of the settings. Raises
+    """`flags`: by key; None means not given. `warn` gets a line for each variable that is no setting. Raises
     ConfigError with every problem at once.
     """
     problems: list[str] = []
@@ -98,7 +98,7 @@ def load_gateway_settings(
         problems.append(f"timeout_ms ({settings.timeout_ms}) is above timeout_ms_max ({settings.timeout_ms_max})")
     streams = settings.max_streams + settings.max_watches
     if streams >= settings.max_connections:
-        # Each holds a connection, for hours: there would be none for requests, nor for a probe of health.
+        # Each stream holds a connection, for hours: none would be left for requests or health probes.
         problems.append(
             f"max_streams and max_watches ({streams} together) leave nothing of max_connections"
             f" ({settings.max_connections}) for requests"
@@ -127,7 +127,7 @@ def _convert(label: str, key: str, raw: object, problems: list[str]) -> Any:
 
 
 def _check(key: str, value: Any) -> None:
-    """Raises what says why, where a type does not."""
+    """Checks what a type cannot; what is raised says what is wrong."""
     if key == "listen":
         parse_address(value)
     elif key == "target" or (key == "compare" and value):

@@ -1,14 +1,14 @@
-"""Messages of a call that streams, as server-sent events: what all such paths share, and the explanations' own.
+"""Messages of a streaming call as server-sent events: what all such paths share, and the stream of explanations.
 
     event: explanation    data: WatchExplanationsResponse as JSON
     event: end            all have been told: a page closes its EventSource, which would open the stream anew
     event: error          the same JSON as an error's body; what was told may be told again by the next stream
 
-What fails before the first event is an error like any other, with its HTTP status. A stream that is open has no
+A failure before the first event is an error like any other, with its HTTP status. A stream that is open has no
 deadline but the server's: it ends with the call, with its reader, or when the gateway drains.
 
-The next message is asked for once the reader's socket has taken the last one: a reader that is slow holds back its call
-and has one message here, however many there are.
+The next message is read once the reader's socket has taken the last one: a slow reader holds back its call and has one
+message here, however many there are.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from recserv.gateway.calls import nobody_waits, until_gone
 from recserv.gateway.front import Places, Receive, Scope, Send
 
 TRANSPORT = "transport"
-"""Of `scope["state"]`: the connection's, where the process tells it."""
+"""Key of `scope["state"]` for the connection's transport, if the process sets it."""
 MEDIA_TYPE = "text/event-stream"
 _ALIVE = b": alive\n\n"
 _DRAIN_RETRY_MS = 1_000
@@ -45,7 +45,7 @@ class Pace(msgspec.Struct, frozen=True):
 
 
 class EventStream(Response):
-    """Of one call; holds its place from before the first event until it has ended. Subclasses say what is told."""
+    """The events of one call; holds its place from before the first event until it has ended. Subclasses write them."""
 
     media_type = MEDIA_TYPE
 
@@ -63,14 +63,14 @@ class EventStream(Response):
         self._pace, self._drain = pace, drain
 
     def head(self) -> bytes:
-        """Before all events."""
+        """Sent before all events."""
         return b""
 
     async def told(self, message: Message) -> bytes:
         raise NotImplementedError
 
     def ended(self) -> bytes:
-        """After the call's last message."""
+        """Sent after the call's last message."""
         raise NotImplementedError
 
     def failed(self, status: status_pb2.Status) -> bytes:
@@ -80,7 +80,7 @@ class EventStream(Response):
         draining = asyncio.ensure_future(self._drain.wait())
         transport = scope["state"].get(TRANSPORT)
         try:
-            # So that to write is to wait for the socket.
+            # So that a write waits for the socket.
             _limit(transport, 0)
             headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no")]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -103,14 +103,14 @@ class EventStream(Response):
             if last:
                 break
             if taken:
-                # Nothing to send: returns when what was sent before has been taken.
+                # An empty write: returns once the socket has taken what was sent before.
                 await send({"type": "http.response.body", "body": b"", "more_body": True})
                 self._next = next_of(self._call)
             waited_for = {self._next, self._gone, draining}
             await asyncio.wait(waited_for, timeout=self._pace.heartbeat_s, return_when=asyncio.FIRST_COMPLETED)
 
     async def _event(self, draining: asyncio.Future[Any]) -> tuple[bytes, bool]:
-        """What there is to say now, and whether it is the last."""
+        """What to send now, and whether it is the last."""
         if not self._next.done():
             if not draining.done():
                 return _ALIVE, False
@@ -134,7 +134,7 @@ class ExplanationStream(EventStream):
 
 
 def stream_route(path: str, endpoint: Callable[[Request], Awaitable[Response]], *methods: str) -> Route:
-    """Without HEAD, which Starlette adds to GET: it would be a stream of nothing that holds its place."""
+    """Without HEAD, which Starlette adds to GET: it would open a stream without a body that holds a place."""
     route = Route(path, endpoint, methods=methods)
     route.methods = set(methods)
     return route
@@ -148,8 +148,8 @@ async def open_stream(
     pace: Pace,
     drain: asyncio.Event,
 ) -> EventStream:
-    """`start` makes the call. An error until the first event, so that it has its HTTP status: raises Refused where all
-    places are taken, and the grpc.RpcError of a call that fails at once.
+    """`start` makes the call. Failures before the first event are raised, so that they get their HTTP status: Refused
+    if all places are taken, and the grpc.RpcError of a call that fails at once.
     """
     with ExitStack() as undone:
         places.__enter__()
@@ -163,9 +163,9 @@ async def open_stream(
         if gone.done():
             raise nobody_waits()
         if first.done():
-            # Raises what failed.
+            # Raises the error of a call that failed.
             first.result()
-        # From here on it is the stream's.
+        # From here on the stream owns all of it.
         undone.pop_all()
     return kind(call, first, gone, places, pace, drain)
 
@@ -186,6 +186,6 @@ def error_json(status: status_pb2.Status) -> bytes:
 
 
 def _limit(transport: Any, high_bytes: int | None) -> None:
-    """How much may wait in the process for the socket; None: what is usual."""
+    """Limits how much may wait in the process for the socket; None: the default."""
     if transport is not None and not transport.is_closing():
         transport.set_write_buffer_limits(high=high_bytes)

@@ -1,7 +1,7 @@
 """`GET /status`: how the servers behind the gateway are doing, for whoever has no Grafana.
 
-Written anew after each round of samples (see `scrapes`), as HTML without script: the browser asks again by itself. All
-that comes from a server is text on it, whatever it looks like.
+Written anew after each round of samples (see `scrapes`), as HTML without script: the browser reloads it by itself.
+Whatever comes from a server is shown as text, whatever it looks like.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def status_routes(
     draining: asyncio.Event,
     limits: Limits | None = None,
 ) -> list[Route]:
-    """None without addresses. `placed` gives a request its place among those in flight."""
+    """No routes without addresses. `placed` gives a request its place among those in flight."""
     if not addresses:
         return []
     page = StatusPage(Sampler(addresses, draining, limits))
@@ -58,7 +58,7 @@ class StatusPage:
 
     async def answer(self, _: Request) -> Response:
         seen = await self._sampler.look()
-        # However many look: once for each round, and beside the loop, since it takes some milliseconds.
+        # Once for each round, however many look, and off the loop, since it takes some milliseconds.
         async with self._writing:
             if self._round != (newest := self._sampler.rounds):
                 self._html = (await asyncio.to_thread(page_html, seen, time.time())).encode()
@@ -114,12 +114,12 @@ def _tiles(seen: Sequence[Seen], rates: Rates) -> str:
 
 
 def _failed(rpc: str, status: str) -> bool:
-    """By no fault of the caller. A server that drains ends all streams as UNAVAILABLE: they go on at another one."""
+    """By no fault of the caller. A draining server ends all streams as UNAVAILABLE: they go on at another one."""
     return status in SERVER_ERRORS and (rpc not in STREAMS or status != "UNAVAILABLE")
 
 
 def _answers(rates: Rates) -> float:
-    """Every answer, in a batch or alone, begins with the stage `state`, but for those that overload shortens."""
+    """Every answer, in a batch or alone, begins with the stage `state`, except for those that overload shortens."""
     overload = rates.total("recserv_degraded_total", reason="overload")
     return rates.total("recserv_stage_duration_seconds_count", stage="state") + overload
 
@@ -154,7 +154,7 @@ def _chart(seen: Sequence[Seen]) -> str:
 
 
 def _rpcs(rates: Rates) -> str:
-    """Times are of an RPC, whatever its status, so they stand in its first row; a stream's say how long it was open."""
+    """Times are per RPC, whatever its status, so its first row has them; a stream's would tell how long it was open."""
     times = rates.histograms("recserv_request_duration_seconds", "rpc")
     rows = []
     for (rpc, status), per_s in rates.by("recserv_requests_total", "rpc", "status").items():
@@ -299,7 +299,7 @@ def _share(part: float, whole: float) -> str:
 
 
 def _time(seconds: float) -> str:
-    """Three digits at most: the buckets know no more."""
+    """Three digits at most: the buckets are no more precise."""
     if not math.isfinite(seconds):
         return _UNKNOWN
     return (
@@ -312,7 +312,7 @@ def _time(seconds: float) -> str:
 
 
 def _span(seconds: float) -> str:
-    """In the largest unit of which there are two."""
+    """In the largest unit of which there are at least two."""
     if not math.isfinite(seconds):
         return _UNKNOWN
     for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):

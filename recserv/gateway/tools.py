@@ -1,9 +1,9 @@
-"""`/openapi-tools.json`: the few operations that a workflow needs, for tools that make one of each operation.
+"""`/openapi-tools.json`: the few operations that a workflow needs, for systems that make a tool of each operation.
 
-What such tools read is narrower than OpenAPI, Dify's custom tools above all: an absolute server; parameters and
-bodies without references, flat and of scalars; names of letters, digits, `_` and `-`; every header parameter sent, also
-when it has no value. So `/openapi.json` stays the whole truth, and this is a document of its own, with descriptions by
-which a language model chooses. Names and types are the contract's; a test holds the two together.
+What such systems read is narrower than OpenAPI, Dify's custom tools above all: an absolute server URL; parameters and
+bodies without references, flat and of scalars; names of letters, digits, `_` and `-`; every header parameter sent, even
+without a value. So `/openapi.json` stays complete, and this is a separate document, with descriptions by which a
+language model chooses. Names and types are the contract's; a test keeps the two in step.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def _tools(public_url: str, prefix: str) -> Callable[[Request], Awaitable[Respon
 
 
 def asked_at(request: Request) -> str:
-    """Where the request was sent to, by its Host if that can be one, else by its socket."""
+    """The URL that the request was sent to, from its Host header if that is valid, else from its socket."""
     host = request.headers.get("host", "")
     if not _HOST.fullmatch(host):
         name, port = request.scope.get("server") or ("127.0.0.1", 80)

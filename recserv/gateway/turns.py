@@ -1,10 +1,10 @@
-"""Who writes or reads JSON when: protobuf's JSON is Python, about 70 microseconds a KiB, and the loop is everybody's.
+"""When JSON is written or read: protobuf's JSON is Python, about 70 microseconds a KiB, and everybody shares the loop.
 
 up to SMALL_BYTES      at once
-up to OFF_LOOP_BYTES   one after the other, with a turn of the loop between two: a hundred that come together delay
-                       what is small, such as /healthz, by one of them for each of its own turns, and not by a hundred
+up to OFF_LOOP_BYTES   one after the other, with a turn of the loop in between: a hundred that come together delay
+                       small work, such as /healthz, by one of them in each turn that it takes, not by a hundred
 larger                 on one thread beside the loop, again one after the other: more threads would not be faster,
-                       and each would want the interpreter before the loop gets it back
+                       and each could take the GIL before the loop gets it back
 """
 
 from __future__ import annotations
@@ -37,5 +37,5 @@ async def in_turn(size: int, work: Callable[[], T]) -> T:
         try:
             return work()
         finally:
-            # Held until the next turn: a lock that is free again at once would be taken by the next task of this one.
+            # Held until the next turn: if it were released at once, the next task of this turn would take it.
             await asyncio.sleep(0)

@@ -5,10 +5,10 @@
     event: recommendations     id: the resume token    data: WatchRecommendationsResponse as JSON
     event: error               the same JSON as an error's body, with retry: of its own; then the stream ends
 
-An EventSource comes back by itself after any end of a stream, and sends the last id as Last-Event-ID: it goes on where
-it was, at any gateway. It gives up for good at the first HTTP status that is not 200. So to a reader that comes back
-what passes (UNAVAILABLE, RESOURCE_EXHAUSTED) is told as an event of a stream that ends, and only the rest as a status;
-to one that comes first all has its status.
+An EventSource reconnects by itself after any end of a stream, and sends the last id as Last-Event-ID: it goes on where
+it was, at any gateway. It gives up for good at the first HTTP status that is not 200. So a reader that reconnects gets
+a transient error (UNAVAILABLE, RESOURCE_EXHAUSTED) as an event of a stream that then ends, and only other errors as an
+HTTP status; a reader that connects for the first time gets every error as a status.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from recserv.gateway.settings import GatewaySettings
 from recserv.gateway.sse import MEDIA_TYPE, EventStream, Pace, error_json, named, open_stream, stream_route
 
 _HEAD_AFTER_S = 0.5
-"""A watch that is resumed may say nothing for long: its reader learns that it is open."""
+"""A resumed watch may stay silent for long: after this time its reader learns that it is open."""
 _RETRY_MS = 1_000
 _PASSING = frozenset({"UNAVAILABLE", "RESOURCE_EXHAUSTED"})
 
@@ -49,7 +49,7 @@ class WatchStream(EventStream):
         return named("recommendations", await json_of(message), b"id: %s\n" % message.resume_token.encode())
 
     def ended(self) -> bytes:
-        # It has no end of its own.
+        # A watch never ends by itself.
         return self.failed(refusal("UNAVAILABLE", "STREAM_ENDED", "the server ended the stream").status)
 
     def failed(self, status: status_pb2.Status) -> bytes:
@@ -57,7 +57,7 @@ class WatchStream(EventStream):
 
 
 class Watch:
-    """The routes. `body` reads a request's."""
+    """The routes. `body` reads a request's body."""
 
     def __init__(
         self,
@@ -69,14 +69,14 @@ class Watch:
         self._target, self._draining, self._body = target, draining, body
         heartbeat_s = settings.heartbeat_ms / 1000
         self._pace = Pace(min(_HEAD_AFTER_S, heartbeat_s), heartbeat_s)
-        # Of its own: pages that stay open must not take the places of explanations, which are soon told.
+        # Separate places: pages that stay open must not take those of explanations, which are soon done.
         self.places = Places(settings.max_watches)
 
     def routes(self) -> list[Route]:
         return [stream_route(WATCH_PATH, self._asked, "GET", "POST")]
 
     async def _asked(self, request: Request) -> Response:
-        """POST is for readers that are no EventSource: nothing of the shopper stands in a URL."""
+        """POST is for readers other than an EventSource: it keeps everything about the shopper out of the URL."""
         return await (self._of_query if request.method == "GET" else self._of_body)(request)
 
     async def _of_query(self, request: Request) -> Response:
@@ -91,7 +91,7 @@ class Watch:
         return await self._open(request, await self._body(request, pb.WatchRecommendationsRequest))
 
     async def _open(self, request: Request, message: Any) -> Response:
-        # The header is the newer one: a URL stays as it was when the page made it.
+        # The header's token is the newer one: a URL stays as it was when the page made it.
         message.resume_token = request.headers.get(LAST_EVENT_ID) or message.resume_token
         request_id = request.state.request_id
         how = How(0.0, metadata_of(request.headers, request_id, message.request))

@@ -41,7 +41,9 @@ from recserv.types import (
 
 
 class Role(IntEnum):
-    """How an item entered the context, which decides the wording of reasons. An item's latest role wins."""
+    """How an item entered the context, which decides the wording of reasons. An item's latest role wins, but a view
+    does not undo that it is in the cart or was bought.
+    """
 
     TASTE = 0
     VIEWED = 1
@@ -63,11 +65,12 @@ ROLE_OF: dict[int, Role] = {
 
 
 class Context(msgspec.Struct, frozen=True):
-    """items: int32 [m], distinct, oldest first, at most settings.context_items_max; weights: float32 [m]; roles [m];
-    session: float32 [m, 3], columns as in `ranking_features.SESSION_COLUMNS`; events: number of session events that
-    name a known item. vector: float32 [d] of unit length, or zero without any evidence (then not `directed`); `search`:
-    text and vector of the newest search with a known word (vector None: only the word index knows it); `asked`: what
-    the word index knows of it, if the shopper has touched no item since; `disliked` items are never recommended.
+    """items: int32 [m], distinct, oldest first, bounded by the settings; weights: float32 [m]; roles [m];
+    session: float32 [m, 3], columns as in `ranking_features.SESSION_COLUMNS`; events: number of session events and
+    anchors with a known item. vector: float32 [d] of unit length, or zero without any evidence (then not `directed`);
+    `search`: text and vector of the newest search with a known word (vector None: only the word index knows it);
+    `asked`: what the word index knows of it, if the shopper has touched no item since; `disliked` items are never
+    recommended.
     """
 
     items: ItemRows
@@ -292,7 +295,7 @@ class ContextAccumulator:
         self._term_weights.append(weight)
 
     def _put(self, item_row: int, weight: float, role: Role, count: int, type_weight: float) -> None:
-        """Keeps the newest place, and the largest weight unless the newest event is a rejection."""
+        """Keeps the newest place, and the largest weight unless the newest event or the one before is a rejection."""
         known = self._entries.pop(item_row, None)
         if known is not None:
             count += known.count

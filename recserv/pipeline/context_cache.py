@@ -1,7 +1,8 @@
 """Caches contexts for a shopper whose state is unchanged and who asks for the next page or another placement.
 
-The key includes the versions of session and profile as read for this very request, so an acknowledged event is never
-missed. Weights decay with time, so entries also expire: within a second weights change by less than 0.1 %.
+An entry holds the versions of session and profile, which must equal those read for this very request, so an
+acknowledged event is never missed. Weights decay with time, so entries also expire: within a second weights change by
+less than 0.1 %.
 """
 
 from __future__ import annotations

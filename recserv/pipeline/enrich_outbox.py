@@ -1,7 +1,7 @@
 """Writes what other workers must know (tokens, jobs, outcomes) to the shared store, off the request path.
 
 Entries are sent in order, in batches of whatever has accumulated. Bounded: what does not fit is dropped and counted. A
-dropped token is known to this worker only; for the others it ends when its time is up.
+dropped token is known to this worker only; a token whose outcome was dropped ends when its time is up.
 """
 
 from __future__ import annotations

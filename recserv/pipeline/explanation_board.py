@@ -146,7 +146,9 @@ class ExplanationBoard:
         return entries
 
     async def explanations(self, tenant: str, token: str) -> tuple[Explanation, ...]:
-        """In the order of the results. Raises NotFound for a token that is unknown, too old, or of another tenant."""
+        """In the order of the results. Raises NotFound for a token that is unknown, too old, or of another
+        tenant; StoreUnavailable.
+        """
         posted = self._local(tenant, token)
         if posted is not None:
             over = posted.end_ms <= self._clock()

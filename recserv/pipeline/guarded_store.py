@@ -37,7 +37,7 @@ TOO_LATE = "the store did not answer in time; send the event again"
 
 
 class StoreGuardSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """`append_timeout_s` limits one attempt to write; reads are limited by the budgets of their requests."""
+    """`append_timeout_s` limits a write with its retry; reads are limited by the budgets of their requests."""
 
     breaker: BreakerSettings = BreakerSettings()
     retry_share: float = 0.1

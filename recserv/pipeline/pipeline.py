@@ -28,7 +28,7 @@ import numpy as np
 from recserv.pipeline.context import Context, ContextBuilder
 from recserv.pipeline.context_cache import ContextCache, cacheable
 from recserv.pipeline.degradation import Guards, popular_only
-from recserv.pipeline.engine import Engine
+from recserv.pipeline.engine import Engine, ItemRows
 from recserv.pipeline.explain import explain
 from recserv.pipeline.explanation_board import ExplanationBoard
 from recserv.pipeline.fallback import backfill, popular
@@ -129,7 +129,7 @@ class RecommendationPipeline:
     ) -> Recommendation:
         """The last resort: popular items, without those that the query or the shopper's known state excludes."""
         trace.degrade(lost)
-        blocked = blocked_items(self._engine, state, context, query, self._settings)
+        blocked = self._blocked(state, context, query)
         if context is self._nothing_known and shareable(query):
             try:
                 made = trace.run("fallback", self._popular_pages.get, query, self._popular_to_all)
@@ -141,6 +141,15 @@ class RecommendationPipeline:
         page = trace.run("fallback", popular, self._engine, query, blocked, query.page_size)
         results = self._explain(page, context, query, trace)
         return self._answer(query, page, results, context, trace)
+
+    def _blocked(self, state: ShopperState, context: Context, query: RecommendQuery) -> ItemRows:
+        """What the last resort leaves out. If the filter fails: what the query alone excludes, or nothing."""
+        for known in ((state, context), (NOTHING_STORED, self._nothing_known)):
+            try:
+                return blocked_items(self._engine, *known, query, self._settings)
+            except Exception as error:
+                logger.log(logging.ERROR, "filter", "the filter failed; fewer items are left out", error=error)
+        return NOTHING_BLOCKED
 
     def _popular_to_all(self, query: RecommendQuery) -> PopularPage:
         page = popular(self._engine, query, NOTHING_BLOCKED, query.page_size)

@@ -28,7 +28,7 @@ def diversified(query: RecommendQuery) -> int:
 
 def rerank(engine: Engine, ranking: Ranking, query: RecommendQuery) -> Ranking:
     """The page, with one variant of each product: the best by relevance, or with diversity by maximal marginal
-    relevance over all ranked candidates.
+    relevance over the first `diversified(query)`.
     """
     if engine.variants is not None:
         keep = diversified(query) if query.diversity else query.page_size

@@ -24,7 +24,7 @@ from recserv.types import Item, Priority, RecommendQuery, Result
 KEY_BYTES = 16
 SEARCH_CHARS_MAX = 80
 TOLD = {Role.VIEWED: "viewed", Role.IN_CART: "in the cart", Role.BOUGHT: "bought", Role.ANCHOR: "looking at"}
-"""Roles of the live session. Older likes and removed items are private to the shopper."""
+"""Roles that texts may mention. Older likes and removed items are private to the shopper."""
 PLACEMENT_PRIORITY = {
     "cart": Priority.HIGH,
     "checkout": Priority.HIGH,

@@ -32,7 +32,7 @@ from recserv.types import Event, Recommendation, ShopperKey
 K = TypeVar("K")
 
 _RETRY_S = (0.2, 5.0)
-"""First and longest pause after a look that must be repeated; each is up to twice the one before."""
+"""First and longest pause after a look that must be repeated; doubled each time, before jitter."""
 
 
 class WatchHooks:

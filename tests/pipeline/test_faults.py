@@ -12,6 +12,7 @@ import pytest
 
 from recserv.pipeline.degradation import Guards
 from recserv.pipeline.engine import Engine
+from recserv.pipeline.filters import blocked_items
 from recserv.pipeline.pipeline import RecommendationPipeline
 from recserv.pipeline.settings import PipelineSettings
 from recserv.resilience.breaker import BreakerSettings, BreakerState
@@ -191,6 +192,32 @@ async def test_a_stage_that_fails_unexpectedly_leaves_popular_items(engine, monk
     assert answer.degraded_reasons == (DegradedReason.STAGE_FAILED,)
     assert len(answer.results) == 10
     assert popular not in ids(answer)
+
+
+async def test_a_filter_that_fails_over_the_stored_state_still_leaves_out_what_the_query_excludes(engine, monkeypatch):
+    state = ShopperState(session=session((EventType.VIEW, "item-5")), sequence=1)
+    pipeline = RecommendationPipeline(engine, FakeStore(state), PipelineSettings())
+    popular = (await pipeline.recommend(RecommendQuery(), no_hurry())).results[0].item_id
+
+    def broken(engine, stored, *arguments):
+        if stored is state:
+            raise ZeroDivisionError
+        return blocked_items(engine, stored, *arguments)
+
+    monkeypatch.setattr("recserv.pipeline.pipeline.blocked_items", broken)
+    answer = await pipeline.recommend(RecommendQuery(session_id="s", exclude_item_ids=(popular,)), no_hurry())
+    assert answer.degraded_reasons == (DegradedReason.STAGE_FAILED,)
+    assert len(answer.results) == 10
+    assert popular not in ids(answer)
+
+
+@pytest.mark.parametrize("overloaded", [True, False])
+async def test_a_filter_that_always_fails_leaves_nothing_out(engine, monkeypatch, overloaded):
+    monkeypatch.setattr("recserv.pipeline.pipeline.blocked_items", lambda *arguments: 1 / 0)
+    pipeline = RecommendationPipeline(engine, None, PipelineSettings())
+    answer = await pipeline.recommend(QUERY, no_hurry(), overloaded=overloaded)
+    assert answer.degraded_reasons == (DegradedReason.OVERLOAD if overloaded else DegradedReason.STAGE_FAILED,)
+    assert len(answer.results) == 10
 
 
 async def test_results_without_reasons_are_better_than_none(engine, monkeypatch):

@@ -6,8 +6,8 @@
 
     parent --exec--> loader --fork--> worker, worker, ...      each connected to the parent: control.py
 
-The parent holds neither a model nor anything of gRPC and has no more to do than to look after the others, so that it is
-the last one to fail. A new model means a new loader with workers of its own: a model that crashes whoever loads it
-takes nobody else along, and the pages of the old one go with the processes that used them. Whoever loses the connection
-to the parent drains and ends.
+The parent holds no model and nothing of gRPC and does nothing but look after the others, so that it is the last one to
+fail. A new model means a new loader with workers of its own: a model that crashes its loader takes no other process
+down, and the pages of the old one go with the processes that used them. A process that loses its connection to the
+parent drains and ends.
 """

@@ -5,7 +5,7 @@
     parent  -> loader    Fork, Kill             parent -> worker    Drain, AskStats
 
 A message is its length (4 bytes, big endian) and msgpack. The socket has an abstract name, which needs no directory and
-goes with its owner; only processes of the same user are heard.
+disappears with its owner; only processes of the same user are heard.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class _Message(msgspec.Struct, tag=True, array_like=True):
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
     """What a loader is told at its start, as JSON on its standard input. `listen` of the settings names the real port.
-    `whole`: the model is to take the place of one that serves, so nothing of it may be missing.
+    `whole`: the model is to replace one that serves, so nothing of it may be missing.
     """
 
     settings: Settings
@@ -142,7 +142,7 @@ class Unframer:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[Message]:
-        """Raises ValueError for what is no message."""
+        """Raises ValueError for bytes that are no message."""
         self._buffer += data
         found = []
         while len(self._buffer) >= _HEADER.size:
@@ -172,13 +172,13 @@ class Peer:
         self._writer = writer
 
     def send(self, message: Message) -> None:
-        """Does not wait, and does not mind if the other one is gone: that is told elsewhere."""
+        """Does not wait, and ignores that the other end is gone: that is reported elsewhere."""
         if not self._writer.is_closing():
             self._writer.write(frame(message))
 
 
 class ControlServer:
-    """Takes connections in; tells of each message, and of the end, in their order."""
+    """Accepts connections; reports each message of a connection, and its end, in order."""
 
     def __init__(self, on_message: Callable[[Peer, Message], None], on_gone: Callable[[Peer], None]):
         self._on_message, self._on_gone = on_message, on_gone
@@ -215,7 +215,7 @@ class ControlServer:
 
 
 async def messages(reader: asyncio.StreamReader) -> AsyncIterator[Message]:
-    """The messages of a connection until its end, an abrupt one included. Raises ValueError for what is no message."""
+    """The messages of a connection until its end, an abrupt one included. Raises ValueError for bytes that are none."""
     unframer = Unframer()
     with contextlib.suppress(ConnectionError):
         while data := await reader.read(_READ_BYTES):

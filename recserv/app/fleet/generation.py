@@ -45,13 +45,13 @@ _KILL_AFTER_S = 3.0
 
 
 class GenerationFailed(RecservError):
-    """Its workers, or whoever loads their model, cannot be kept alive."""
+    """Its workers, or the loader of their model, cannot be kept alive."""
 
     reason = "WORKERS_FAILED"
 
 
 class Generation:
-    """`on_exit` is told the cause of every end that nobody asked for, `on_lost` that nobody can be started any more."""
+    """`on_exit` gets the cause of every unrequested end, `on_lost` is called when no worker can be started any more."""
 
     def __init__(self, orders: Orders, *, on_exit: Callable[[str], None], on_lost: Callable[[Generation], None]):
         self.number = orders.generation
@@ -62,7 +62,7 @@ class Generation:
         self._peers: dict[int, Peer] = {}
         """Connected workers by process id."""
         self._silent: dict[int, int] = {}
-        """Ticks since a worker's last word."""
+        """Ticks since a worker's last message."""
         self._loader: Peer | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -76,7 +76,7 @@ class Generation:
 
     async def start(self) -> None:
         """Returns once every worker serves. Raises UsageError for a model or setting that cannot be served, and
-        GenerationFailed. One that failed is to be drained like any other.
+        GenerationFailed. A generation that failed is to be drained like any other.
         """
         await self._launch()
         await self._started
@@ -90,7 +90,7 @@ class Generation:
             env={
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
-                # There are as many workers as there are to be threads.
+                # The number of workers is the number of threads wanted.
                 "OPENBLAS_NUM_THREADS": os.environ.get("OPENBLAS_NUM_THREADS", "1"),
             },
         )
@@ -99,7 +99,7 @@ class Generation:
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
         """Gives the loader its orders and waits for its end."""
         assert process.stdin is not None
-        # A loader that ends before it has read them is told of below.
+        # A loader that ends before it has read its orders is reported below.
         with contextlib.suppress(ConnectionError):
             process.stdin.write(msgspec.json.encode(self._orders))
             await process.stdin.drain()
@@ -138,8 +138,8 @@ class Generation:
                 logger.log(message.level, message.text, extra={"fields": message.fields})
 
     def tick(self) -> None:
-        """Every TICK_S: a worker that said nothing for SILENT_TICKS_MAX of them hangs, and is killed. Counted in ticks,
-        so that a machine that was asleep does not find all of them late.
+        """Called every TICK_S: a worker that said nothing for SILENT_TICKS_MAX ticks hangs, and is killed. Silence is
+        counted in ticks, so that not all workers seem late after the machine was asleep.
         """
         for pid, peer in self._peers.items():
             self._silent[pid] = self._silent.get(pid, 0) + 1
@@ -155,7 +155,7 @@ class Generation:
             self._peers.pop(peer.hello.pid, None)
             self._silent.pop(peer.hello.pid, None)
             if self._loader is None:
-                # Nobody else will tell.
+                # Nobody else will report its end.
                 self._slots[peer.hello.slot].ended(time.monotonic(), as_told=True)
             self._look_if_empty()
         elif peer is self._loader:
@@ -168,7 +168,7 @@ class Generation:
         return list(self._peers)
 
     async def drain(self, grace_s: float) -> None:
-        """Returns once every process of it is gone."""
+        """Returns once all its processes are gone."""
         self._draining = True
         for timer in self._timers.values():
             timer.cancel()
@@ -195,7 +195,7 @@ class Generation:
         """At once."""
         self._draining = True
         for pid in self._peers:
-            # Connected, so alive, so still the process that it was.
+            # Connected, so alive, so the id is still that of the same process.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         if self._loader is not None:

@@ -2,7 +2,7 @@
 
     orders (standard input) -> model verified, engine made -> everything frozen -> forks when told to, tells who ended
 
-It has one thread and nothing of gRPC but its modules, so that a fork is safe; the parent decides everything. When the
+It has one thread, and of gRPC only imported modules, so that a fork is safe; the parent decides everything. When the
 connection to the parent ends, the workers drain by themselves; those that do not are killed.
 """
 
@@ -69,7 +69,7 @@ class Loader:
         self._ended_read, self._ended_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def run(self) -> int:
-        """Until the parent lets go of it. Returns the exit code."""
+        """Runs until the connection to the parent ends. Returns the exit code."""
         for number in _IGNORED:
             signal.signal(number, signal.SIG_IGN)
         self._send(LoaderHere(self._orders.generation, os.getpid()))
@@ -83,7 +83,7 @@ class Loader:
         return 0
 
     def _send(self, message: Message) -> None:
-        # The parent is gone: the next read says so.
+        # If the parent is gone, the next read says so.
         with contextlib.suppress(OSError):
             self._connection.sendall(frame(message))
 
@@ -108,7 +108,7 @@ class Loader:
         return True
 
     def _wait(self) -> bool:
-        """Until there is something to do; does what the parent says. False at the end of the connection."""
+        """Waits until there is something to do; does what the parent says. False at the end of the connection."""
         readable, _, _ = select.select([self._connection.fileno(), self._ended_read], [], [])
         if self._connection.fileno() not in readable:
             return True
@@ -184,5 +184,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    # The interpreter's own end would only take time: nothing is left to be written.
+    # The interpreter's own shutdown would only take time: nothing is left to be written.
     os._exit(main())

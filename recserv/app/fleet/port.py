@@ -1,6 +1,6 @@
 """The port that all workers listen on, held by the parent from before the first worker to after the last.
 
-A socket that is bound and does not listen takes no connection away from anybody. It is bound without SO_REUSEPORT, so
+A socket that is bound but does not listen takes no connection away from anybody. It is bound without SO_REUSEPORT, so
 that the kernel refuses it if anybody else has the port; the option comes afterwards, and lets the workers in.
 """
 
@@ -29,7 +29,7 @@ def reserved_port(host: str, port: int, *, shared: bool) -> Iterator[int]:
                 holder.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(address != "::"))
             try:
                 if port:
-                    # Connections of a server before us that are not yet forgotten must not keep us out.
+                    # Connections of an earlier server that are still in TIME_WAIT must not keep us out.
                     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if shared:
                     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -42,7 +42,7 @@ def reserved_port(host: str, port: int, *, shared: bool) -> Iterator[int]:
 
 
 def _addresses(host: str) -> list[tuple[int, str]]:
-    """Families and addresses that gRPC would listen on for this host: for a wildcard, IPv6 that takes IPv4 in."""
+    """Families and addresses that gRPC would listen on for this host: for a wildcard, dual-stack IPv6."""
     if host in ("0.0.0.0", "::", "*"):
         return [(socket.AF_INET6, "::") if socket.has_dualstack_ipv6() else (socket.AF_INET, "0.0.0.0")]
     try:

@@ -1,8 +1,8 @@
 """When a worker that ended is started again: decided from what happened and when, nothing else.
 
-ended after it had stayed up for a while   at once, and what was before is forgotten
+ended after it had stayed up for a while   at once, and earlier failures are forgotten
 ended sooner, or before it ever served     after a delay that doubles each time, up to a limit
-never once served, ATTEMPTS times          not again: something is wrong that no attempt will cure
+never once served, ATTEMPTS times          hopeless: something is wrong that no attempt will cure
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Slot(msgspec.Struct):
     failures: int = 0
     """Ends in a row that came too soon."""
     starts_failed: int = 0
-    """Of them, those before it served at all."""
+    """Of those, the ones before it served at all."""
 
     @property
     def ready(self) -> bool:

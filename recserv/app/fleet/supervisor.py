@@ -111,7 +111,7 @@ class Supervisor:
     # Reload
 
     async def _reload(self, reason: str) -> None:
-        """A generation on the model as it is now takes the place of the one that serves; or it does not."""
+        """Replaces the generation that serves by one on the model as it is now; if that fails, the old one stays."""
         began = time.monotonic()
         try:
             generation = await self._replace()
@@ -150,7 +150,7 @@ class Supervisor:
         task.add_done_callback(self._drains.discard)
 
     def _lost(self, generation: Generation) -> None:
-        """No worker of it can be started any more; those that serve do so until others are there."""
+        """No worker of this generation can be started any more; those that serve go on until others are there."""
         if generation is not self._serving or self._ended.done():
             return
         task = asyncio.create_task(self._recover(generation))
@@ -194,7 +194,7 @@ class Supervisor:
             generation.gone(peer)
 
     def _answering(self) -> bool:
-        """At least one worker serves, and none was told to go."""
+        """At least one worker serves, and the fleet is not ending."""
         return not self._ended.done() and any(generation.ready for generation in self._generations.values())
 
     # Metrics
@@ -205,7 +205,7 @@ class Supervisor:
             self._all_in.set()
 
     def _refresh(self) -> None:
-        """On the thread of a scrape: has every worker tell what it has; who does not in time is shown as it was."""
+        """On the thread of a scrape: asks every worker for its metrics; one that is late is shown as it was."""
         asked = asyncio.run_coroutine_threadsafe(self._ask_all(), self._loop)
         with contextlib.suppress(TimeoutError):
             asked.result(_SCRAPE_WAIT_S + 1.0)
@@ -234,7 +234,7 @@ class Supervisor:
             return
         for generation in self._generations.values():
             generation.kill()
-        # What was not sent yet tells itself by the end of the connection. As it would have ended without a handler.
+        # The end of the connection stands in for a Kill that was not sent yet. Then end as without a handler.
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 

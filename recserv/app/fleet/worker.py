@@ -55,7 +55,7 @@ def serve_as_worker(settings: Settings, model: Model, control: str, generation: 
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         code = runner.run(_Worker(own, model, name, logs).serve(connection))
         logs.close()
-        # Not the runner's end: the gRPC server is left open, and its connections end with the process.
+        # Skips the runner's shutdown: the gRPC server is left open, and its connections end with the process.
         os._exit(code)
 
 
@@ -112,7 +112,7 @@ class _Worker:
         self._stop.set()
 
     async def _talk(self, stats: Callable[[], None]) -> None:
-        """Once a tick: little is lost of a worker that is killed, and one that hangs is noticed."""
+        """Sends the metrics once a tick: a worker that is killed loses little, and one that hangs is noticed."""
         while True:
             await asyncio.sleep(TICK_S)
             stats()
